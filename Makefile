@@ -1,0 +1,56 @@
+# Short names for what is done every day. What takes more than two lines is a
+# script in tools/.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo run build test check fmt clippy doc deny proto structure faults bench soak
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: ## One event's way through the whole system, on loopback, in seconds
+	cargo run -q -p sidehook --bin sidehook -- demo
+
+run: ## The same system, kept running to play with (ARGS='--data DIR' and the like)
+	cargo run -q -p sidehook --bin sidehook -- dev $(ARGS)
+
+build:
+	cargo build --workspace --bins
+
+test: ## Everything: unit, conformance, real Redis, several processes
+	tools/install-redis.sh
+	tools/install-python-tools.sh
+	cargo build --workspace --bins
+	cargo test --workspace
+
+check: fmt clippy doc deny proto structure ## Formatting, lints, docs, dependencies, protos, structure
+
+fmt:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --document-private-items --quiet
+
+deny:
+	tools/deny.sh
+
+proto:
+	tools/proto.sh
+
+structure: ## The project's own rules: layers, sizes, headers, words that do not belong
+	cargo run -q -p sidehook-structure
+
+faults: build ## A minute of kills, cuts and restarts under load
+	tools/install-redis.sh
+	SIDEHOOK_FAULTS_SECONDS=$${SIDEHOOK_FAULTS_SECONDS:-60} cargo test -p sidehook-tests --test faults -- --nocapture --include-ignored
+
+soak: ## The same for half an hour, with larger numbers: before a release
+	tools/soak.sh
+
+bench: ## Throughput, latency and cost, as ratios to a bare HTTP client
+	tools/install-redis.sh
+	cargo build --release -p sidehook -p sidehook-agent -p sidehook-bench --bins
+	target/release/sidehook-bench $(ARGS)
