@@ -36,7 +36,11 @@ impl Backoff {
     pub fn next(&mut self, rand01: f64) -> Duration {
         let ceiling = self.ceiling;
         self.ceiling = ceiling.saturating_mul(2).min(self.max);
-        let draw = if rand01.is_nan() { 0.5 } else { rand01.clamp(0.0, 1.0) };
+        let draw = if rand01.is_nan() {
+            0.5
+        } else {
+            rand01.clamp(0.0, 1.0)
+        };
         let floor = (ceiling / 2).max(self.min);
         floor + (ceiling - floor).mul_f64(draw)
     }
@@ -80,13 +84,19 @@ mod tests {
     fn waits_double_until_the_bound() {
         let mut backoff = Backoff::reconnect();
         let ceilings: Vec<u128> = (0..7).map(|_| backoff.next(1.0).as_millis()).collect();
-        assert_eq!(ceilings, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        assert_eq!(
+            ceilings,
+            [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]
+        );
     }
 
     #[test]
     fn extreme_bounds_do_not_overflow() {
         let mut backoff = Backoff::new(Duration::MAX, Duration::ZERO);
         assert_eq!(backoff.next(f64::NAN), Duration::MAX);
-        assert_eq!(Backoff::new(Duration::ZERO, Duration::ZERO).next(1.0), Duration::ZERO);
+        assert_eq!(
+            Backoff::new(Duration::ZERO, Duration::ZERO).next(1.0),
+            Duration::ZERO
+        );
     }
 }

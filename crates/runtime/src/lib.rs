@@ -12,5 +12,6 @@
 
 pub mod backoff;
 pub mod build_info;
+pub mod config;
 pub mod drain;
 pub mod tasks;

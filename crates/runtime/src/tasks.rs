@@ -146,7 +146,11 @@ impl Tasks {
                 () = ended.cancelled() => None,
             }
         };
-        let tracker = if kind.background { &self.background } else { &self.foreground };
+        let tracker = if kind.background {
+            &self.background
+        } else {
+            &self.foreground
+        };
         TaskHandle(tracker.spawn(task))
     }
 
@@ -163,7 +167,10 @@ impl Tasks {
     #[must_use]
     pub fn live(&self) -> BTreeMap<&'static str, usize> {
         let live = self.live.lock();
-        live.iter().filter(|(_, n)| **n > 0).map(|(k, n)| (*k, *n)).collect()
+        live.iter()
+            .filter(|(_, n)| **n > 0)
+            .map(|(k, n)| (*k, *n))
+            .collect()
     }
 
     /// Waits for the drain to begin, then for all foreground tasks, at most for `grace` from there; then ends
@@ -229,7 +236,9 @@ impl<T> Future for TaskHandle<T> {
     type Output = Option<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|joined| joined.ok().flatten())
+        Pin::new(&mut self.0)
+            .poll(cx)
+            .map(|joined| joined.ok().flatten())
     }
 }
 
@@ -304,7 +313,10 @@ mod tests {
             assert!(futures_util::poll!(&mut finishing).is_pending());
             tokio::task::yield_now().await;
         }
-        assert!(background_dropped.try_recv().is_err(), "the background serves while the foreground drains");
+        assert!(
+            background_dropped.try_recv().is_err(),
+            "the background serves while the foreground drains"
+        );
         release.send(()).expect("the stream waits");
         assert_eq!(finishing.await, Outcome::Clean);
         assert_eq!(stream.await, Some(true));
@@ -335,9 +347,15 @@ mod tests {
     #[tokio::test]
     async fn the_panic_of_a_stream_stays_its_own_and_that_of_a_vital_task_fails_the_process() {
         let tasks = tasks();
-        assert_eq!(tasks.spawn(STREAM, async { panic!("one stream") }).await, None::<()>);
+        assert_eq!(
+            tasks.spawn(STREAM, async { panic!("one stream") }).await,
+            None::<()>
+        );
         assert!(!tasks.drain().is_draining());
-        assert_eq!(tasks.spawn(VITAL, async { panic!("the lane") }).await, None::<()>);
+        assert_eq!(
+            tasks.spawn(VITAL, async { panic!("the lane") }).await,
+            None::<()>
+        );
         assert_eq!(tasks.drain().cause(), Some("the task vital panicked"));
         assert_eq!(tasks.finish(LONG).await, Outcome::Failed);
     }
