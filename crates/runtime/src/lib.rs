@@ -14,4 +14,7 @@ pub mod backoff;
 pub mod build_info;
 pub mod config;
 pub mod drain;
+pub mod listen;
 pub mod tasks;
+pub mod throttle;
+pub mod tls;
