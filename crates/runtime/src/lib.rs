@@ -15,6 +15,8 @@ pub mod build_info;
 pub mod config;
 pub mod drain;
 pub mod listen;
+pub mod logging;
+pub mod probe;
 pub mod tasks;
 pub mod throttle;
 pub mod tls;
