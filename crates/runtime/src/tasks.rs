@@ -129,8 +129,10 @@ impl Tasks {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        *self.live.lock().entry(kind.name).or_insert(0) += 1;
-        let guard = LiveGuard(Arc::clone(&self.live), kind.name);
+        let guard = (!kind.background).then(|| {
+            *self.live.lock().entry(kind.name).or_insert(0) += 1;
+            LiveGuard(Arc::clone(&self.live), kind.name)
+        });
         let (ended, trigger) = (self.ended.clone(), self.trigger.clone());
         let task = async move {
             let _guard = guard;
@@ -159,11 +161,12 @@ impl Tasks {
     /// # Errors
     /// The signal handlers could not be registered.
     pub fn watch_signals(&self) -> io::Result<()> {
-        self.spawn(SIGNALS, self.trigger.clone().on_signals()?);
+        let answer_signals = self.trigger.clone().on_signals()?;
+        self.spawn(SIGNALS, answer_signals);
         Ok(())
     }
 
-    /// How many tasks of each name are alive (names without a live task are left out).
+    /// How many foreground tasks of each name are alive (names without a live task are left out).
     #[must_use]
     pub fn live(&self) -> BTreeMap<&'static str, usize> {
         let live = self.live.lock();
