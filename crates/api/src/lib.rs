@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The wire and the bytes at rest: types generated from `proto/`, and the
+//! conversions between them and the domain's own types.
+//!
+//! Conversions into the domain validate: they collect every violation, each with
+//! the path of its field, and inside the system invalid states cannot be written.
+//! Nothing here decides policy, and nothing here does I/O.
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    reason = "generated; the protos carry the documentation"
+)]
+mod generated;
+
+pub use generated::{agent::v1 as agent_v1, record::v1 as record_v1, v1};
+
+/// The encoded `FileDescriptorSet` of all protos, for server reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

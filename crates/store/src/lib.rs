@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The store port: what the control plane wants of a store, and nothing about how.
+//!
+//! The port moves opaque records (encoded by `sidehook-api`) between queues, leases,
+//! retries and history; it never looks into them and decides no policy. All hot
+//! operations travel in a [`Turn`]: what one worker has for its partitions at one
+//! moment, in one round trip. Every call is safe to repeat with the same
+//! [`Stamp`]; see [`turn`].
+//!
+//! [`model`] is the in-memory reference; [`conformance`] is the suite that every
+//! backend must pass, and [`ledger`] a naive account kept beside it.
+
+pub mod catalog;
+pub mod error;
+pub mod hint;
+pub mod inspect;
+pub mod port;
+pub mod read;
+pub mod registry;
+pub mod turn;
+
+pub use error::{CallError, StoreError};
+pub use port::Store;
+pub use turn::{Stamp, Turn, TurnReply};

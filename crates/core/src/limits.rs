@@ -1,0 +1,97 @@
+//! Every limit of the system, in one place.
+
+use core::time::Duration;
+
+/// Partitions that tenants are spread over, fixed at a store's first start.
+pub const PARTITIONS: u8 = 64;
+
+/// Longest payload of an event (`data`, `previous_data` and `meta` together), in
+/// bytes, unless the server's configuration says otherwise.
+pub const EVENT_BYTES_DEFAULT: usize = 256 * 1024;
+/// Events in one `PublishEvents` call or one message of `StreamEvents`.
+pub const PUBLISH_BATCH_EVENTS: usize = 1_000;
+/// Bytes of an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
+/// How long an idempotency key is remembered.
+pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
+/// Bytes of an object type or action.
+pub const TYPE_BYTES: usize = 100;
+/// Bytes of an event's identifiers (object, user, lead, request, campaign, organisation).
+pub const REFERENCE_BYTES: usize = 200;
+/// Names in `changed_fields`.
+pub const CHANGED_FIELDS: usize = 1_000;
+
+/// Subscriptions of one tenant: also the widest fan-out of one event.
+pub const SUBSCRIPTIONS_PER_TENANT: usize = 1_000;
+/// Bytes of a destination URL.
+pub const URL_BYTES: usize = 2_048;
+/// Event patterns of one subscription.
+pub const PATTERNS: usize = 100;
+/// Static headers of one subscription.
+pub const HEADERS: usize = 20;
+/// Bytes of a static header's value.
+pub const HEADER_VALUE_BYTES: usize = 1_024;
+/// Bytes of a static header's name.
+pub const HEADER_NAME_BYTES: usize = 100;
+/// Bytes of a subscription's description.
+pub const DESCRIPTION_BYTES: usize = 500;
+/// Bytes of a pool's or local key's name.
+pub const NAME_BYTES: usize = 63;
+/// Widest in-flight window of a subscription, in deliveries.
+pub const IN_FLIGHT_MAX: u32 = 1_000;
+/// In-flight window of a subscription that names none.
+pub const IN_FLIGHT_DEFAULT: u32 = 64;
+/// Signing keys in force at one time.
+pub const SIGNING_KEYS: usize = 5;
+/// Longest overlap of signing keys in a rotation.
+pub const KEY_OVERLAP_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Overlap of signing keys in a rotation that names none.
+pub const KEY_OVERLAP_DEFAULT: Duration = Duration::from_secs(24 * 3600);
+
+/// Default time limit of an address look-up.
+pub const DNS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+/// Default time limit of connecting.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// Default time limit of an attempt.
+pub const TOTAL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest time limit of an attempt.
+pub const TOTAL_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Shortest of any of the three time limits.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// Bytes of a response's body that are read and kept.
+pub const RESPONSE_BYTES: usize = 16 * 1024;
+/// Bytes of an attempt's error text.
+pub const ERROR_DETAIL_BYTES: usize = 500;
+
+/// First back-off of the default retry policy.
+pub const BACKOFF_INITIAL_DEFAULT: Duration = Duration::from_secs(5);
+/// Shortest first back-off.
+pub const BACKOFF_INITIAL_MIN: Duration = Duration::from_millis(100);
+/// Longest back-off of the default retry policy.
+pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(20 * 60);
+/// Longest back-off of any retry policy.
+pub const BACKOFF_MAX_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How long the default retry policy tries, from the first attempt on.
+pub const RETRY_AGE_DEFAULT: Duration = Duration::from_secs(72 * 3600);
+/// How long any retry policy may try: less than events are kept.
+pub const RETRY_AGE_MAX: Duration = Duration::from_secs(28 * 24 * 3600);
+/// A delivery that lost its lease this often is dead: it may be killing agents.
+pub const LEASES_LOST_MAX: u8 = 5;
+
+/// Records that one store call writes.
+pub const CALL_RECORDS: usize = 128;
+/// Bytes that one store call writes; one larger item is allowed alone.
+pub const CALL_BYTES: usize = 1024 * 1024;
+/// Deliveries of one queue that a claim takes in one visit.
+pub const CLAIM_QUANTUM: u32 = 16;
+/// How long published events stay in the log.
+pub const LOG_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Entries that a filtered list examines for one page.
+pub const LIST_EXAMINED: usize = 1_000;
+
+/// Deliveries that an agent may ask for at one time.
+pub const AGENT_CAPACITY_MAX: u32 = 65_536;
+/// Largest frame on an agent's stream and largest gRPC message, in bytes.
+pub const FRAME_BYTES: usize = 4 * 1024 * 1024;
+/// Deliveries in one Assign frame.
+pub const ASSIGN_DELIVERIES: usize = CALL_RECORDS;

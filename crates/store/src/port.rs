@@ -1,0 +1,172 @@
+//! The port itself.
+
+use bytes::Bytes;
+use sidehook_core::{
+    address::{DeliveryId, Partition, SegmentId},
+    id::TenantId,
+    time::Timestamp,
+    version::Version,
+};
+use tokio::sync::broadcast;
+
+use crate::{
+    catalog::{Catalog, Write, Written},
+    error::StoreError,
+    hint::{BlockId, Hint, HistoryRecord},
+    inspect::Inspection,
+    read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
+    registry::{Kind, Page},
+    turn::{Holder, LeaseId, Turn, TurnReply},
+};
+
+/// How safely the store keeps what it acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// In memory.
+    Volatile,
+    /// On disk within about a second.
+    Relaxed,
+    /// On disk before the answer.
+    Strict,
+}
+
+/// A store. Every mutation is safe to repeat unchanged after an error that leaves
+/// its outcome unknown. `now` is `None` in production: the store's own clock.
+#[async_trait::async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Executes a turn. Workers (numbered from 0) do not wait for one another.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when nothing is known about any of the calls;
+    /// everything else is told call by call.
+    async fn turn(&self, worker: usize, turn: &Turn) -> Result<TurnReply, StoreError>;
+
+    /// Makes leases last until `now + term`. Answers for each whether it holds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn renew(
+        &self,
+        now: Option<Timestamp>,
+        leases: &[(LeaseId, u128)],
+        term: core::time::Duration,
+    ) -> Result<Vec<bool>, StoreError>;
+
+    /// Gives the leases of `holder` in all partitions back, but not those in `keep`:
+    /// their deliveries return to the heads of their queues unchanged. Answers how
+    /// many deliveries.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError>;
+
+    /// Reads open leases; `None` for those that are over.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError>;
+
+    /// Reads a tenant's subscriptions; `None` if `known` is still their version.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn catalog(
+        &self,
+        tenant: TenantId,
+        known: Option<Version>,
+    ) -> Result<Option<Catalog>, StoreError>;
+
+    /// Changes a subscription.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn write(&self, write: &Write) -> Result<Written, StoreError>;
+
+    /// Reads segments; `None` for those that are not (or no longer) there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn segments(&self, segments: &[SegmentId]) -> Result<Vec<Option<Segment>>, StoreError>;
+
+    /// Reads a tenant's log, newest first, at most `max` segments.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn log(
+        &self,
+        tenant: TenantId,
+        from: Option<LogCursor>,
+        max: usize,
+    ) -> Result<LogPage, StoreError>;
+
+    /// The attempt records of each segment's deliveries, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn outcomes(&self, segments: &[SegmentId]) -> Result<Vec<Vec<Bytes>>, StoreError>;
+
+    /// The attempt records of one settle call; empty once they are gone.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn history(&self, block: &BlockId) -> Result<Vec<HistoryRecord>, StoreError>;
+
+    /// Where unfinished deliveries of one tenant are.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn locate(
+        &self,
+        tenant: TenantId,
+        deliveries: &[DeliveryId],
+    ) -> Result<Vec<Whereabouts>, StoreError>;
+
+    /// Queues a new generation of a delivery. `false` if its subscription or its
+    /// segment is gone. Safe to repeat while the delivery is unfinished.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn redeliver(&self, redeliver: &Redeliver) -> Result<bool, StoreError>;
+
+    /// Reads a registry record.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn registry_get(&self, kind: Kind, key: &[u8]) -> Result<Option<Bytes>, StoreError>;
+
+    /// Writes a registry record, or removes it with `None`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn registry_put(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        value: Option<Bytes>,
+    ) -> Result<(), StoreError>;
+
+    /// Lists registry records by key, from the first key above `after` on.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn registry_list(&self, kind: Kind, after: &[u8], max: usize)
+    -> Result<Page, StoreError>;
+
+    /// The store's time.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// Hints from now on. A receiver that lags misses some.
+    fn hints(&self) -> broadcast::Receiver<Hint>;
+
+    /// How safely acknowledged events are kept.
+    fn durability(&self) -> Durability;
+
+    /// Lays a partition open.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError>;
+}

@@ -1,0 +1,45 @@
+//! Small records of the whole system, in the `system` partition: tenants, keys,
+//! agents' presence.
+
+use bytes::Bytes;
+
+/// A kind of registry record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Tenants, by id.
+    Tenant,
+    /// API keys, by the digest of their secret.
+    ApiKey,
+    /// Agents' presence, by agent id.
+    Agent,
+}
+
+impl Kind {
+    /// A word for keys and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::ApiKey => "key",
+            Self::Agent => "agent",
+        }
+    }
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its key.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+}
+
+/// A page of records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The records, by key.
+    pub entries: Vec<Entry>,
+    /// Whether there are more.
+    pub more: bool,
+}
