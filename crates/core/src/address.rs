@@ -37,7 +37,11 @@ impl Partition {
     /// The partition with this number; `None` from 64 on.
     #[must_use]
     pub const fn new(number: u8) -> Option<Self> {
-        if number < PARTITIONS { Some(Self(number)) } else { None }
+        if number < PARTITIONS {
+            Some(Self(number))
+        } else {
+            None
+        }
     }
 
     /// Its number, below 64.
@@ -82,7 +86,11 @@ impl Sequence {
     /// The sequence with this number; `None` outside 1 to 2^30 - 1.
     #[must_use]
     pub const fn new(number: u32) -> Option<Self> {
-        if number > 0 && number < (1 << 30) { Some(Self(number)) } else { None }
+        if number > 0 && number < (1 << 30) {
+            Some(Self(number))
+        } else {
+            None
+        }
     }
 
     /// The one after this; `None` when the lane is used up.
@@ -241,7 +249,10 @@ mod tests {
         };
         let time = Timestamp::from_millis(1_790_000_000_123);
         let event = EventId::new(time, segment, 99);
-        assert_eq!((event.segment(), event.index(), event.time()), (Some(segment), 99, time));
+        assert_eq!(
+            (event.segment(), event.index(), event.time()),
+            (Some(segment), 99, time)
+        );
         let delivery = DeliveryId::new(segment, 99, SubscriptionNumber(u32::MAX - 1), 1_023);
         assert_eq!(delivery.segment(), Some(segment));
         assert_eq!(delivery.index(), 99);

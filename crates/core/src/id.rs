@@ -150,7 +150,10 @@ mod tests {
             let id = TenantId::from_bits(bits);
             assert_eq!(id.to_string().parse::<TenantId>(), Ok(id));
         }
-        assert!("ten_zzzzzzzzzzzzzzzzzzzzzz".parse::<TenantId>().is_err(), "above 128 bits");
+        assert!(
+            "ten_zzzzzzzzzzzzzzzzzzzzzz".parse::<TenantId>().is_err(),
+            "above 128 bits"
+        );
         assert!("whsub_0000000000000000000000".parse::<TenantId>().is_err());
         assert!("ten_000000000000000000000".parse::<TenantId>().is_err());
         assert!("ten_00000000000000000000é".parse::<TenantId>().is_err());

@@ -33,6 +33,8 @@ pub const HEADERS: usize = 20;
 pub const HEADER_VALUE_BYTES: usize = 1_024;
 /// Bytes of a static header's name.
 pub const HEADER_NAME_BYTES: usize = 100;
+/// Bytes of the text in front of a plain HMAC header's digest.
+pub const SIGNATURE_PREFIX_BYTES: usize = 64;
 /// Bytes of a subscription's description.
 pub const DESCRIPTION_BYTES: usize = 500;
 /// Bytes of a pool's or local key's name.
@@ -71,6 +73,8 @@ pub const BACKOFF_INITIAL_MIN: Duration = Duration::from_millis(100);
 pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(20 * 60);
 /// Longest back-off of any retry policy.
 pub const BACKOFF_MAX_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How far a receiver's Retry-After can put a retry off.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long the default retry policy tries, from the first attempt on.
 pub const RETRY_AGE_DEFAULT: Duration = Duration::from_secs(72 * 3600);
 /// How long any retry policy may try: less than events are kept.

@@ -16,13 +16,17 @@ pub struct PoolName {
 
 /// The text is not a pool's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected 1 to 63 of a-z, 0-9, `-` and `_`, with `platform/` in front for a platform-wide pool")]
+#[error(
+    "expected 1 to 63 of a-z, 0-9, `-` and `_`, with `platform/` in front for a platform-wide pool"
+)]
 pub struct ParsePoolError;
 
 /// Whether `name` is 1 to 63 of a-z, 0-9, `-` and `_`.
 #[must_use]
 pub fn is_name(name: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    let fits = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_')
+    };
     (1..=NAME_BYTES).contains(&name.len()) && name.bytes().all(fits)
 }
 
@@ -37,19 +41,30 @@ impl FromStr for PoolName {
         if !is_name(name) {
             return Err(ParsePoolError);
         }
-        Ok(Self { platform, name: name.to_owned() })
+        Ok(Self {
+            platform,
+            name: name.to_owned(),
+        })
     }
 }
 
 impl fmt::Display for PoolName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", if self.platform { PLATFORM_PREFIX } else { "" }, self.name)
+        write!(
+            f,
+            "{}{}",
+            if self.platform { PLATFORM_PREFIX } else { "" },
+            self.name
+        )
     }
 }
 
 impl Default for PoolName {
     fn default() -> Self {
-        Self { platform: false, name: "default".to_owned() }
+        Self {
+            platform: false,
+            name: "default".to_owned(),
+        }
     }
 }
 
@@ -57,8 +72,15 @@ impl PoolName {
     /// The pool that this name means in a subscription of `tenant`.
     #[must_use]
     pub fn resolve(&self, tenant: TenantId) -> Pool {
-        let owner = if self.platform { TenantId::PLATFORM } else { tenant };
-        Pool { owner, name: self.name.clone() }
+        let owner = if self.platform {
+            TenantId::PLATFORM
+        } else {
+            tenant
+        };
+        Pool {
+            owner,
+            name: self.name.clone(),
+        }
     }
 }
 
@@ -76,6 +98,10 @@ impl Pool {
     #[must_use]
     pub fn display_name(&self) -> String {
         let platform = self.owner == TenantId::PLATFORM;
-        PoolName { platform, name: self.name.clone() }.to_string()
+        PoolName {
+            platform,
+            name: self.name.clone(),
+        }
+        .to_string()
     }
 }

@@ -52,6 +52,9 @@ pub struct Signing {
 
 impl Default for Signing {
     fn default() -> Self {
-        Self { scheme: Scheme::StandardWebhooks(Algorithm::HmacSha256), local_key: None }
+        Self {
+            scheme: Scheme::StandardWebhooks(Algorithm::HmacSha256),
+            local_key: None,
+        }
     }
 }

@@ -18,7 +18,10 @@ impl Version {
     /// The version after this one.
     #[must_use]
     pub fn next(self, nonce: u64) -> Self {
-        Self { counter: self.counter.wrapping_add(1), nonce }
+        Self {
+            counter: self.counter.wrapping_add(1),
+            nonce,
+        }
     }
 }
 
@@ -39,7 +42,14 @@ impl FromStr for Version {
     fn from_str(text: &str) -> Result<Self, ParseVersionError> {
         let (counter, nonce) = text.split_once('-').ok_or(ParseVersionError)?;
         let parse = |part| u64::from_str_radix(part, 16).map_err(|_| ParseVersionError);
-        let version = Self { counter: parse(counter)?, nonce: parse(nonce)? };
-        if version.to_string() == text { Ok(version) } else { Err(ParseVersionError) }
+        let version = Self {
+            counter: parse(counter)?,
+            nonce: parse(nonce)?,
+        };
+        if version.to_string() == text {
+            Ok(version)
+        } else {
+            Err(ParseVersionError)
+        }
     }
 }
