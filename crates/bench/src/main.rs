@@ -1,0 +1,70 @@
+//! The benchmark: what Sidehook carries, as a ratio to what a bare HTTP client
+//! carries on the same machine in the same run.
+//!
+//! Every part is a process of its own (receiver, Redis, control plane, agent, and
+//! this load generator), so that each one's CPU and memory can be told apart.
+//! Absolute figures are of this machine only; see `docs/performance.md`.
+
+mod limit;
+mod load;
+mod measure;
+mod process;
+mod receiver;
+mod report;
+mod scenario;
+mod stats;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Sidehook against a bare HTTP client.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Runs of each measurement, of which the median is reported.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    /// Seconds of each saturated or paced run.
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+    /// Where to write the figures.
+    #[arg(long, default_value = "target/bench.json")]
+    output: std::path::PathBuf,
+    /// Deliveries in the backlog that is drained.
+    #[arg(long, default_value_t = 100_000)]
+    backlog: u64,
+    /// Only the scenarios whose names contain this.
+    #[arg(long, default_value = "")]
+    only: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves as the receiver; the benchmark starts it itself.
+    Receiver {
+        /// Port on loopback.
+        #[arg(long)]
+        port: u16,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Some(Command::Receiver { port }) => receiver::serve(port).await,
+        None => scenario::run(&arguments).await,
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Anything that ends the benchmark.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
