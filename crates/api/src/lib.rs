@@ -5,11 +5,21 @@
 //! the path of its field, and inside the system invalid states cannot be written.
 //! Nothing here decides policy, and nothing here does I/O.
 
+pub mod agent;
+pub mod delivery;
+pub mod error;
+pub mod event;
+pub mod record;
+pub mod registry;
+pub mod subscription;
+pub mod time;
+
 #[allow(
     missing_docs,
     unreachable_pub,
     unused_qualifications,
     clippy::all,
+    clippy::too_many_lines,
     clippy::allow_attributes_without_reason,
     reason = "generated; the protos carry the documentation"
 )]

@@ -5,6 +5,7 @@
 //! only once the store's call is composed.
 
 use core::{borrow::Borrow, fmt};
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -17,9 +18,9 @@ use crate::{
 /// Object types that begin so are the platform's own.
 pub const RESERVED_PREFIX: &str = "sidehook.";
 /// Object type of the event that TestSubscription sends.
-pub const TEST_OBJECT_TYPE: &str = "sidehook.test";
+pub const TEST_OBJECT_TYPE: Word = Word(Cow::Borrowed("sidehook.test"));
 /// Action of the event that TestSubscription sends.
-pub const TEST_ACTION: &str = "requested";
+pub const TEST_ACTION: Word = Word(Cow::Borrowed("requested"));
 
 /// Whether an object type is the platform's own.
 #[must_use]
@@ -29,7 +30,7 @@ pub fn is_reserved(object_type: &str) -> bool {
 
 /// An object type or action: 1 to 100 bytes of visible ASCII without `*` and `:`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Word(String);
+pub struct Word(Cow<'static, str>);
 
 /// Why a text is not an object type or action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -68,7 +69,7 @@ impl Word {
         let foreign = |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'*' | b':');
         match text.bytes().position(foreign) {
             Some(position) => Err(WordError::Character { position }),
-            None => Ok(Self(text)),
+            None => Ok(Self(Cow::Owned(text))),
         }
     }
 

@@ -39,6 +39,8 @@ pub const SIGNATURE_PREFIX_BYTES: usize = 64;
 pub const DESCRIPTION_BYTES: usize = 500;
 /// Bytes of a pool's or local key's name.
 pub const NAME_BYTES: usize = 63;
+/// Bytes of a tenant's or key's name for people.
+pub const DISPLAY_NAME_BYTES: usize = 100;
 /// Widest in-flight window of a subscription, in deliveries.
 pub const IN_FLIGHT_MAX: u32 = 1_000;
 /// In-flight window of a subscription that names none.
@@ -92,6 +94,9 @@ pub const CLAIM_QUANTUM: u32 = 16;
 pub const LOG_AGE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Entries that a filtered list examines for one page.
 pub const LIST_EXAMINED: usize = 1_000;
+
+/// Wrong fields that one answer tells of.
+pub const VIOLATIONS: usize = 50;
 
 /// Deliveries that an agent may ask for at one time.
 pub const AGENT_CAPACITY_MAX: u32 = 65_536;

@@ -82,7 +82,7 @@ impl Pattern {
     /// Whether an event of this type and action is wanted.
     #[must_use]
     pub fn matches(&self, object_type: &str, action: &str) -> bool {
-        object_type != TEST_OBJECT_TYPE
+        object_type != TEST_OBJECT_TYPE.as_str()
             && self.object_type.matches(object_type)
             && self.action.matches(action)
     }
@@ -148,7 +148,7 @@ impl MatchIndex {
     /// what was in `out` is gone. Allocates only when `out` has to grow.
     pub fn matches(&self, object_type: &str, action: &str, out: &mut Vec<SubscriptionNumber>) {
         out.clear();
-        if object_type == TEST_OBJECT_TYPE {
+        if object_type == TEST_OBJECT_TYPE.as_str() {
             return;
         }
         let mut lists = 0;

@@ -1,28 +1,22 @@
 //! A subscription: where to send, what to match, how to sign, how to retry.
 //!
-//! Each part has a type of its own that cannot hold a wrong value, except for what
-//! only shows when the parts stand together (counts, and headers that clash):
-//! [`Subscription::check`] finds that. Whoever makes or changes a subscription calls
-//! it last.
+//! Each part has a type of its own that cannot hold a wrong value. What only shows
+//! when the parts stand together (counts, and headers that clash) a [`Draft`] finds,
+//! and a draft is the way to a subscription: made, changed or read from the store.
 
 mod destination;
+mod draft;
 mod header;
 mod timeouts;
 
 pub use destination::{Destination, DestinationError};
+pub use draft::{Draft, Identity};
 pub use header::{HeaderName, HeaderNameError, HeaderValue, HeaderValueError, StaticHeader};
 pub use timeouts::Timeouts;
 
 use crate::{
-    id::SubscriptionId,
-    limits,
-    matching::Pattern,
-    pool::{self, PoolName},
-    retry::RetryPolicy,
-    signing::{Scheme, Signing},
-    time::Timestamp,
-    version::Version,
-    violation::Violations,
+    id::SubscriptionId, matching::Pattern, pool::PoolName, retry::RetryPolicy, signing::Signing,
+    time::Timestamp, version::Version,
 };
 
 /// One receiver's wish for some of a tenant's events.
@@ -124,81 +118,9 @@ impl PauseReason {
 }
 
 impl Subscription {
-    /// What is wrong with the subscription as a whole; the paths are those of the API,
-    /// relative to the subscription.
-    #[must_use]
-    pub fn check(&self) -> Violations {
-        let mut violations = Violations::new();
-        let within = |range: core::ops::RangeInclusive<usize>, len| range.contains(&len);
-        violations.require(
-            within(1..=limits::PATTERNS, self.events.len()),
-            "events",
-            "between 1 and 100 entries are needed",
-        );
-        violations.require(
-            within(0..=limits::HEADERS, self.headers.len()),
-            "headers",
-            "at most 20 headers are allowed",
-        );
-        violations.require(
-            (1..=limits::IN_FLIGHT_MAX).contains(&self.max_in_flight),
-            "max_in_flight",
-            "must be between 1 and 1000",
-        );
-        violations.require(
-            self.description.len() <= limits::DESCRIPTION_BYTES,
-            "description",
-            "at most 500 bytes are allowed",
-        );
-        self.check_headers(&mut violations);
-        self.check_signing(&mut violations);
-        violations
-    }
-
-    fn check_headers(&self, violations: &mut Violations) {
-        for (index, header) in self.headers.iter().enumerate() {
-            let name = header.name.as_str();
-            let field = || format!("headers[{index}].name");
-            if self.headers[..index]
-                .iter()
-                .any(|other| other.name.is(name))
-            {
-                violations.add(field(), "the name was given before");
-            }
-            if let Scheme::HmacHeader {
-                header: signature, ..
-            } = &self.signing.scheme
-                && header.name.is(signature)
-            {
-                violations.add(field(), "this header carries the signature");
-            }
-        }
-    }
-
-    fn check_signing(&self, violations: &mut Violations) {
-        if let Scheme::HmacHeader { header, prefix, .. } = &self.signing.scheme {
-            if let Err(error) = header.parse::<HeaderName>() {
-                violations.add("signing.hmac_header.header", error.to_string());
-            }
-            let fits =
-                |(at, byte): (usize, u8)| byte.is_ascii_graphic() || (byte == b' ' && at > 0);
-            violations.require(
-                prefix.len() <= limits::SIGNATURE_PREFIX_BYTES && prefix.bytes().enumerate().all(fits),
-                "signing.hmac_header.prefix",
-                "at most 64 bytes of visible ASCII and spaces, not beginning with a space, are allowed",
-            );
-        }
-        if let Some(name) = &self.signing.local_key {
-            violations.require(
-                pool::is_name(name),
-                "signing.local_key",
-                "expected 1 to 63 of a-z, 0-9, `-` and `_`",
-            );
-            violations.require(
-                self.signing.scheme != Scheme::Unsigned,
-                "signing.local_key",
-                "requests that are not signed need no key",
-            );
-        }
+    /// Notes who changed it and when.
+    pub fn touch(&mut self, subject: &str, now: Timestamp) {
+        subject.clone_into(&mut self.updated_by);
+        self.updated_at = now;
     }
 }

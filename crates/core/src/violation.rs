@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::limits::VIOLATIONS;
+
 /// One wrong field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -11,7 +13,8 @@ pub struct Violation {
     pub description: String,
 }
 
-/// Everything that is wrong with an input; checks add to it and go on.
+/// Everything that is wrong with an input; checks add to it and go on. It keeps the
+/// first [`VIOLATIONS`]: a hostile input must not make an endless answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Violations(Vec<Violation>);
 
@@ -24,10 +27,12 @@ impl Violations {
 
     /// Notes that `field` is wrong.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
-        self.0.push(Violation {
-            field: field.into(),
-            description: description.into(),
-        });
+        if self.0.len() < VIOLATIONS {
+            self.0.push(Violation {
+                field: field.into(),
+                description: description.into(),
+            });
+        }
     }
 
     /// Notes that `field` is wrong unless `holds`.
@@ -61,6 +66,7 @@ impl Violations {
     /// Adds what another check found.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);
+        self.0.truncate(VIOLATIONS);
     }
 
     /// `value` if nothing is wrong.

@@ -1,0 +1,206 @@
+//! How to deliver for one version of a subscription.
+
+use core::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use sidehook_core::{
+    id::{SubscriptionId, TenantId},
+    limits::IN_FLIGHT_MAX,
+    signing::{Algorithm, Digest, Scheme, Signing},
+    subscription::{Destination, StaticHeader, Subscription, Timeouts},
+};
+
+use crate::agent_v1::{self, SigningScheme};
+
+/// What an agent needs of a subscription.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Key that assigned deliveries use on this stream.
+    pub key: u64,
+    /// A key whose settings these replace.
+    pub replaces: Option<u64>,
+    /// The subscription.
+    pub subscription_id: SubscriptionId,
+    /// Where requests go.
+    pub url: Destination,
+    /// Headers of every request.
+    pub headers: Vec<StaticHeader>,
+    /// Whether the receiver's certificate must be valid.
+    pub verify_ssl: bool,
+    /// Time limits of an attempt.
+    pub timeouts: Timeouts,
+    /// Deliveries at one time.
+    pub max_in_flight: u32,
+    /// How to sign. The algorithm of Standard Webhooks means nothing here: the kind of
+    /// each secret tells it.
+    pub signing: Signing,
+    /// The secrets in their text forms, newest first; none for a local key.
+    pub secrets: Vec<SecretString>,
+    /// The organisation of the envelope when the event names none.
+    pub tenant_id: TenantId,
+}
+
+/// Settings that this agent cannot follow.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("settings of {subscription_id}: {field}: {detail}")]
+pub struct SettingsError {
+    /// The subscription, as the frame says.
+    pub subscription_id: String,
+    /// The field.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// The settings for an agent of a subscription of `tenant`. `secrets` are the text
+/// forms of the keys in force, newest first, none when the key is local.
+#[must_use]
+pub fn settings_to_proto(
+    subscription: &Subscription,
+    tenant: TenantId,
+    secrets: &[SecretString],
+    key: u64,
+    replaces: Option<u64>,
+) -> agent_v1::SubscriptionSettings {
+    let headers = subscription
+        .headers
+        .iter()
+        .map(|header| agent_v1::HttpHeader {
+            name: header.name.as_str().to_owned(),
+            value: header.value.as_str().to_owned(),
+        });
+    agent_v1::SubscriptionSettings {
+        key,
+        replaces: replaces.unwrap_or(0),
+        subscription_id: subscription.id.to_string(),
+        url: subscription.url.to_string(),
+        headers: headers.collect(),
+        verify_ssl: subscription.verify_ssl,
+        dns_timeout_ms: millis(subscription.timeouts.dns()),
+        connect_timeout_ms: millis(subscription.timeouts.connect()),
+        total_timeout_ms: millis(subscription.timeouts.total()),
+        max_in_flight: subscription.max_in_flight,
+        signing: Some(signing_to_proto(&subscription.signing, secrets)),
+        tenant_id: tenant.to_string(),
+    }
+}
+
+fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn signing_to_proto(signing: &Signing, secrets: &[SecretString]) -> agent_v1::SigningSettings {
+    let (scheme, hmac_header, hmac_prefix) = match &signing.scheme {
+        Scheme::Unsigned => (SigningScheme::Unspecified, "", ""),
+        Scheme::StandardWebhooks(_) => (SigningScheme::StandardWebhooks, "", ""),
+        Scheme::Close => (SigningScheme::Close, "", ""),
+        Scheme::HmacHeader {
+            header,
+            digest: Digest::Sha256,
+            prefix,
+        } => (
+            SigningScheme::HmacSha256Header,
+            header.as_str(),
+            prefix.as_str(),
+        ),
+        Scheme::HmacHeader {
+            header,
+            digest: Digest::Sha1,
+            prefix,
+        } => (
+            SigningScheme::HmacSha1Header,
+            header.as_str(),
+            prefix.as_str(),
+        ),
+    };
+    agent_v1::SigningSettings {
+        scheme: scheme.into(),
+        secrets: secrets
+            .iter()
+            .map(|secret| secret.expose_secret().to_owned())
+            .collect(),
+        local_key: signing.local_key.clone().unwrap_or_default(),
+        hmac_header: hmac_header.to_owned(),
+        hmac_prefix: hmac_prefix.to_owned(),
+    }
+}
+
+impl TryFrom<agent_v1::SubscriptionSettings> for Settings {
+    type Error = SettingsError;
+
+    fn try_from(proto: agent_v1::SubscriptionSettings) -> Result<Self, SettingsError> {
+        let subscription_id = proto.subscription_id;
+        let error = |field, detail: &dyn core::fmt::Display| SettingsError {
+            subscription_id: subscription_id.clone(),
+            field,
+            detail: detail.to_string(),
+        };
+        let header = |header: agent_v1::HttpHeader| {
+            Ok(StaticHeader {
+                name: header
+                    .name
+                    .parse()
+                    .map_err(|wrong| error("headers.name", &wrong))?,
+                value: header
+                    .value
+                    .parse()
+                    .map_err(|wrong| error("headers.value", &wrong))?,
+            })
+        };
+        let span = |ms: u32| Duration::from_millis(ms.into());
+        let timeouts = Timeouts::new(
+            span(proto.dns_timeout_ms),
+            span(proto.connect_timeout_ms),
+            span(proto.total_timeout_ms),
+        );
+        if !(1..=IN_FLIGHT_MAX).contains(&proto.max_in_flight) {
+            return Err(error("max_in_flight", &"out of range"));
+        }
+        let (signing, secrets) = signing_from_proto(proto.signing.unwrap_or_default())
+            .map_err(|detail| error("signing.scheme", &detail))?;
+        Ok(Self {
+            key: proto.key,
+            replaces: Some(proto.replaces).filter(|key| *key != 0),
+            subscription_id: subscription_id
+                .parse()
+                .map_err(|wrong| error("subscription_id", &wrong))?,
+            url: proto.url.parse().map_err(|wrong| error("url", &wrong))?,
+            headers: proto
+                .headers
+                .into_iter()
+                .map(header)
+                .collect::<Result<_, _>>()?,
+            verify_ssl: proto.verify_ssl,
+            timeouts: timeouts.map_err(|wrong| error("timeouts", &wrong))?,
+            max_in_flight: proto.max_in_flight,
+            signing,
+            secrets,
+            tenant_id: proto
+                .tenant_id
+                .parse()
+                .map_err(|wrong| error("tenant_id", &wrong))?,
+        })
+    }
+}
+
+fn signing_from_proto(
+    proto: agent_v1::SigningSettings,
+) -> Result<(Signing, Vec<SecretString>), &'static str> {
+    let hmac = |digest| Scheme::HmacHeader {
+        header: proto.hmac_header.clone(),
+        digest,
+        prefix: proto.hmac_prefix.clone(),
+    };
+    // A scheme of a later version must not turn into "not signed".
+    let known = SigningScheme::try_from(proto.scheme).map_err(|_| "not known to this agent")?;
+    let scheme = match known {
+        SigningScheme::Unspecified => Scheme::Unsigned,
+        SigningScheme::StandardWebhooks => Scheme::StandardWebhooks(Algorithm::default()),
+        SigningScheme::Close => Scheme::Close,
+        SigningScheme::HmacSha256Header => hmac(Digest::Sha256),
+        SigningScheme::HmacSha1Header => hmac(Digest::Sha1),
+    };
+    let local_key = Some(proto.local_key).filter(|name| !name.is_empty());
+    let secrets = proto.secrets.into_iter().map(SecretString::from).collect();
+    Ok((Signing { scheme, local_key }, secrets))
+}

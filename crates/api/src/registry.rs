@@ -1,0 +1,101 @@
+//! Tenants, keys and agents' presence: as requests name them, as the API shows them
+//! and as records keep them.
+
+mod agent;
+mod key;
+
+pub use agent::Presence;
+pub use key::{ApiKey, KeyRole};
+
+use bytes::Bytes;
+use prost::Message;
+use sidehook_core::{
+    id::TenantId, limits::DISPLAY_NAME_BYTES, time::Timestamp, violation::Violations,
+};
+
+use crate::{
+    error::CorruptRecord,
+    record::decode,
+    record_v1,
+    time::{read_timestamp, timestamp},
+    v1,
+};
+
+/// A customer organisation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its identifier.
+    pub id: TenantId,
+    /// Its name for people.
+    pub name: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+}
+
+impl Tenant {
+    /// Reads a new tenant.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn create(
+        request: v1::CreateTenantRequest,
+        id: TenantId,
+        now: Timestamp,
+    ) -> Result<Self, Violations> {
+        let mut violations = Violations::new();
+        check_name(&mut violations, &request.name);
+        violations.into_result(Self {
+            id,
+            name: request.name,
+            created_at: now,
+        })
+    }
+
+    /// The tenant as the API shows it.
+    #[must_use]
+    pub fn to_proto(&self) -> v1::Tenant {
+        v1::Tenant {
+            id: self.id.to_string(),
+            name: self.name.clone(),
+            created_at: Some(timestamp(self.created_at)),
+        }
+    }
+
+    /// Encodes it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        record_v1::TenantRecord {
+            tenant: Some(self.to_proto()),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn decode(record: Bytes) -> Result<Self, CorruptRecord> {
+        let corrupt = |detail: &str| CorruptRecord::new("tenant", detail);
+        let record: record_v1::TenantRecord = decode("tenant", record)?;
+        let proto = record.tenant.ok_or_else(|| corrupt("no tenant"))?;
+        Ok(Self {
+            id: proto.id.parse().map_err(|_| corrupt("id"))?,
+            created_at: proto
+                .created_at
+                .as_ref()
+                .and_then(read_timestamp)
+                .ok_or_else(|| corrupt("created_at"))?,
+            name: proto.name,
+        })
+    }
+}
+
+/// Names for people: they are shown in tables, where control characters have no place.
+fn check_name(violations: &mut Violations, name: &str) {
+    violations.require(
+        (1..=DISPLAY_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control),
+        "name",
+        "must have 1 to 100 bytes and no control characters",
+    );
+}

@@ -1,0 +1,200 @@
+//! API keys and pool tokens, without their secrets.
+
+use bytes::Bytes;
+use prost::Message;
+use sidehook_core::{
+    id::{KeyId, TenantId},
+    pool::{Pool, PoolName},
+    principal::{Principal, Role},
+    time::Timestamp,
+    violation::Violations,
+};
+
+use super::check_name;
+use crate::{
+    error::CorruptRecord,
+    record::{decode, moment},
+    record_v1,
+    time::{read_timestamp, timestamp},
+    v1,
+};
+
+/// What the bearer of a key may do. A key never makes an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyRole {
+    /// Everything in the tenant.
+    Admin,
+    /// Publish events.
+    Publisher,
+    /// Read.
+    Viewer,
+    /// Be an agent of this pool, whose owner is the key's tenant.
+    Agent(Pool),
+}
+
+/// A key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its identifier.
+    pub id: KeyId,
+    /// Its tenant; [`TenantId::PLATFORM`] for a platform-wide pool token.
+    pub tenant: TenantId,
+    /// What it is for.
+    pub name: String,
+    /// What its bearer may do.
+    pub role: KeyRole,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was revoked; `None`: it is in force.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl ApiKey {
+    /// Reads a new key. Whether the tenant exists is not known here.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn create(
+        request: v1::CreateApiKeyRequest,
+        id: KeyId,
+        now: Timestamp,
+    ) -> Result<Self, Violations> {
+        let mut violations = Violations::new();
+        check_name(&mut violations, &request.name);
+        let tenant = read_tenant(&request.tenant_id);
+        if tenant.is_none() {
+            violations.add("tenant_id", "not a tenant's id");
+        }
+        let tenant = tenant.unwrap_or(TenantId::PLATFORM);
+        let pool = match request.pool.as_str() {
+            "" if request.role == i32::from(v1::Role::Agent) => "default",
+            name => name,
+        };
+        match read_role(request.role, pool, tenant) {
+            Ok(role) if violations.is_empty() => Ok(Self {
+                id,
+                tenant,
+                name: request.name,
+                role,
+                created_at: now,
+                revoked_at: None,
+            }),
+            Ok(_) => Err(violations),
+            Err((field, description)) => {
+                violations.add(field, description);
+                Err(violations)
+            }
+        }
+    }
+
+    /// Who its bearer is.
+    #[must_use]
+    pub fn principal(&self) -> Principal {
+        let role = match &self.role {
+            KeyRole::Admin => Role::Admin,
+            KeyRole::Publisher => Role::Publisher,
+            KeyRole::Viewer => Role::Viewer,
+            KeyRole::Agent(pool) => Role::Agent(pool.clone()),
+        };
+        Principal {
+            tenant: self.tenant,
+            subject: self.id.to_string(),
+            role,
+        }
+    }
+
+    /// The key as the API shows it.
+    #[must_use]
+    pub fn to_proto(&self) -> v1::ApiKey {
+        let (role, pool) = match &self.role {
+            KeyRole::Admin => (v1::Role::Admin, String::new()),
+            KeyRole::Publisher => (v1::Role::Publisher, String::new()),
+            KeyRole::Viewer => (v1::Role::Viewer, String::new()),
+            KeyRole::Agent(pool) => (v1::Role::Agent, pool.display_name()),
+        };
+        let platform = self.tenant == TenantId::PLATFORM;
+        v1::ApiKey {
+            id: self.id.to_string(),
+            tenant_id: if platform {
+                String::new()
+            } else {
+                self.tenant.to_string()
+            },
+            name: self.name.clone(),
+            role: role.into(),
+            pool,
+            created_at: Some(timestamp(self.created_at)),
+        }
+    }
+
+    /// Encodes it.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let record = record_v1::ApiKeyRecord {
+            api_key: Some(self.to_proto()),
+            revoked_at_ms: self.revoked_at.map_or(0, Timestamp::as_millis),
+        };
+        record.encode_to_vec().into()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn decode(record: Bytes) -> Result<Self, CorruptRecord> {
+        let corrupt = |detail: &str| CorruptRecord::new("API key", detail);
+        let record: record_v1::ApiKeyRecord = decode("API key", record)?;
+        let proto = record.api_key.ok_or_else(|| corrupt("no key"))?;
+        let tenant = read_tenant(&proto.tenant_id).ok_or_else(|| corrupt("tenant_id"))?;
+        let created_at = proto.created_at.as_ref().and_then(read_timestamp);
+        Ok(Self {
+            id: proto.id.parse().map_err(|_| corrupt("id"))?,
+            tenant,
+            role: read_role(proto.role, &proto.pool, tenant)
+                .map_err(|(field, _)| corrupt(field))?,
+            created_at: created_at.ok_or_else(|| corrupt("created_at"))?,
+            revoked_at: moment(record.revoked_at_ms),
+            name: proto.name,
+        })
+    }
+}
+
+fn read_tenant(text: &str) -> Option<TenantId> {
+    if text.is_empty() {
+        Some(TenantId::PLATFORM)
+    } else {
+        text.parse().ok()
+    }
+}
+
+/// The role, or the field that is wrong and why.
+fn read_role(
+    number: i32,
+    pool: &str,
+    tenant: TenantId,
+) -> Result<KeyRole, (&'static str, &'static str)> {
+    let role = match v1::Role::try_from(number) {
+        Ok(v1::Role::Admin) => KeyRole::Admin,
+        Ok(v1::Role::Publisher) => KeyRole::Publisher,
+        Ok(v1::Role::Viewer) => KeyRole::Viewer,
+        Ok(v1::Role::Agent) => {
+            let name: PoolName = pool.parse().map_err(|_| ("pool", "not a pool's name"))?;
+            let pool = name.resolve(tenant);
+            if pool.owner != tenant {
+                return Err(("pool", "a tenant's key cannot serve a platform-wide pool"));
+            }
+            return Ok(KeyRole::Agent(pool));
+        }
+        Ok(v1::Role::Unspecified) | Err(_) => return Err(("role", "required, and a known role")),
+    };
+    if tenant == TenantId::PLATFORM {
+        return Err((
+            "tenant_id",
+            "required, except for a platform-wide pool token",
+        ));
+    }
+    if !pool.is_empty() {
+        return Err(("pool", "only for agents: leave it empty"));
+    }
+    Ok(role)
+}

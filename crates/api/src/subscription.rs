@@ -1,0 +1,186 @@
+//! Subscriptions: as clients write them and as the API shows them.
+//!
+//! There is one way from the wire to the domain: [`parse`]. Creating parses what the
+//! client sent; changing lays the masked fields of the client's patch over the
+//! present subscription *in its wire form* and parses the result; the store's records
+//! are parsed the same way. So every rule holds in all three, and a mask can name no
+//! field that parsing does not know.
+
+mod mask;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use sidehook_core::{
+    id::SubscriptionId,
+    signing::{Algorithm, Digest, Scheme, Signing},
+    subscription::{Identity, Status, Subscription},
+    time::Timestamp,
+    version::Version,
+    violation::Violations,
+};
+
+pub(crate) use parse::parse;
+
+use crate::{
+    time::{duration, timestamp},
+    v1,
+};
+
+/// Path of the subscription in the requests that carry one.
+const FIELD: &str = "subscription";
+
+/// Reads a new subscription. Its version is [`Version::default`] until the store has
+/// given it one.
+///
+/// # Errors
+/// Everything that is wrong, as `subscription.…`.
+pub fn create(
+    proto: &v1::Subscription,
+    id: SubscriptionId,
+    subject: &str,
+    now: Timestamp,
+) -> Result<Subscription, Violations> {
+    let mut violations = Violations::new();
+    let keys = proto
+        .signing
+        .as_ref()
+        .is_some_and(|signing| !signing.keys.is_empty());
+    let output_only = [
+        ("id", !proto.id.is_empty()),
+        ("pause_reason", !proto.pause_reason.is_empty()),
+        ("signing.keys", keys),
+        ("created_at", proto.created_at.is_some()),
+        ("updated_at", proto.updated_at.is_some()),
+        ("created_by", !proto.created_by.is_empty()),
+        ("updated_by", !proto.updated_by.is_empty()),
+        ("etag", !proto.etag.is_empty()),
+    ];
+    for (field, given) in output_only {
+        violations.require(!given, field, "output only: leave it empty");
+    }
+    let identity = Identity {
+        id,
+        created_at: now,
+        updated_at: now,
+        created_by: subject.to_owned(),
+        updated_by: subject.to_owned(),
+        version: Version::default(),
+    };
+    parse(proto, identity, violations).map_err(|violations| violations.under(FIELD))
+}
+
+/// The subscription after the fields of `patch` that `mask` names have been laid over
+/// it; with an empty mask every field that is set. Output-only fields of the patch
+/// are passed over, so that what was read can be sent back. Who changed it and when
+/// is left to the caller ([`Subscription::touch`]).
+///
+/// # Errors
+/// Everything that is wrong, as `subscription.…`, and wrong paths of the mask as
+/// `update_mask`.
+pub fn apply_update(
+    current: &Subscription,
+    patch: &v1::Subscription,
+    mask: &[String],
+) -> Result<Subscription, Violations> {
+    let mut merged = to_proto(current);
+    let mut violations = mask::merge(&mut merged, patch, mask);
+    let identity = Identity {
+        id: current.id,
+        created_at: current.created_at,
+        updated_at: current.updated_at,
+        created_by: current.created_by.clone(),
+        updated_by: current.updated_by.clone(),
+        version: current.version,
+    };
+    match parse(&merged, identity, Violations::new()) {
+        Ok(subscription) => violations.into_result(subscription),
+        Err(wrong) => {
+            violations.extend(wrong.under(FIELD));
+            Err(violations)
+        }
+    }
+}
+
+/// The subscription as the API shows it, without its signing keys.
+#[must_use]
+pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
+    let (status, pause_reason) = match subscription.status {
+        Status::Active => (v1::SubscriptionStatus::Active, ""),
+        Status::Paused { reason } => (v1::SubscriptionStatus::Paused, reason.as_str()),
+    };
+    let patterns = subscription.events.iter().map(|pattern| v1::EventPattern {
+        object_type: pattern.object_type.to_string(),
+        action: pattern.action.to_string(),
+    });
+    let headers = subscription.headers.iter().map(|header| v1::Header {
+        name: header.name.as_str().to_owned(),
+        value: header.value.as_str().to_owned(),
+    });
+    let timeouts = &subscription.timeouts;
+    let policy = &subscription.retry_policy;
+    v1::Subscription {
+        id: subscription.id.to_string(),
+        url: subscription.url.to_string(),
+        events: patterns.collect(),
+        status: status.into(),
+        pause_reason: pause_reason.to_owned(),
+        signing: Some(signing_to_proto(&subscription.signing)),
+        headers: headers.collect(),
+        verify_ssl: Some(subscription.verify_ssl),
+        pool: subscription.pool.to_string(),
+        timeouts: Some(v1::Timeouts {
+            dns: Some(duration(timeouts.dns())),
+            connect: Some(duration(timeouts.connect())),
+            total: Some(duration(timeouts.total())),
+        }),
+        max_in_flight: subscription.max_in_flight,
+        retry_policy: Some(v1::RetryPolicy {
+            initial_backoff: Some(duration(policy.initial_backoff())),
+            max_backoff: Some(duration(policy.max_backoff())),
+            max_age: Some(duration(policy.max_age())),
+            max_attempts: policy.max_attempts().unwrap_or(0),
+        }),
+        description: subscription.description.clone(),
+        created_at: Some(timestamp(subscription.created_at)),
+        updated_at: Some(timestamp(subscription.updated_at)),
+        created_by: subscription.created_by.clone(),
+        updated_by: subscription.updated_by.clone(),
+        etag: subscription.version.to_string(),
+    }
+}
+
+fn signing_to_proto(signing: &Signing) -> v1::Signing {
+    use v1::signing::Scheme as Proto;
+    let scheme = match &signing.scheme {
+        Scheme::Unsigned => Proto::Unsigned(v1::UnsignedScheme {}),
+        Scheme::Close => Proto::Close(v1::CloseScheme {}),
+        Scheme::StandardWebhooks(algorithm) => {
+            let algorithm = match algorithm {
+                Algorithm::HmacSha256 => v1::StandardWebhooksAlgorithm::HmacSha256,
+                Algorithm::Ed25519 => v1::StandardWebhooksAlgorithm::Ed25519,
+            };
+            Proto::StandardWebhooks(v1::StandardWebhooksScheme {
+                algorithm: algorithm.into(),
+            })
+        }
+        Scheme::HmacHeader {
+            header,
+            digest,
+            prefix,
+        } => Proto::HmacHeader(v1::HmacHeaderScheme {
+            header: header.clone(),
+            digest: match digest {
+                Digest::Sha256 => v1::HmacDigest::Sha256,
+                Digest::Sha1 => v1::HmacDigest::Sha1,
+            }
+            .into(),
+            prefix: prefix.clone(),
+        }),
+    };
+    v1::Signing {
+        scheme: Some(scheme),
+        keys: Vec::new(),
+        local_key: signing.local_key.clone().unwrap_or_default(),
+    }
+}

@@ -1,0 +1,198 @@
+//! From the wire form to the domain: each field by itself, then the whole.
+
+use core::{fmt::Display, time::Duration};
+
+use sidehook_core::{
+    limits::IN_FLIGHT_DEFAULT,
+    matching::{Pattern, Term},
+    pool::PoolName,
+    retry::RetryPolicy,
+    signing::{Algorithm, Digest, Scheme, Signing},
+    subscription::{Draft, Identity, PauseReason, StaticHeader, Status, Subscription, Timeouts},
+    violation::Violations,
+};
+
+use crate::{time::read_duration, v1};
+
+/// Header of the plain HMAC scheme when none is named.
+const SIGNATURE_HEADER: &str = "X-Signature";
+
+/// Reads a subscription; `noted` is what is known to be wrong already.
+pub(crate) fn parse(
+    proto: &v1::Subscription,
+    identity: Identity,
+    noted: Violations,
+) -> Result<Subscription, Violations> {
+    let mut reader = Reader { violations: noted };
+    let draft = Draft {
+        url: reader.take("url", proto.url.parse()),
+        events: reader.patterns(&proto.events),
+        status: reader.status(proto),
+        signing: reader.signing(proto.signing.as_ref()),
+        headers: reader.headers(&proto.headers),
+        verify_ssl: proto.verify_ssl.unwrap_or(true),
+        pool: match proto.pool.as_str() {
+            "" => Some(PoolName::default()),
+            name => reader.take("pool", name.parse()),
+        },
+        timeouts: reader.timeouts(proto.timeouts.unwrap_or_default()),
+        max_in_flight: match proto.max_in_flight {
+            0 => IN_FLIGHT_DEFAULT,
+            window => window,
+        },
+        retry_policy: reader.retry_policy(proto.retry_policy.unwrap_or_default()),
+        description: proto.description.clone(),
+    };
+    draft.complete(identity, reader.violations)
+}
+
+struct Reader {
+    violations: Violations,
+}
+
+impl Reader {
+    fn take<T, E: Display>(&mut self, field: &str, read: Result<T, E>) -> Option<T> {
+        read.map_err(|error| self.violations.add(field, error.to_string()))
+            .ok()
+    }
+
+    fn refuse<T>(&mut self, field: &str, description: &str) -> Option<T> {
+        self.violations.add(field, description);
+        None
+    }
+
+    fn patterns(&mut self, protos: &[v1::EventPattern]) -> Vec<Option<Pattern>> {
+        let mut pattern = |(index, proto): (usize, &v1::EventPattern)| {
+            let path = |field| format!("events[{index}].{field}");
+            let object_type = self.take(
+                &path("object_type"),
+                Term::parse_object_type(&proto.object_type),
+            );
+            let action = self.take(&path("action"), Term::parse(&proto.action));
+            Some(Pattern {
+                object_type: object_type?,
+                action: action?,
+            })
+        };
+        protos.iter().enumerate().map(&mut pattern).collect()
+    }
+
+    fn headers(&mut self, protos: &[v1::Header]) -> Vec<Option<StaticHeader>> {
+        let mut header = |(index, proto): (usize, &v1::Header)| {
+            let path = |field| format!("headers[{index}].{field}");
+            let name = self.take(&path("name"), proto.name.parse());
+            let value = self.take(&path("value"), proto.value.parse());
+            Some(StaticHeader {
+                name: name?,
+                value: value?,
+            })
+        };
+        protos.iter().enumerate().map(&mut header).collect()
+    }
+
+    fn status(&mut self, proto: &v1::Subscription) -> Option<Status> {
+        use v1::SubscriptionStatus::{Active, Paused, Unspecified};
+        match v1::SubscriptionStatus::try_from(proto.status) {
+            Ok(Unspecified | Active) => Some(Status::Active),
+            Ok(Paused) if proto.pause_reason.is_empty() => Some(Status::Paused {
+                reason: PauseReason::Api,
+            }),
+            Ok(Paused) => match PauseReason::from_word(&proto.pause_reason) {
+                Some(reason) => Some(Status::Paused { reason }),
+                None => self.refuse("pause_reason", "not a known reason"),
+            },
+            Err(_) => self.refuse("status", "not a known status"),
+        }
+    }
+
+    fn signing(&mut self, proto: Option<&v1::Signing>) -> Option<Signing> {
+        use v1::signing::Scheme as Proto;
+        let Some(proto) = proto else {
+            return Some(Signing::default());
+        };
+        let scheme = match &proto.scheme {
+            None | Some(Proto::Unsigned(_)) => Scheme::Unsigned,
+            Some(Proto::Close(_)) => Scheme::Close,
+            Some(Proto::StandardWebhooks(scheme)) => {
+                Scheme::StandardWebhooks(self.algorithm(scheme.algorithm)?)
+            }
+            Some(Proto::HmacHeader(scheme)) => Scheme::HmacHeader {
+                header: match scheme.header.as_str() {
+                    "" => SIGNATURE_HEADER.to_owned(),
+                    name => name.to_owned(),
+                },
+                digest: self.digest(scheme.digest)?,
+                prefix: scheme.prefix.clone(),
+            },
+        };
+        let local_key = Some(proto.local_key.clone()).filter(|name| !name.is_empty());
+        Some(Signing { scheme, local_key })
+    }
+
+    fn algorithm(&mut self, number: i32) -> Option<Algorithm> {
+        use v1::StandardWebhooksAlgorithm::{Ed25519, HmacSha256, Unspecified};
+        match v1::StandardWebhooksAlgorithm::try_from(number) {
+            Ok(Unspecified | HmacSha256) => Some(Algorithm::HmacSha256),
+            Ok(Ed25519) => Some(Algorithm::Ed25519),
+            Err(_) => self.refuse(
+                "signing.standard_webhooks.algorithm",
+                "not a known algorithm",
+            ),
+        }
+    }
+
+    fn digest(&mut self, number: i32) -> Option<Digest> {
+        use v1::HmacDigest::{Sha1, Sha256, Unspecified};
+        match v1::HmacDigest::try_from(number) {
+            Ok(Unspecified | Sha256) => Some(Digest::Sha256),
+            Ok(Sha1) => Some(Digest::Sha1),
+            Err(_) => self.refuse("signing.hmac_header.digest", "not a known digest"),
+        }
+    }
+
+    /// The span, or `default` if absent.
+    fn span(
+        &mut self,
+        field: &str,
+        proto: Option<prost_types::Duration>,
+        default: Duration,
+    ) -> Option<Duration> {
+        let Some(proto) = proto else {
+            return Some(default);
+        };
+        match read_duration(&proto) {
+            Some(span) => Some(span),
+            None => self.refuse(field, "must be a valid duration and not negative"),
+        }
+    }
+
+    fn timeouts(&mut self, proto: v1::Timeouts) -> Option<Timeouts> {
+        let default = Timeouts::default();
+        let dns = self.span("timeouts.dns", proto.dns, default.dns());
+        let connect = self.span("timeouts.connect", proto.connect, default.connect());
+        let total = self.span("timeouts.total", proto.total, default.total());
+        self.group("timeouts", Timeouts::new(dns?, connect?, total?))
+    }
+
+    fn retry_policy(&mut self, proto: v1::RetryPolicy) -> Option<RetryPolicy> {
+        let default = RetryPolicy::default();
+        let initial = self.span(
+            "retry_policy.initial_backoff",
+            proto.initial_backoff,
+            default.initial_backoff(),
+        );
+        let max = self.span(
+            "retry_policy.max_backoff",
+            proto.max_backoff,
+            default.max_backoff(),
+        );
+        let age = self.span("retry_policy.max_age", proto.max_age, default.max_age());
+        let policy = RetryPolicy::new(initial?, max?, age?, Some(proto.max_attempts));
+        self.group("retry_policy", policy)
+    }
+
+    fn group<T>(&mut self, field: &str, read: Result<T, Violations>) -> Option<T> {
+        read.map_err(|violations| self.violations.extend(violations.under(field)))
+            .ok()
+    }
+}

@@ -1,0 +1,199 @@
+//! A subscription whose parts were read one by one.
+//!
+//! A part that could not be read is `None`, and what is wrong with it has been noted;
+//! the rest is still checked, so that a client hears of everything at once.
+
+use super::{Destination, HeaderName, StaticHeader, Status, Subscription, Timeouts};
+use crate::{
+    id::SubscriptionId,
+    limits,
+    matching::Pattern,
+    pool::{self, PoolName},
+    retry::RetryPolicy,
+    signing::{Scheme, Signing},
+    time::Timestamp,
+    version::Version,
+    violation::Violations,
+};
+
+/// What a client chooses; see [`Subscription`] for the fields.
+#[derive(Clone, Debug)]
+#[expect(
+    missing_docs,
+    reason = "the fields of Subscription, which documents them"
+)]
+pub struct Draft {
+    pub url: Option<Destination>,
+    pub events: Vec<Option<Pattern>>,
+    pub status: Option<Status>,
+    pub signing: Option<Signing>,
+    pub headers: Vec<Option<StaticHeader>>,
+    pub verify_ssl: bool,
+    pub pool: Option<PoolName>,
+    pub timeouts: Option<Timeouts>,
+    pub max_in_flight: u32,
+    pub retry_policy: Option<RetryPolicy>,
+    pub description: String,
+}
+
+/// What the server knows of a subscription.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Its identifier.
+    pub id: SubscriptionId,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Who created it.
+    pub created_by: String,
+    /// Who changed it last.
+    pub updated_by: String,
+    /// Its etag.
+    pub version: Version,
+}
+
+impl Draft {
+    /// The subscription, if neither `noted` nor the whole has anything wrong.
+    ///
+    /// # Errors
+    /// Everything that is wrong; paths are those of the API, relative to the
+    /// subscription.
+    pub fn complete(
+        self,
+        identity: Identity,
+        noted: Violations,
+    ) -> Result<Subscription, Violations> {
+        let mut violations = noted;
+        self.check(&mut violations);
+        let Identity {
+            id,
+            created_at,
+            updated_at,
+            created_by,
+            updated_by,
+            version,
+        } = identity;
+        let (
+            Some(url),
+            Some(status),
+            Some(signing),
+            Some(pool),
+            Some(timeouts),
+            Some(retry_policy),
+        ) = (
+            self.url,
+            self.status,
+            self.signing,
+            self.pool,
+            self.timeouts,
+            self.retry_policy,
+        )
+        else {
+            // Only what was not noted before needs a word.
+            violations.require(
+                !violations.is_empty(),
+                "url",
+                "the subscription is incomplete",
+            );
+            return Err(violations);
+        };
+        violations.into_result(Subscription {
+            id,
+            url,
+            events: self.events.into_iter().flatten().collect(),
+            status,
+            signing,
+            headers: self.headers.into_iter().flatten().collect(),
+            verify_ssl: self.verify_ssl,
+            pool,
+            timeouts,
+            max_in_flight: self.max_in_flight,
+            retry_policy,
+            description: self.description,
+            created_at,
+            updated_at,
+            created_by,
+            updated_by,
+            version,
+        })
+    }
+
+    fn check(&self, violations: &mut Violations) {
+        violations.require(
+            (1..=limits::PATTERNS).contains(&self.events.len()),
+            "events",
+            "between 1 and 100 entries are needed",
+        );
+        violations.require(
+            self.headers.len() <= limits::HEADERS,
+            "headers",
+            "at most 20 headers are allowed",
+        );
+        violations.require(
+            (1..=limits::IN_FLIGHT_MAX).contains(&self.max_in_flight),
+            "max_in_flight",
+            "must be between 1 and 1000",
+        );
+        violations.require(
+            self.description.len() <= limits::DESCRIPTION_BYTES,
+            "description",
+            "at most 500 bytes are allowed",
+        );
+        self.check_headers(violations);
+        if let Some(signing) = &self.signing {
+            check_signing(signing, violations);
+        }
+    }
+
+    fn check_headers(&self, violations: &mut Violations) {
+        let signature = self
+            .signing
+            .as_ref()
+            .and_then(|signing| match &signing.scheme {
+                Scheme::HmacHeader { header, .. } => Some(header),
+                _ => None,
+            });
+        for (index, header) in self.headers.iter().enumerate().take(limits::HEADERS) {
+            let Some(header) = header else { continue };
+            let name = header.name.as_str();
+            let field = || format!("headers[{index}].name");
+            if self.headers[..index]
+                .iter()
+                .flatten()
+                .any(|other| other.name.is(name))
+            {
+                violations.add(field(), "the name was given before");
+            }
+            if signature.is_some_and(|signature| header.name.is(signature)) {
+                violations.add(field(), "this header carries the signature");
+            }
+        }
+    }
+}
+
+fn check_signing(signing: &Signing, violations: &mut Violations) {
+    if let Scheme::HmacHeader { header, prefix, .. } = &signing.scheme {
+        if let Err(error) = header.parse::<HeaderName>() {
+            violations.add("signing.hmac_header.header", error.to_string());
+        }
+        let fits = |(at, byte): (usize, u8)| byte.is_ascii_graphic() || (byte == b' ' && at > 0);
+        violations.require(
+            prefix.len() <= limits::SIGNATURE_PREFIX_BYTES && prefix.bytes().enumerate().all(fits),
+            "signing.hmac_header.prefix",
+            "at most 64 bytes of visible ASCII and spaces, not beginning with a space, are allowed",
+        );
+    }
+    if let Some(name) = &signing.local_key {
+        violations.require(
+            pool::is_name(name),
+            "signing.local_key",
+            "expected 1 to 63 of a-z, 0-9, `-` and `_`",
+        );
+        violations.require(
+            signing.scheme != Scheme::Unsigned,
+            "signing.local_key",
+            "requests that are not signed need no key",
+        );
+    }
+}
