@@ -242,3 +242,6 @@ fn check_text(violations: &mut Violations, field: impl Fn() -> String, text: &st
         violations.add(field(), "control characters are not allowed");
     }
 }
+
+#[cfg(test)]
+mod tests;

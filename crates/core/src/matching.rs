@@ -165,3 +165,6 @@ impl MatchIndex {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

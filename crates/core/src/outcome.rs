@@ -129,3 +129,37 @@ pub enum Blame {
     /// Sidehook's own.
     Platform,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blame_is_exact() {
+        let outcome = |kind, response_status| Outcome {
+            kind,
+            response_status,
+            duration: Duration::ZERO,
+            started_at: Timestamp::default(),
+            response_body: Bytes::new(),
+            error_detail: String::new(),
+            retry_after: None,
+        };
+        for (kind, status, blame) in [
+            (OutcomeKind::Response, 204, None),
+            (OutcomeKind::Response, 302, Some(Blame::Receiver)),
+            (OutcomeKind::Response, 500, Some(Blame::Receiver)),
+            (OutcomeKind::Dns, 0, Some(Blame::Receiver)),
+            (OutcomeKind::Connect, 0, Some(Blame::Receiver)),
+            (OutcomeKind::Tls, 0, Some(Blame::Receiver)),
+            (OutcomeKind::Timeout, 200, Some(Blame::Receiver)),
+            (OutcomeKind::Protocol, 0, Some(Blame::Receiver)),
+            (OutcomeKind::EgressRefused, 0, Some(Blame::Agent)),
+            (OutcomeKind::KeyMissing, 0, Some(Blame::Agent)),
+            (OutcomeKind::NotStarted, 0, None),
+        ] {
+            assert_eq!(outcome(kind, status).blame(), blame, "{kind:?} {status}");
+        }
+        assert_eq!(AttemptError::LeaseLost.blame(), Blame::Platform);
+    }
+}

@@ -246,3 +246,6 @@ fn retry_after(outcome: &Outcome) -> Option<Duration> {
         .filter(|_| applies)
         .map(|delay| delay.min(RETRY_AFTER_MAX))
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,3 +97,21 @@ impl fmt::Display for Violations {
 }
 
 impl core::error::Error for Violations {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_has_an_end() {
+        let mut violations = Violations::new();
+        for index in 0..2 * VIOLATIONS {
+            violations.add(format!("events[{index}]"), "wrong");
+        }
+        let mut both = violations.clone();
+        both.extend(violations.under("subscription"));
+        assert_eq!(both.as_slice().len(), VIOLATIONS);
+        assert_eq!(both.as_slice()[0].field, "events[0]");
+        assert!(both.into_result(()).is_err());
+    }
+}

@@ -207,3 +207,8 @@ fn shorten(path: &str) -> &str {
         .map_or(path.len(), |(at, _)| at);
     &path[..end]
 }
+
+#[cfg(test)]
+pub(super) fn is_known(path: &str) -> bool {
+    FIELDS.iter().any(|field| field.path == path) || OUTPUT_ONLY.contains(&path)
+}
