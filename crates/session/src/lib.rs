@@ -4,3 +4,4 @@
 //! Wire types are somebody else's: a lease is opaque bytes here, an outcome a type parameter.
 
 pub mod agent_end;
+pub mod server_end;
