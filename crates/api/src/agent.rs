@@ -110,3 +110,6 @@ pub fn cut_detail(mut detail: String) -> String {
     detail.truncate(detail.floor_char_boundary(ERROR_DETAIL_BYTES));
     detail
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,3 +164,6 @@ pub(crate) fn decode<M: Message + Default>(
 ) -> Result<M, CorruptRecord> {
     M::decode(record).map_err(|error| CorruptRecord::new(what, error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,3 +99,6 @@ fn check_name(violations: &mut Violations, name: &str) {
         "must have 1 to 100 bytes and no control characters",
     );
 }
+
+#[cfg(test)]
+mod tests;

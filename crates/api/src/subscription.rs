@@ -1,6 +1,6 @@
 //! Subscriptions: as clients write them and as the API shows them.
 //!
-//! There is one way from the wire to the domain: [`parse`]. Creating parses what the
+//! There is one way from the wire to the domain: `parse`. Creating parses what the
 //! client sent; changing lays the masked fields of the client's patch over the
 //! present subscription *in its wire form* and parses the result; the store's records
 //! are parsed the same way. So every rule holds in all three, and a mask can name no

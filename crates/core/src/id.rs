@@ -16,12 +16,20 @@ pub struct ParseIdError {
     pub prefix: &'static str,
 }
 
-/// Renders 128 bits in base 62.
-pub(crate) fn encode(mut value: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Renders 128 bits in base 62. By chunks of ten digits that fit into 64 bits: one
+/// division of 128 bits costs as much as all those of 64 together.
+pub(crate) fn encode(value: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    const CHUNK: usize = 10;
+    const RADIX: u128 = 62_u128.pow(CHUNK as u32);
     let mut digits = [0_u8; DIGITS];
-    for digit in digits.iter_mut().rev() {
-        *digit = ALPHABET[(value % 62) as usize];
-        value /= 62;
+    let mut rest = value;
+    for chunk in digits.rchunks_mut(CHUNK) {
+        let mut part = (rest % RADIX) as u64;
+        rest /= RADIX;
+        for digit in chunk.iter_mut().rev() {
+            *digit = ALPHABET[(part % 62) as usize];
+            part /= 62;
+        }
     }
     f.write_str(core::str::from_utf8(&digits).map_err(|_| fmt::Error)?)
 }

@@ -1,3 +1,6 @@
+//! What publishers may get wrong, and that the hand-written encoder agrees with the
+//! generated decoder.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::collections::HashMap;

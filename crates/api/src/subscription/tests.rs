@@ -1,3 +1,6 @@
+//! What clients may get wrong when they create and change subscriptions, and that a
+//! mask changes what it names and nothing else.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use core::time::Duration;

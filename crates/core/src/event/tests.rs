@@ -1,3 +1,5 @@
+//! What publishers may get wrong.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Examples, and a naive scan beside the index.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The table at the head of `retry`, row by row, and what holds over a whole life.
+
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use bytes::Bytes;
