@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The control plane: RPC services over the store port.
+//!
+//! | where | what is decided there |
+//! |---|---|
+//! | [`auth`] | who calls, and which right each RPC needs |
+//! | [`errors`] | how errors look on the wire |
+//! | [`directory`] | tenants and keys |
+//! | [`catalog`] | what a tenant's subscriptions are right now |
+//! | [`subscriptions`] | how subscriptions change, and their signing keys ([`keys`], [`sealing`]) |
+//! | [`eventlog`], [`deliveries`] | what happened, and where deliveries stand |
+//! | [`engine`] | how events, claims and outcomes reach the store |
+//! | `board` | which agent works on which partition |
+//! | [`agents`] | the sessions of agents |
+//! | [`server`] | what listens where, and how it ends |
+//!
+//! The services parse, call one operation and convert. The crate knows the store port
+//! and no store.
+
+pub mod agents;
+pub mod auth;
+mod board;
+pub mod catalog;
+pub mod deliveries;
+pub mod directory;
+pub mod engine;
+pub mod errors;
+pub mod eventlog;
+pub mod keys;
+mod paging;
+mod presence;
+pub mod sealing;
+mod segments;
+pub mod server;
+mod services;
+pub mod subscriptions;
+mod watch;

@@ -63,13 +63,13 @@ impl ListenConfig {
         }
     }
 
-    /// Reads the section: `addr`, `[tls]`, `allow_plaintext`, `handshake_timeout`, `max_handshakes`.
+    /// Reads the section: `listen`, `[tls]`, `allow_plaintext`, `handshake_timeout`, `max_handshakes`.
     pub fn read(r: &mut Reader<'_>, default_addr: SocketAddr) -> Option<Self> {
         let default = Self::new(default_addr);
         let tls = r.optional_section("tls", TlsFiles::read);
         let (seconds, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let config = Self {
-            addr: r.value("addr", default.addr),
+            addr: r.value("listen", default.addr),
             tls: tls.clone().flatten(),
             allow_plaintext: r.value("allow_plaintext", default.allow_plaintext),
             handshake_timeout: r.value_in(
@@ -80,7 +80,7 @@ impl ListenConfig {
             max_handshakes: r.value_in("max_handshakes", default.max_handshakes, 1..=u16::MAX),
         };
         if let (None, Err((wrong, right))) = (&tls, config.check_plaintext()) {
-            r.problem("addr", wrong, right);
+            r.problem("listen", wrong, right);
         }
         (tls.is_none() || config.tls.is_some()).then_some(config)
     }

@@ -217,18 +217,18 @@ fn read(flags: &[(&str, &str)]) -> Result<ListenConfig, Problems> {
 #[tokio::test]
 async fn plaintext_beyond_loopback_must_be_asked_for() {
     for fine in ["127.0.0.1:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
-        read(&[("addr", fine)]).expect("loopback");
+        read(&[("listen", fine)]).expect("loopback");
     }
-    let problems = read(&[("addr", "0.0.0.0:8701")])
+    let problems = read(&[("listen", "0.0.0.0:8701")])
         .expect_err("open to all")
         .to_string();
     assert!(
-        problems.contains("addr (--addr): 0.0.0.0:8701 would be served without TLS"),
+        problems.contains("listen (--listen): 0.0.0.0:8701 would be served without TLS"),
         "{problems}"
     );
-    read(&[("addr", "0.0.0.0:8701"), ("allow_plaintext", "true")]).expect("asked for");
+    read(&[("listen", "0.0.0.0:8701"), ("allow_plaintext", "true")]).expect("asked for");
     let tls = [
-        ("addr", "0.0.0.0:8701"),
+        ("listen", "0.0.0.0:8701"),
         ("tls.cert_file", "c"),
         ("tls.key_file", "k"),
     ];

@@ -1,0 +1,151 @@
+//! The guard in front of every service.
+
+use core::{
+    future::Future,
+    mem,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use std::sync::Arc;
+
+use sidehook_core::principal::Principal;
+use tonic::{
+    Request, Status,
+    body::Body,
+    codegen::{Service, http},
+};
+
+use super::{
+    Authenticator, KEY_BYTES_MAX, KeyDigest, Standing,
+    rights::{Rule, rule},
+    unknown_key,
+};
+use crate::errors::OperationError;
+
+/// A service that only callers with the right credential reach.
+#[derive(Clone, Debug)]
+pub struct Guarded<S> {
+    inner: S,
+    authenticator: Arc<Authenticator>,
+}
+
+impl<S> Guarded<S> {
+    /// Guards `inner`.
+    pub const fn new(inner: S, authenticator: Arc<Authenticator>) -> Self {
+        Self {
+            inner,
+            authenticator,
+        }
+    }
+}
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        // The one that was polled ready goes along with the request.
+        let next = self.inner.clone();
+        let mut inner = mem::replace(&mut self.inner, next);
+        let authenticator = Arc::clone(&self.authenticator);
+        Box::pin(async move {
+            match admit(&authenticator, &mut request).await {
+                Ok(()) => inner.call(request).await,
+                Err(status) => Ok(status.into_http()),
+            }
+        })
+    }
+}
+
+async fn admit(
+    authenticator: &Arc<Authenticator>,
+    request: &mut http::Request<Body>,
+) -> Result<(), Status> {
+    let path = request.uri().path();
+    let right = match rule(path) {
+        Some(Rule::Open) => return Ok(()),
+        Some(Rule::Needs(right)) => right,
+        None => {
+            let message = format!("there is no RPC `{path}`: server reflection lists all");
+            return Err(Status::unimplemented(message));
+        }
+    };
+    let digest = credential(request.headers())?;
+    let principal = authenticator.authenticate(digest).await?;
+    if !principal.may(right) {
+        return Err(denied(&principal, path).into());
+    }
+    let authenticator = Arc::clone(authenticator);
+    request.headers_mut().remove(http::header::AUTHORIZATION);
+    let extensions = request.extensions_mut();
+    extensions.insert(principal);
+    extensions.insert(Standing {
+        authenticator,
+        digest,
+    });
+    Ok(())
+}
+
+fn credential(headers: &http::HeaderMap) -> Result<KeyDigest, OperationError> {
+    let missing = OperationError::Unauthenticated {
+        reason: "NO_CREDENTIAL",
+        message: "no key was given: send the metadata `authorization: Bearer KEY`",
+    };
+    let Some(value) = headers.get(http::header::AUTHORIZATION) else {
+        return Err(missing);
+    };
+    let bearer = value.to_str().ok().and_then(|text| text.split_once(' '));
+    match bearer {
+        Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => {
+            let key = key.trim();
+            if key.len() > KEY_BYTES_MAX {
+                return Err(unknown_key());
+            }
+            Ok(KeyDigest::of(key))
+        }
+        _ => Err(missing),
+    }
+}
+
+fn denied(principal: &Principal, path: &str) -> OperationError {
+    use sidehook_core::principal::Role;
+    let role = match principal.role {
+        Role::Admin => "an admin",
+        Role::Publisher => "a publisher",
+        Role::Viewer => "a viewer",
+        Role::Agent(_) => "an agent",
+        Role::Operator => "the operator",
+    };
+    let method = path.rsplit('/').next().unwrap_or_default();
+    OperationError::Denied(format!(
+        "the key `{}` is that of {role}, which may not call {method}: use a key of another role",
+        principal.subject
+    ))
+}
+
+/// Who calls.
+///
+/// # Errors
+/// INTERNAL if no [`Guarded`] stands before the service.
+pub fn principal<T>(request: &Request<T>) -> Result<&Arc<Principal>, Status> {
+    let missing = || OperationError::Internal("a request passed no guard".to_owned()).into();
+    request.extensions().get().ok_or_else(missing)
+}
+
+/// The caller's key, for streams that outlast the moment it was checked.
+///
+/// # Errors
+/// As [`principal`].
+pub fn standing<T>(request: &Request<T>) -> Result<Standing, Status> {
+    let missing = || OperationError::Internal("a request passed no guard".to_owned()).into();
+    request.extensions().get().cloned().ok_or_else(missing)
+}

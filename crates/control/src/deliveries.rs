@@ -1,0 +1,512 @@
+//! Deliveries as they stand: derived, not stored.
+//!
+//! Most deliveries never have a record of their own. Where one stands follows from its
+//! event's matches (it exists), the attempt records of its segment (how it ended), and
+//! what the store says of unfinished ones:
+//!
+//! | last attempt record | store says | state |
+//! |---|---|---|
+//! | delivered, dead, cancelled | – | that |
+//! | none, or retrying | lent | IN_FLIGHT |
+//! | none, or retrying | subscription deleted | CANCELLED |
+//! | retrying | due then | RETRYING |
+//! | none, or retrying | nothing | QUEUED |
+//!
+//! Where the store is asked, the attempt records are read again afterwards: a delivery
+//! that ended between the two readings is then seen to have ended.
+//!
+//! Generations beyond those with records exist if the store remembers something of
+//! them: a redelivery has no attempt yet.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use sidehook_api::{
+    delivery::attempt_to_proto,
+    record::{AttemptEntry, encode_retry},
+    time::timestamp,
+    v1,
+};
+use sidehook_core::{
+    address::{DeliveryId, EventId, SegmentId},
+    delivery::{DeliveryState, reason},
+    id::{SubscriptionNumber, TenantId},
+    retry::RetryState,
+};
+use sidehook_store::{
+    Store,
+    read::{Redeliver, Segment, Whereabouts},
+};
+
+use crate::{
+    catalog::{Catalogs, Compiled},
+    errors::OperationError,
+    eventlog::{EventLog, Page, Position, stored_events},
+};
+
+/// Deliveries that the store is asked for at one time.
+const LOCATED: usize = 256;
+
+/// Bytes of response bodies that one delivery is shown with: it travels as one message.
+const BODY_BYTES: usize = 2 * 1024 * 1024;
+
+/// The operations.
+#[derive(Clone)]
+pub struct Deliveries {
+    store: Arc<dyn Store>,
+    catalogs: Catalogs,
+    log: EventLog,
+}
+
+impl core::fmt::Debug for Deliveries {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Deliveries")
+    }
+}
+
+/// Which deliveries a list shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Only this subscription's.
+    pub subscription: Option<SubscriptionNumber>,
+    /// Only this event's.
+    pub event: Option<EventId>,
+    /// Only in this state.
+    pub state: Option<DeliveryState>,
+}
+
+/// An event for a subscription, whatever the generation.
+#[derive(Clone, Debug)]
+struct Pair {
+    event_id: String,
+    segment: SegmentId,
+    index: u8,
+    subscription: SubscriptionNumber,
+    /// Its place among the segment's pairs.
+    entry: u32,
+}
+
+type PairKey = (SegmentId, u8, SubscriptionNumber);
+/// The attempt records of pairs, oldest first.
+type Attempts = HashMap<PairKey, Vec<AttemptEntry>>;
+
+impl Pair {
+    const fn key(&self) -> PairKey {
+        (self.segment, self.index, self.subscription)
+    }
+
+    fn delivery(&self, generation: u16) -> DeliveryId {
+        DeliveryId::new(self.segment, self.index, self.subscription, generation)
+    }
+}
+
+impl Deliveries {
+    /// Reads from and writes to `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, catalogs: Catalogs) -> Self {
+        let log = EventLog::new(Arc::clone(&store));
+        Self {
+            store,
+            catalogs,
+            log,
+        }
+    }
+
+    /// A delivery with its attempts; of very many attempts only the latest with their
+    /// bodies.
+    ///
+    /// # Errors
+    /// It is not there (any more), or the store's.
+    pub async fn get(
+        &self,
+        tenant: TenantId,
+        id: DeliveryId,
+    ) -> Result<v1::Delivery, OperationError> {
+        let generations = self.generations(tenant, id).await?;
+        let found = generations.into_iter().find(|(known, _)| *known == id);
+        let (_, mut delivery) = found.ok_or_else(|| unknown(id))?;
+        let mut bytes = 0;
+        for attempt in delivery.attempts.iter_mut().rev() {
+            bytes += attempt.response_body.len();
+            if bytes > BODY_BYTES {
+                attempt.response_body = Bytes::new();
+            }
+        }
+        Ok(delivery)
+    }
+
+    /// Delivers once more what `id` delivered; answers the new delivery.
+    ///
+    /// # Errors
+    /// It is not there, has not ended, has no subscription any more, or the store's.
+    pub async fn retry(
+        &self,
+        tenant: TenantId,
+        id: DeliveryId,
+    ) -> Result<v1::Delivery, OperationError> {
+        let generations = self.generations(tenant, id).await?;
+        if !generations.iter().any(|(known, _)| *known == id) {
+            return Err(unknown(id));
+        }
+        let (latest, delivery) = generations
+            .into_iter()
+            .next_back()
+            .ok_or_else(|| unknown(id))?;
+        if !is_final(&delivery) {
+            return Err(not_ended(&delivery));
+        }
+        let compiled = self.catalogs.fresh(tenant).await?;
+        if !compiled.subscriptions.contains_key(&id.subscription()) {
+            return Err(no_subscription());
+        }
+        let next = latest.next_generation().ok_or_else(too_many)?;
+        let redeliver = Redeliver {
+            tenant,
+            delivery: next,
+            subscription: next.subscription(),
+            retry: encode_retry(&RetryState::default()),
+        };
+        if !self.store.redeliver(&redeliver).await? {
+            return Err(no_subscription());
+        }
+        Ok(v1::Delivery {
+            id: next.to_string(),
+            generation: next.generation().into(),
+            state: v1::DeliveryState::Queued.into(),
+            attempts: Vec::new(),
+            attempt_count: 0,
+            next_attempt_at: None,
+            reason: String::new(),
+            ..delivery
+        })
+    }
+
+    /// A page of deliveries, newest event first, without their attempts.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn list(
+        &self,
+        tenant: TenantId,
+        from: Option<Position>,
+        size: usize,
+        filter: &DeliveryFilter,
+    ) -> Result<Page<v1::Delivery>, OperationError> {
+        let compiled = self.catalogs.fresh(tenant).await?;
+        let mut walk = self.log.walk(tenant, from.or_else(|| only_segment(filter)));
+        let mut items = Vec::new();
+        'page: while !walk.is_over() {
+            for (id, segment) in walk.segments().await? {
+                let pairs = segment.map_or_else(|| Ok(Vec::new()), |found| pairs(id, found))?;
+                let mut passed = core::mem::take(&mut walk.position.passed) as usize;
+                while passed < pairs.len() {
+                    if items.len() >= size || walk.budget == 0 {
+                        walk.position.passed = u32::try_from(passed).unwrap_or(u32::MAX);
+                        break 'page;
+                    }
+                    let wanted = next_pairs(
+                        &pairs[passed..],
+                        size - items.len(),
+                        &mut walk.budget,
+                        filter,
+                    );
+                    let (examined, wanted) = wanted;
+                    for (pair, generations) in self.states(tenant, &compiled, wanted).await? {
+                        let shown = generations.into_iter().map(|(_, delivery)| delivery);
+                        let before = items.len();
+                        items.extend(shown.filter(|one| in_state(filter, one)).map(short));
+                        if items.len() > size && before > 0 {
+                            // All generations of a pair stand on one page.
+                            items.truncate(before);
+                            walk.position.passed = pair.entry;
+                            break 'page;
+                        }
+                    }
+                    passed += examined;
+                }
+                walk.position.leave_segment();
+            }
+        }
+        Ok(walk.page(items).await?)
+    }
+
+    /// All generations of a delivery's pair, oldest first.
+    async fn generations(
+        &self,
+        tenant: TenantId,
+        id: DeliveryId,
+    ) -> Result<Vec<(DeliveryId, v1::Delivery)>, OperationError> {
+        let segment_id = id.segment().ok_or_else(|| unknown(id))?;
+        let segment = self.log.segment(tenant, segment_id).await?;
+        let pairs = pairs(segment_id, segment.ok_or_else(|| unknown(id))?)?;
+        let mut pairs = pairs.into_iter();
+        let pair = pairs
+            .find(|pair| pair.index == id.index() && pair.subscription == id.subscription())
+            .ok_or_else(|| unknown(id))?;
+        let compiled = self.catalogs.fresh(tenant).await?;
+        let mut states = self.states(tenant, &compiled, vec![pair]).await?;
+        Ok(states.pop().map_or_else(Vec::new, |(_, all)| all))
+    }
+
+    /// The generations of each pair as they stand, oldest first.
+    async fn states(
+        &self,
+        tenant: TenantId,
+        compiled: &Compiled,
+        pairs: Vec<Pair>,
+    ) -> Result<Vec<(Pair, Vec<(DeliveryId, v1::Delivery)>)>, OperationError> {
+        if pairs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut segments: Vec<_> = pairs.iter().map(|pair| pair.segment).collect();
+        segments.dedup();
+        let mut attempts = self.attempts(&segments).await?;
+        let open: Vec<_> = pairs
+            .iter()
+            .flat_map(|pair| undecided(pair, attempts.get(&pair.key())))
+            .collect();
+        let mut located = HashMap::with_capacity(open.len());
+        for ids in open.chunks(LOCATED) {
+            let found = self.store.locate(tenant, ids).await?;
+            located.extend(ids.iter().copied().zip(found));
+        }
+        attempts.extend(self.attempts(&segments).await?);
+        let states = pairs.into_iter().map(|pair| {
+            let attempts = attempts.remove(&pair.key()).unwrap_or_default();
+            let generations = generations(&pair, attempts, &located, compiled);
+            (pair, generations)
+        });
+        Ok(states.collect())
+    }
+
+    async fn attempts(&self, segments: &[SegmentId]) -> Result<Attempts, OperationError> {
+        let outcomes: Vec<Vec<Bytes>> = self.store.outcomes(segments).await?;
+        let mut attempts = Attempts::new();
+        for (segment, records) in segments.iter().zip(outcomes) {
+            for record in records {
+                let entry = AttemptEntry::decode(record)?;
+                let id = entry.delivery_id;
+                let key = (*segment, id.index(), id.subscription());
+                attempts.entry(key).or_default().push(entry);
+            }
+        }
+        Ok(attempts)
+    }
+
+    /// The event of a delivery, as text; empty if it has left the log.
+    ///
+    /// # Errors
+    /// The store's.
+    pub(crate) async fn event_ids(
+        &self,
+        tenant: TenantId,
+        segment: SegmentId,
+    ) -> Result<BTreeMap<u8, String>, OperationError> {
+        let Some(found) = self.log.segment(tenant, segment).await? else {
+            return Ok(BTreeMap::new());
+        };
+        stored_events(found)
+            .map(|stored| {
+                let (index, stored) = stored?;
+                Ok((index, sidehook_api::event::to_proto(&stored)?.id))
+            })
+            .collect()
+    }
+}
+
+/// The position that shows one event's segment and nothing else.
+fn only_segment(filter: &DeliveryFilter) -> Option<Position> {
+    let segment = filter.event?.segment()?;
+    Some(Position {
+        pending: [segment].into(),
+        ..Position::default()
+    })
+}
+
+/// A segment's pairs, newest event first.
+fn pairs(id: SegmentId, segment: Segment) -> Result<Vec<Pair>, OperationError> {
+    let mut pairs = Vec::new();
+    for stored in stored_events(segment) {
+        let (index, stored) = stored?;
+        let event_id = sidehook_api::event::to_proto(&stored)?.id;
+        for subscription in stored.matches {
+            pairs.push(Pair {
+                event_id: event_id.clone(),
+                segment: id,
+                index,
+                subscription,
+                entry: u32::try_from(pairs.len()).unwrap_or(u32::MAX),
+            });
+        }
+    }
+    Ok(pairs)
+}
+
+fn wants(filter: &DeliveryFilter, pair: &Pair) -> bool {
+    filter
+        .subscription
+        .is_none_or(|wanted| wanted == pair.subscription)
+        && filter
+            .event
+            .is_none_or(|wanted| wanted.to_string() == pair.event_id)
+}
+
+/// The first of `pairs` that the filter wants, at most `max`, and how many had to be
+/// examined for that.
+fn next_pairs(
+    pairs: &[Pair],
+    max: usize,
+    budget: &mut usize,
+    filter: &DeliveryFilter,
+) -> (usize, Vec<Pair>) {
+    let mut wanted = Vec::new();
+    let mut examined = 0;
+    for pair in pairs.iter().take(*budget) {
+        if wanted.len() == max {
+            break;
+        }
+        examined += 1;
+        if wants(filter, pair) {
+            wanted.push(pair.clone());
+        }
+    }
+    *budget -= examined;
+    (examined, wanted)
+}
+
+fn in_state(filter: &DeliveryFilter, delivery: &v1::Delivery) -> bool {
+    let is = |wanted| v1::DeliveryState::from(wanted) == delivery.state();
+    filter.state.is_none_or(is)
+}
+
+fn short(mut delivery: v1::Delivery) -> v1::Delivery {
+    delivery.attempts = Vec::new();
+    delivery
+}
+
+fn latest_generation(attempts: &[AttemptEntry]) -> u16 {
+    let generations = attempts.iter().map(|entry| entry.delivery_id.generation());
+    generations.max().unwrap_or(0)
+}
+
+fn last_of(attempts: &[AttemptEntry], id: DeliveryId) -> Option<&AttemptEntry> {
+    attempts.iter().rfind(|entry| entry.delivery_id == id)
+}
+
+/// What attempt records leave open of a pair: its latest generation if it has not
+/// ended, and the one that may follow if it has.
+fn undecided(pair: &Pair, attempts: Option<&Vec<AttemptEntry>>) -> Option<DeliveryId> {
+    let attempts = attempts.map_or(&[][..], Vec::as_slice);
+    let latest = pair.delivery(latest_generation(attempts));
+    let ended = last_of(attempts, latest).is_some_and(|entry| entry.state.is_final());
+    if ended {
+        latest.next_generation()
+    } else {
+        Some(latest)
+    }
+}
+
+fn generations(
+    pair: &Pair,
+    attempts: Vec<AttemptEntry>,
+    located: &HashMap<DeliveryId, Whereabouts>,
+    compiled: &Compiled,
+) -> Vec<(DeliveryId, v1::Delivery)> {
+    let latest = latest_generation(&attempts);
+    let remembered = |id: &DeliveryId| {
+        located
+            .get(id)
+            .is_some_and(|at| at.leased || at.retry.is_some() || at.due.is_some())
+    };
+    let next = pair.delivery(latest).next_generation().filter(remembered);
+    let known = (0..=latest).map(|generation| pair.delivery(generation));
+    known
+        .chain(next)
+        .map(|id| {
+            let own = attempts.iter().filter(|entry| entry.delivery_id == id);
+            let own: Vec<_> = own.collect();
+            (id, show(pair, id, &own, located.get(&id), compiled))
+        })
+        .collect()
+}
+
+fn show(
+    pair: &Pair,
+    id: DeliveryId,
+    attempts: &[&AttemptEntry],
+    located: Option<&Whereabouts>,
+    compiled: &Compiled,
+) -> v1::Delivery {
+    let subscription = compiled.subscriptions.get(&pair.subscription);
+    let last = attempts.last().filter(|entry| entry.state.is_final());
+    let due = located
+        .and_then(|at| at.due)
+        .filter(|_| !attempts.is_empty());
+    let (state, reason) = match (last, located) {
+        (Some(last), _) => (last.state, last.reason.clone()),
+        (None, Some(at)) if at.leased => (DeliveryState::InFlight, String::new()),
+        (None, _) if subscription.is_none() => {
+            let reason = reason::SUBSCRIPTION_DELETED.to_owned();
+            (DeliveryState::Cancelled, reason)
+        }
+        (None, _) if due.is_some() => (DeliveryState::Retrying, String::new()),
+        (None, _) => (DeliveryState::Queued, String::new()),
+    };
+    let made: Vec<_> = attempts
+        .iter()
+        .filter_map(|entry| entry.attempt.as_ref())
+        .map(attempt_to_proto)
+        .collect();
+    v1::Delivery {
+        id: id.to_string(),
+        event_id: pair.event_id.clone(),
+        // A deleted subscription leaves no more than its number.
+        subscription_id: subscription
+            .map_or_else(String::new, |one| one.subscription.id.to_string()),
+        generation: id.generation().into(),
+        state: v1::DeliveryState::from(state).into(),
+        next_attempt_at: due
+            .filter(|_| state == DeliveryState::Retrying)
+            .map(timestamp),
+        reason,
+        attempt_count: u32::try_from(made.len()).unwrap_or(u32::MAX),
+        attempts: made,
+    }
+}
+
+fn is_final(delivery: &v1::Delivery) -> bool {
+    DeliveryState::try_from(delivery.state()).is_ok_and(DeliveryState::is_final)
+}
+
+fn unknown(id: DeliveryId) -> OperationError {
+    OperationError::not_found("delivery", id)
+}
+
+fn not_ended(delivery: &v1::Delivery) -> OperationError {
+    OperationError::Precondition {
+        reason: "DELIVERY_NOT_ENDED",
+        message: format!(
+            "the delivery `{}` of this event has not ended yet: it will be attempted anyway",
+            delivery.id
+        ),
+    }
+}
+
+fn no_subscription() -> OperationError {
+    OperationError::Precondition {
+        reason: "SUBSCRIPTION_DELETED",
+        message: "the delivery's subscription was deleted, or its event has left the log: \
+                  publish the event again"
+            .to_owned(),
+    }
+}
+
+fn too_many() -> OperationError {
+    OperationError::Precondition {
+        reason: "TOO_MANY_REDELIVERIES",
+        message: "this event was delivered again too often: publish it again".to_owned(),
+    }
+}

@@ -1,0 +1,166 @@
+//! Tenants and keys: who there is, and what they hold.
+//!
+//! A key's record lies under the digest of its secret, where every call finds it with
+//! one read. Its id leads there through a second record under the id (16 bytes, a
+//! digest has 32), written first: a key whose second write was lost is not in force
+//! and can be made anew. Revoking keeps the record, so that an id is never a riddle.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use secrecy::{ExposeSecret as _, SecretString};
+use sidehook_api::{
+    registry::{ApiKey, KeyRole, Tenant},
+    v1,
+};
+use sidehook_core::id::{KeyId, TenantId};
+use sidehook_store::{Store, StoreError, registry::Kind};
+
+use crate::{auth::KeyDigest, errors::OperationError};
+
+/// Fewest bytes of a secret that somebody chose.
+const SECRET_BYTES_MIN: usize = 8;
+/// How long to wait before a write that may have been lost is repeated.
+const REPEAT_AFTER: Duration = Duration::from_millis(50);
+
+/// The operations on tenants and keys.
+#[derive(Clone)]
+pub struct Directory {
+    store: Arc<dyn Store>,
+}
+
+impl core::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Directory")
+    }
+}
+
+impl Directory {
+    /// The directory that lies in `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// Creates a tenant.
+    ///
+    /// # Errors
+    /// A wrong name, or the store's.
+    pub async fn create_tenant(
+        &self,
+        request: v1::CreateTenantRequest,
+    ) -> Result<Tenant, OperationError> {
+        // The platform, 0, is nobody's tenant.
+        let id = TenantId::from_bits(rand::random::<u128>().max(1));
+        let tenant = Tenant::create(request, id, self.store.now().await?)?;
+        self.put(Kind::Tenant, &id.to_bytes(), tenant.encode())
+            .await?;
+        Ok(tenant)
+    }
+
+    /// Lists tenants by id, from the first above `after` on, and says whether there
+    /// are more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn tenants(
+        &self,
+        after: Option<TenantId>,
+        max: usize,
+    ) -> Result<(Vec<Tenant>, bool), OperationError> {
+        let after = after.map(TenantId::to_bytes);
+        let after = after.as_ref().map_or(&[][..], |id| id.as_slice());
+        let page = self.store.registry_list(Kind::Tenant, after, max).await?;
+        let tenants = page.entries.into_iter();
+        let tenants = tenants.map(|entry| Tenant::decode(entry.value));
+        Ok((tenants.collect::<Result<_, _>>()?, page.more))
+    }
+
+    /// Makes a key with a random secret.
+    ///
+    /// # Errors
+    /// Wrong fields, an unknown tenant, or the store's.
+    pub async fn create_key(
+        &self,
+        request: v1::CreateApiKeyRequest,
+    ) -> Result<(ApiKey, SecretString), OperationError> {
+        let prefix = match request.role() {
+            v1::Role::Agent => "shp_",
+            _ => "shk_",
+        };
+        let secret = format!("{prefix}{}", hex::encode(rand::random::<[u8; 32]>()));
+        let secret = SecretString::from(secret);
+        let key = self.install_key(request, &secret).await?;
+        Ok((key, secret))
+    }
+
+    /// Makes a key whose secret somebody chose: for ready-made development systems.
+    /// The same secret again replaces the key.
+    ///
+    /// # Errors
+    /// As [`Self::create_key`], and a secret of fewer than 8 bytes.
+    pub async fn install_key(
+        &self,
+        request: v1::CreateApiKeyRequest,
+        secret: &SecretString,
+    ) -> Result<ApiKey, OperationError> {
+        let id = KeyId::from_bits(rand::random());
+        let key = ApiKey::create(request, id, self.store.now().await?)?;
+        if secret.expose_secret().len() < SECRET_BYTES_MIN {
+            let description = "at least 8 bytes are needed";
+            return Err(OperationError::field("secret", description));
+        }
+        let platform = key.tenant == TenantId::PLATFORM && matches!(key.role, KeyRole::Agent(_));
+        if !platform && !self.has_tenant(key.tenant).await? {
+            return Err(OperationError::not_found("tenant", key.tenant));
+        }
+        let digest = KeyDigest::of(secret.expose_secret());
+        let pointer = Bytes::copy_from_slice(digest.as_bytes());
+        self.put(Kind::ApiKey, &id.to_bytes(), pointer).await?;
+        self.put(Kind::ApiKey, digest.as_bytes(), key.encode())
+            .await?;
+        Ok(key)
+    }
+
+    /// Takes a key out of force. Revoking it again changes nothing.
+    ///
+    /// # Errors
+    /// An unknown key, or the store's.
+    pub async fn revoke_key(&self, id: KeyId) -> Result<(), OperationError> {
+        let unknown = || OperationError::not_found("API key", id);
+        let pointer = id.to_bytes();
+        let digest = self.store.registry_get(Kind::ApiKey, &pointer).await?;
+        let digest = digest.ok_or_else(unknown)?;
+        let record = self.store.registry_get(Kind::ApiKey, &digest).await?;
+        let mut key = ApiKey::decode(record.ok_or_else(unknown)?)?;
+        // Another id: the secret was given to a newer key, and this one is no more.
+        if key.id != id || key.revoked_at.is_some() {
+            return Ok(());
+        }
+        key.revoked_at = Some(self.store.now().await?);
+        self.put(Kind::ApiKey, &digest, key.encode()).await
+    }
+
+    /// Whether there is such a tenant.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn has_tenant(&self, tenant: TenantId) -> Result<bool, StoreError> {
+        let key = tenant.to_bytes();
+        let record = self.store.registry_get(Kind::Tenant, &key).await?;
+        Ok(record.is_some())
+    }
+
+    /// Writing the same again is harmless: one repetition hides most hiccups.
+    async fn put(&self, kind: Kind, key: &[u8], value: Bytes) -> Result<(), OperationError> {
+        let put = || self.store.registry_put(kind, key, Some(value.clone()));
+        match put().await {
+            Err(StoreError::Unavailable { .. }) => {
+                tokio::time::sleep(REPEAT_AFTER).await;
+                Ok(put().await?)
+            }
+            other => Ok(other?),
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! Errors of operations, and the one place that puts them on the wire.
+//!
+//! Operations answer an [`OperationError`]: a variant per cause. A cause is described
+//! once (code, reason, words, what to do next), and the description becomes a
+//! `tonic::Status` with `google.rpc` details for a call, or a [`v1::PublishError`] for
+//! one event of a batch.
+//!
+//! | cause | code | reason |
+//! |---|---|---|
+//! | wrong fields | INVALID_ARGUMENT | `INVALID_FIELD`, and `BadRequest` names the fields |
+//! | no such thing, or somebody else's | NOT_FOUND | `NOT_FOUND` |
+//! | wrong etag, or a faster change | ABORTED | `ETAG_MISMATCH` |
+//! | idempotency key used for other content | ALREADY_EXISTS | `IDEMPOTENCY_KEY_REUSED` |
+//! | not possible as things stand | FAILED_PRECONDITION | one per case |
+//! | a limit of the tenant is reached | RESOURCE_EXHAUSTED | one per case |
+//! | no or no valid credential | UNAUTHENTICATED | `NO_CREDENTIAL`, `INVALID_CREDENTIAL` |
+//! | a credential without the right | PERMISSION_DENIED | `RIGHT_MISSING` |
+//! | the store or the process is away | UNAVAILABLE | `UNAVAILABLE`, and `RetryInfo` |
+//! | what no caller can help | INTERNAL | `INTERNAL` |
+//!
+//! INTERNAL is logged here, because its detail concerns the operator and is kept from
+//! the caller; all others are the caller's affair and are not logged.
+
+use core::time::Duration;
+use std::collections::HashMap;
+
+use sidehook_api::{
+    error::{CorruptRecord, field_violations},
+    v1,
+};
+use sidehook_core::{address::EventId, violation::Violations};
+use sidehook_store::StoreError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+/// The domain of our reasons in `ErrorInfo`.
+pub const DOMAIN: &str = "sidehook";
+
+/// How long a caller is asked to wait when nothing better is known.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Why an operation failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// Fields are wrong; nothing was changed.
+    #[error("{0}")]
+    Invalid(Violations),
+    /// No such thing in the caller's tenant.
+    #[error("there is no {kind} `{id}`")]
+    NotFound {
+        /// What was looked for, for example `subscription`.
+        kind: &'static str,
+        /// The id that was given.
+        id: String,
+    },
+    /// Something else is there than the caller's etag says, or somebody was faster.
+    #[error("the subscription was changed meanwhile: read it again and repeat the change")]
+    EtagMismatch,
+    /// The idempotency key stands for other content.
+    #[error(
+        "the idempotency key was used for other content by event `{0}`: use a new key for new content"
+    )]
+    KeyReused(EventId),
+    /// Not possible as things stand.
+    #[error("{message}")]
+    Precondition {
+        /// For programs.
+        reason: &'static str,
+        /// For people: what stands in the way and what to do.
+        message: String,
+    },
+    /// A limit of the tenant is reached.
+    #[error("{message}")]
+    Exhausted {
+        /// For programs.
+        reason: &'static str,
+        /// For people: which limit and what to do.
+        message: String,
+        /// When to try again, if waiting helps.
+        retry_after: Option<Duration>,
+    },
+    /// Nobody that we know.
+    #[error("{message}")]
+    Unauthenticated {
+        /// For programs.
+        reason: &'static str,
+        /// For people: what to do.
+        message: &'static str,
+    },
+    /// Somebody that we know, without the right.
+    #[error("{0}")]
+    Denied(String),
+    /// It may work later.
+    #[error("{message}")]
+    Unavailable {
+        /// What is away.
+        message: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// What no caller can help. The detail is logged and not shown.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl OperationError {
+    /// One wrong field.
+    pub fn field(field: impl Into<String>, description: impl Into<String>) -> Self {
+        let mut violations = Violations::new();
+        violations.add(field, description);
+        Self::Invalid(violations)
+    }
+
+    /// No such thing.
+    pub fn not_found(kind: &'static str, id: impl ToString) -> Self {
+        Self::NotFound {
+            kind,
+            id: id.to_string(),
+        }
+    }
+
+    /// The same, with the paths of wrong fields under `prefix`.
+    #[must_use]
+    pub fn under(self, prefix: &str) -> Self {
+        match self {
+            Self::Invalid(violations) => Self::Invalid(violations.under(prefix)),
+            other => other,
+        }
+    }
+
+    /// This process is going away; another replica, or the next process, will answer.
+    #[must_use]
+    pub fn draining() -> Self {
+        Self::Unavailable {
+            message: "this server is shutting down: connect again".to_owned(),
+            retry_after: RETRY_AFTER,
+        }
+    }
+}
+
+impl From<Violations> for OperationError {
+    fn from(violations: Violations) -> Self {
+        Self::Invalid(violations)
+    }
+}
+
+impl From<StoreError> for OperationError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable {
+                detail,
+                retry_after,
+            } => {
+                tracing::debug!(detail, "the store is unavailable");
+                Self::Unavailable {
+                    message: "the store does not answer: try again".to_owned(),
+                    retry_after: retry_after.max(Duration::from_millis(1)),
+                }
+            }
+            StoreError::Corrupt { detail } => Self::Internal(detail),
+        }
+    }
+}
+
+impl From<CorruptRecord> for OperationError {
+    fn from(error: CorruptRecord) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+/// An error in the terms of `google.rpc`.
+struct Described {
+    code: Code,
+    reason: &'static str,
+    message: String,
+    violations: Violations,
+    retry_after: Option<Duration>,
+}
+
+impl From<OperationError> for Described {
+    fn from(error: OperationError) -> Self {
+        use OperationError as E;
+        let message = error.to_string();
+        let (mut violations, mut retry_after) = (Violations::new(), None);
+        let (code, reason) = match error {
+            E::Invalid(found) => {
+                violations = found;
+                (Code::InvalidArgument, "INVALID_FIELD")
+            }
+            E::NotFound { .. } => (Code::NotFound, "NOT_FOUND"),
+            E::EtagMismatch => (Code::Aborted, "ETAG_MISMATCH"),
+            E::KeyReused(_) => (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"),
+            E::Precondition { reason, .. } => (Code::FailedPrecondition, reason),
+            E::Exhausted {
+                reason,
+                retry_after: wait,
+                ..
+            } => {
+                retry_after = wait;
+                (Code::ResourceExhausted, reason)
+            }
+            E::Unauthenticated { reason, .. } => (Code::Unauthenticated, reason),
+            E::Denied(_) => (Code::PermissionDenied, "RIGHT_MISSING"),
+            E::Unavailable {
+                retry_after: wait, ..
+            } => {
+                retry_after = Some(wait);
+                (Code::Unavailable, "UNAVAILABLE")
+            }
+            E::Internal(detail) => {
+                tracing::error!(detail, "an operation failed for a reason of our own");
+                return Self {
+                    code: Code::Internal,
+                    reason: "INTERNAL",
+                    message: "internal error: the server's log tells more".to_owned(),
+                    violations,
+                    retry_after,
+                };
+            }
+        };
+        Self {
+            code,
+            reason,
+            message,
+            violations,
+            retry_after,
+        }
+    }
+}
+
+impl From<OperationError> for Status {
+    fn from(error: OperationError) -> Self {
+        let described = Described::from(error);
+        let mut details = ErrorDetails::with_error_info(described.reason, DOMAIN, HashMap::new());
+        if !described.violations.is_empty() {
+            let fields = field_violations(&described.violations).into_iter();
+            let fields = fields.map(|wrong| FieldViolation::new(wrong.field, wrong.description));
+            details.set_bad_request(fields.collect::<Vec<_>>());
+        }
+        if described.retry_after.is_some() {
+            details.set_retry_info(described.retry_after);
+        }
+        Self::with_error_details(described.code, described.message, details)
+    }
+}
+
+impl From<OperationError> for v1::PublishError {
+    fn from(error: OperationError) -> Self {
+        let described = Described::from(error);
+        Self {
+            code: described.code as i32,
+            message: described.message,
+            reason: described.reason.to_owned(),
+            field_violations: field_violations(&described.violations),
+            retry_after: described.retry_after.and_then(|wait| wait.try_into().ok()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_and_reasons_reach_both_wires() {
+        let error = OperationError::field("url", "must begin with `https://` or `http://`");
+        let status = Status::from(error.clone());
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert_eq!(
+            status.message(),
+            "url: must begin with `https://` or `http://`"
+        );
+        let details = status.get_error_details();
+        let info = details.error_info().expect("always there");
+        assert_eq!((&*info.reason, &*info.domain), ("INVALID_FIELD", DOMAIN));
+        let fields = &details.bad_request().expect("fields").field_violations;
+        assert_eq!(fields[0].field, "url");
+        let item = v1::PublishError::from(error);
+        assert_eq!((item.code, &*item.reason), (3, "INVALID_FIELD"));
+        assert_eq!(item.field_violations[0].field, "url");
+    }
+
+    #[test]
+    fn a_store_that_is_away_says_when_to_come_back_and_keeps_its_detail() {
+        let status = Status::from(OperationError::from(StoreError::Unavailable {
+            detail: "10.0.0.7:6379 refused".to_owned(),
+            retry_after: Duration::from_secs(2),
+        }));
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(!status.message().contains("10.0.0.7"));
+        let details = status.get_error_details();
+        let retry = details.retry_info().expect("retry info");
+        assert_eq!(retry.retry_delay, Some(Duration::from_secs(2)));
+        let corrupt = StoreError::Corrupt {
+            detail: "secret place".to_owned(),
+        };
+        let status = Status::from(OperationError::from(corrupt));
+        assert_eq!(status.code(), Code::Internal);
+        assert!(!status.message().contains("secret place"));
+    }
+}

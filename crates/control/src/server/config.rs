@@ -1,0 +1,219 @@
+//! What the control plane is told at its start.
+
+use core::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sidehook_core::limits::{EVENT_BYTES_DEFAULT, FRAME_BYTES, TIMEOUT_MIN, TOTAL_TIMEOUT_MAX};
+use sidehook_runtime::{
+    config::{ByteSize, Reader},
+    listen::ListenConfig,
+};
+
+use crate::{engine::DispatchConfig, sealing::Sealer};
+
+/// Fewest bytes of a key that the configuration gives.
+const KEY_BYTES_MIN: usize = 16;
+/// Longest payload that can be configured: an event must fit a message with others'
+/// fields, and a store call.
+const EVENT_BYTES_MAX: u32 = 1024 * 1024;
+const _: () = assert!(
+    (EVENT_BYTES_MAX as usize) * 2 < FRAME_BYTES,
+    "two fit a frame"
+);
+
+const fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// The control plane's configuration.
+#[derive(Clone, Debug)]
+pub struct ControlPlaneConfig {
+    /// Where people and publishers connect.
+    pub grpc: ListenConfig,
+    /// Where agents connect.
+    pub agents: ListenConfig,
+    /// Where `/metrics`, `/healthz` and `/readyz` are.
+    pub http: SocketAddr,
+    /// The operator's key; without it nobody can create tenants over the API.
+    pub operator_key: Option<SecretString>,
+    /// A token of the platform-wide pool `default` (`platform/default`), for
+    /// installations that come up in one piece.
+    pub pool_token: Option<SecretString>,
+    /// The key that signing keys are sealed with at rest, 64 hex digits: the same on
+    /// all replicas.
+    pub sealing_key: SecretString,
+    /// Longest payload of an event, in bytes.
+    pub event_bytes: usize,
+    /// The engine's sizes and times.
+    pub dispatch: DispatchConfig,
+    /// How long the process may take to end.
+    pub drain_timeout: Duration,
+}
+
+impl ControlPlaneConfig {
+    /// The defaults, with this sealing key.
+    #[must_use]
+    pub fn new(sealing_key: SecretString) -> Self {
+        Self {
+            grpc: ListenConfig::new(loopback(8701)),
+            agents: ListenConfig::new(loopback(8702)),
+            http: loopback(8700),
+            operator_key: None,
+            pool_token: None,
+            sealing_key,
+            event_bytes: EVENT_BYTES_DEFAULT,
+            dispatch: DispatchConfig::default(),
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// Reads the keys `grpc`, `agents`, `http`, `operator_key`, `sealing_key`,
+    /// `workers`, `lease`, `heartbeat`, `drain_timeout` and `limits`; the sections
+    /// `store` and `log` are the binary's.
+    pub fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let grpc = r.section("grpc", |r| ListenConfig::read(r, loopback(8701)));
+        let (agents, pool_token) = r.section("agents", |r| {
+            let listen = ListenConfig::read(r, loopback(8702));
+            (listen, read_key(r, "pool_token"))
+        });
+        let http = r.section("http", |r| r.value("listen", loopback(8700)));
+        let operator_key = read_key(r, "operator_key");
+        let sealing_key = read_sealing_key(r);
+        let event_bytes = r.section("limits", |r| {
+            let default = ByteSize::from_bytes(EVENT_BYTES_DEFAULT as u64);
+            let range = ByteSize::kib(1)..=ByteSize::from_bytes(EVENT_BYTES_MAX.into());
+            r.value_in("event_bytes", default, range).as_usize()
+        });
+        let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
+        let drain_timeout = r.value_in(
+            "drain_timeout",
+            Duration::from_secs(30),
+            second..=10 * minute,
+        );
+        let dispatch = read_dispatch(r, drain_timeout);
+        Some(Self {
+            grpc: grpc?,
+            agents: agents?,
+            http,
+            operator_key,
+            pool_token,
+            sealing_key: sealing_key?,
+            event_bytes,
+            dispatch,
+            drain_timeout,
+        })
+    }
+
+    /// The longest time limit of an attempt that the leases leave room for: a lease
+    /// outlasts the attempt and two heartbeats.
+    #[must_use]
+    pub fn longest_total(&self) -> Duration {
+        let room = self
+            .dispatch
+            .lease
+            .saturating_sub(2 * self.dispatch.heartbeat);
+        room.clamp(TIMEOUT_MIN, TOTAL_TIMEOUT_MAX)
+    }
+}
+
+fn read_dispatch(r: &mut Reader<'_>, drain_timeout: Duration) -> DispatchConfig {
+    let default = DispatchConfig::default();
+    let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
+    let lease = r.value_in("lease", default.lease, 3 * second..=hour);
+    let tenth = Duration::from_millis(100);
+    let heartbeat = r.value_in("heartbeat", default.heartbeat, tenth..=60 * second);
+    if lease < 2 * heartbeat + second {
+        r.problem(
+            "lease",
+            format!(
+                "{lease:?} leaves no time for an attempt beside two heartbeats of {heartbeat:?}"
+            ),
+            "make it at least the longest request time-out and two heartbeats",
+        );
+    }
+    let workers = r.value_in("workers", default.workers, 1..=64);
+    DispatchConfig {
+        workers,
+        lease,
+        heartbeat,
+        // What is left of the time is for closing connections.
+        drain: drain_timeout * 2 / 3,
+        ..default
+    }
+}
+
+fn read_key(r: &mut Reader<'_>, key: &str) -> Option<SecretString> {
+    let secret = r.secret(key)?;
+    if secret.expose_secret().len() < KEY_BYTES_MIN {
+        r.problem(
+            key,
+            "is too short",
+            "give at least 16 characters, for example from `openssl rand -hex 32`",
+        );
+    }
+    Some(secret)
+}
+
+fn read_sealing_key(r: &mut Reader<'_>) -> Option<SecretString> {
+    let key = r.required_secret("sealing_key")?;
+    if let Err(error) = Sealer::parse(&key) {
+        r.problem("sealing_key", "is not a sealing key", error.to_string());
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use sidehook_runtime::config::{Layers, Problems};
+
+    use super::*;
+
+    fn read(flags: &[(&'static str, &str)]) -> Result<ControlPlaneConfig, Problems> {
+        let flags = flags.iter().map(|(key, value)| (*key, (*value).to_owned()));
+        Layers::new().flags(flags).read(ControlPlaneConfig::read)
+    }
+
+    const KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn a_sealing_key_is_all_that_is_needed() {
+        let config = read(&[("sealing_key", KEY)]).expect("complete");
+        assert_eq!(config.grpc.addr.to_string(), "127.0.0.1:8701");
+        assert_eq!(config.agents.addr.to_string(), "127.0.0.1:8702");
+        assert_eq!(config.http.to_string(), "127.0.0.1:8700");
+        assert_eq!(config.longest_total(), TOTAL_TIMEOUT_MAX);
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once_and_no_secret_with_it() {
+        let problems = read(&[
+            ("sealing_key", "hunter2hunter2"),
+            ("operator_key", "short"),
+            ("grpc.listen", "0.0.0.0:8701"),
+            ("lease", "5s"),
+            ("heartbeat", "4s"),
+            ("limits.event_bytes", "5MiB"),
+            ("workrs", "3"),
+        ])
+        .expect_err("much is wrong")
+        .to_string();
+        for said in [
+            "sealing_key",
+            "operator_key",
+            "grpc.listen",
+            "lease",
+            "limits.event_bytes",
+            "did you mean workers?",
+        ] {
+            assert!(problems.contains(said), "{said} is missing in {problems}");
+        }
+        assert!(!problems.contains("hunter2") && !problems.contains("short\""));
+    }
+
+    #[test]
+    fn a_missing_sealing_key_is_told() {
+        let problems = read(&[]).expect_err("no key").to_string();
+        assert!(problems.contains("sealing_key"), "{problems}");
+    }
+}

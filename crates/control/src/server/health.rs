@@ -1,0 +1,91 @@
+//! Readiness, and the same as `grpc.health.v1`.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use sidehook_runtime::{
+    probe::{Condition, Readiness},
+    tasks::{OnPanic, TaskKind, Tasks},
+};
+use sidehook_store::Store;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+
+/// Without it a broken replica keeps its traffic.
+const HEALTH: TaskKind = TaskKind::new("health", OnPanic::Abort).background();
+
+/// How often the store is asked whether it answers.
+const ASKED: Duration = Duration::from_secs(1);
+/// How long it may take to answer.
+const ANSWERED: Duration = Duration::from_secs(2);
+
+/// The services of each port, which are healthy together.
+const API: &[&str] = &[
+    "",
+    "sidehook.v1.WebhookService",
+    "sidehook.v1.EventService",
+    "sidehook.v1.DeliveryService",
+    "sidehook.v1.AgentAdminService",
+    "sidehook.v1.AdminService",
+];
+const AGENTS: &[&str] = &["", "sidehook.agent.v1.AgentService"];
+
+/// Watches the store and the drain, and answers the health services of both ports.
+pub(super) fn watch(
+    store: &Arc<dyn Store>,
+    readiness: &Readiness,
+    tasks: &Tasks,
+) -> (HealthServer<HealthService>, HealthServer<HealthService>) {
+    let (api, agents) = (HealthReporter::new(), HealthReporter::new());
+    let service = |reporter: &HealthReporter| {
+        HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
+    };
+    let services = (service(&api), service(&agents));
+    let watcher = Watcher {
+        store: Arc::clone(store),
+        condition: readiness.condition("store"),
+        reporters: [(api, API), (agents, AGENTS)],
+    };
+    let drain = tasks.drain();
+    tasks.spawn(HEALTH, async move {
+        tokio::select! {
+            () = watcher.watch() => {}
+            () = drain.draining() => {}
+        }
+        watcher.report(ServingStatus::NotServing).await;
+    });
+    services
+}
+
+struct Watcher {
+    store: Arc<dyn Store>,
+    condition: Condition,
+    reporters: [(HealthReporter, &'static [&'static str]); 2],
+}
+
+impl Watcher {
+    async fn watch(&self) {
+        loop {
+            let answer = tokio::time::timeout(ANSWERED, self.store.now()).await;
+            if matches!(answer, Ok(Ok(_))) {
+                self.condition.met();
+                self.report(ServingStatus::Serving).await;
+            } else {
+                self.condition.unmet("the store does not answer");
+                self.report(ServingStatus::NotServing).await;
+            }
+            tokio::time::sleep(ASKED).await;
+        }
+    }
+
+    async fn report(&self, status: ServingStatus) {
+        for (reporter, services) in &self.reporters {
+            for service in *services {
+                reporter.set_service_status(service, status).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! The control plane as a whole: composed, listening, and ending in order.
+//!
+//! | port | who comes | services |
+//! |---|---|---|
+//! | `grpc` | people, publishers, operators | the five public ones |
+//! | `agents` | agents | `AgentService` |
+//! | `http` | the operator's machinery | `/metrics`, `/healthz`, `/readyz` |
+//!
+//! Health and reflection are on both gRPC ports. Agents have a port of their own
+//! because it faces other networks: it can be firewalled, balanced and certified apart
+//! from the API, and a flood on one is not a flood on the other. Both stand behind the
+//! same guard.
+//!
+//! Readiness has one condition, that the store answers; `grpc.health.v1` shows the
+//! same. On a drain both say "not serving" at once, the ports close, streams are told,
+//! and what is under way is finished; what is left at the end of the grace is cut off
+//! by [`Tasks::finish`], for a graceful end can hang on one peer that never closes.
+
+mod config;
+mod connection;
+mod health;
+
+use core::{future::Future, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
+
+use futures_util::StreamExt as _;
+use sidehook_api::{
+    DESCRIPTORS,
+    agent_v1::agent_service_server::AgentServiceServer,
+    v1::{
+        admin_service_server::AdminServiceServer,
+        agent_admin_service_server::AgentAdminServiceServer,
+        delivery_service_server::DeliveryServiceServer, event_service_server::EventServiceServer,
+        webhook_service_server::WebhookServiceServer,
+    },
+};
+use sidehook_core::limits::FRAME_BYTES;
+use sidehook_runtime::{
+    listen::{ListenError, Listener},
+    probe::{Metrics, Probe, Readiness},
+    tasks::{OnPanic, TaskKind, Tasks},
+};
+use sidehook_store::{Store, StoreError};
+use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
+
+pub use config::ControlPlaneConfig;
+
+use self::connection::Accepted;
+use crate::{
+    auth::{Authenticator, FixedKey, Guarded},
+    catalog::Catalogs,
+    deliveries::Deliveries,
+    directory::Directory,
+    engine::Engine,
+    eventlog::EventLog,
+    sealing::{ParseSealingKeyError, Sealer},
+    services::{
+        admin::Admin, agents::AgentAdmin, deliveries::DeliveryApi, events::Events,
+        publishing::Publishing, webhooks::Webhooks,
+    },
+    subscriptions::Subscriptions,
+};
+
+/// A service with our message limits that takes compressed requests. Answers are not
+/// compressed: most are small, and the processor's time is dearer than the network's.
+macro_rules! sized {
+    ($service:expr) => {
+        $service
+            .max_decoding_message_size(FRAME_BYTES)
+            .max_encoding_message_size(FRAME_BYTES)
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Zstd)
+    };
+}
+
+/// Without it nobody can call.
+const API: TaskKind = TaskKind::new("grpc_api", OnPanic::Abort);
+/// Without it nothing is delivered.
+const AGENTS: TaskKind = TaskKind::new("grpc_agents", OnPanic::Abort);
+
+/// Streams on one connection at one time.
+const STREAMS: u32 = 1_024;
+/// Flow-control window of a connection and of a stream, in bytes.
+const WINDOWS: (u32, u32) = (8 * 1024 * 1024, 2 * 1024 * 1024);
+/// How often a silent connection is asked for a sign of life, and how long for.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
+/// Bytes of a request's headers.
+const HEADER_BYTES: u32 = 16 * 1024;
+/// Resets that a peer may provoke on one connection before it is closed.
+const RESETS: usize = 1_024;
+
+/// Why the control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The sealing key is not one.
+    #[error("sealing_key: {0}")]
+    SealingKey(#[from] ParseSealingKeyError),
+    /// A port cannot be served.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The port of the probes cannot be served, or certificates cannot be watched.
+    #[error("cannot serve: {0}")]
+    Serve(#[from] io::Error),
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The descriptors that reflection shows are not valid.
+    #[error("reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A running control plane; it runs as long as its tasks do.
+#[derive(Debug)]
+pub struct ControlPlane {
+    /// Where people and publishers connect.
+    pub grpc: SocketAddr,
+    /// Where agents connect.
+    pub agents: SocketAddr,
+    /// Where the probes are.
+    pub http: SocketAddr,
+    /// Tenants and keys, for a program that sets a ready-made system up.
+    pub directory: Directory,
+    /// Whether it is ready for work.
+    pub readiness: Readiness,
+}
+
+/// What both ports are composed of.
+struct Composed {
+    api: Routes,
+    agents: Routes,
+    authenticator: Arc<Authenticator>,
+    directory: Directory,
+}
+
+impl ControlPlane {
+    /// Starts a control plane over `store`. It ends when `tasks` drain.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is served then.
+    pub async fn start(
+        config: ControlPlaneConfig,
+        store: Arc<dyn Store>,
+        metrics: Metrics,
+        tasks: &Tasks,
+    ) -> Result<Self, StartError> {
+        let grpc = Listener::bind(config.grpc.clone(), &[b"h2"]).await?;
+        let agents = Listener::bind(config.agents.clone(), &[b"h2"]).await?;
+        let readiness = Readiness::new(tasks.drain());
+        let composed = compose(&config, &store, tasks).await?;
+        let (api_health, agents_health) = health::watch(&store, &readiness, tasks);
+        let probe = Probe::new(readiness.clone(), metrics);
+        let handle = Self {
+            grpc: grpc.local_addr(),
+            agents: agents.local_addr(),
+            http: probe.serve(config.http, tasks).await?,
+            directory: composed.directory,
+            readiness,
+        };
+        let authenticator = composed.authenticator;
+        let api = reflected(composed.api.add_service(api_health))?;
+        let api = Guarded::new(api.prepare(), Arc::clone(&authenticator));
+        tasks.spawn(API, serve("grpc", grpc, api, tasks)?);
+        let routes = reflected(composed.agents.add_service(agents_health))?;
+        let routes = Guarded::new(routes.prepare(), authenticator);
+        tasks.spawn(AGENTS, serve("agents", agents, routes, tasks)?);
+        let (grpc, agents, http) = (handle.grpc, handle.agents, handle.http);
+        tracing::info!(%grpc, %agents, %http, "the control plane serves");
+        Ok(handle)
+    }
+}
+
+async fn compose(
+    config: &ControlPlaneConfig,
+    store: &Arc<dyn Store>,
+    tasks: &Tasks,
+) -> Result<Composed, StartError> {
+    let store = || Arc::clone(store);
+    let sealer = Arc::new(Sealer::parse(&config.sealing_key)?);
+    let catalogs = Catalogs::new(store(), Arc::clone(&sealer));
+    catalogs.follow_hints(tasks);
+    let longest = config.longest_total();
+    let subscriptions = Subscriptions::new(store(), catalogs.clone(), sealer, longest);
+    let engine = Engine::start(
+        config.dispatch.clone(),
+        store(),
+        Arc::new(catalogs.clone()),
+        Arc::new(subscriptions.clone()),
+        tasks,
+    )
+    .await?;
+    let directory = Directory::new(store());
+    let publishing = Publishing::new(engine.clone(), config.event_bytes, store().durability());
+    let webhooks = Webhooks {
+        subscriptions: subscriptions.clone(),
+        publishing: publishing.clone(),
+    };
+    let events = Events {
+        publishing,
+        log: EventLog::new(store()),
+        tasks: tasks.clone(),
+    };
+    let deliveries = DeliveryApi {
+        deliveries: Deliveries::new(store(), catalogs.clone()),
+        subscriptions,
+        catalogs: catalogs.clone(),
+        engine: engine.clone(),
+        tasks: tasks.clone(),
+    };
+    let agents = AgentAdmin {
+        store: store(),
+        catalogs,
+        directory: directory.clone(),
+        heartbeat: config.dispatch.heartbeat,
+    };
+    let admin = Admin {
+        directory: directory.clone(),
+    };
+    Ok(Composed {
+        api: api_routes(webhooks, events, deliveries, agents, admin),
+        agents: Routes::new(sized!(AgentServiceServer::new(engine.agents()))),
+        authenticator: Arc::new(Authenticator::new(store(), fixed_keys(config))),
+        directory,
+    })
+}
+
+fn api_routes(
+    webhooks: Webhooks,
+    events: Events,
+    deliveries: DeliveryApi,
+    agents: AgentAdmin,
+    admin: Admin,
+) -> Routes {
+    Routes::new(sized!(WebhookServiceServer::new(webhooks)))
+        .add_service(sized!(EventServiceServer::new(events)))
+        .add_service(sized!(DeliveryServiceServer::new(deliveries)))
+        .add_service(sized!(AgentAdminServiceServer::new(agents)))
+        .add_service(sized!(AdminServiceServer::new(admin)))
+}
+
+fn fixed_keys(config: &ControlPlaneConfig) -> Vec<FixedKey> {
+    let operator = config.operator_key.as_ref().map(FixedKey::operator);
+    let pool = config.pool_token.as_ref();
+    let pool = pool.map(|token| FixedKey::platform_pool(token, "default".to_owned()));
+    operator.into_iter().chain(pool).collect()
+}
+
+/// With reflection, in both versions: some clients know only the older one.
+fn reflected(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    Ok(routes
+        .add_service(builder().build_v1()?)
+        .add_service(builder().build_v1alpha()?))
+}
+
+/// The future that serves a port until the drain, and then what is under way there.
+fn serve(
+    name: &'static str,
+    listener: Listener,
+    service: Guarded<Routes>,
+    tasks: &Tasks,
+) -> io::Result<impl Future<Output = ()> + Send + 'static> {
+    let incoming = listener.incoming(tasks)?;
+    let connections = incoming.map(|accepted| accepted.map(Accepted));
+    let (drain, trigger) = (tasks.drain(), tasks.trigger().clone());
+    let server = Server::builder()
+        .max_concurrent_streams(STREAMS)
+        .initial_connection_window_size(WINDOWS.0)
+        .initial_stream_window_size(WINDOWS.1)
+        .http2_keepalive_interval(Some(KEEPALIVE.0))
+        .http2_keepalive_timeout(Some(KEEPALIVE.1))
+        .http2_max_header_list_size(HEADER_BYTES)
+        .http2_max_local_error_reset_streams(Some(RESETS));
+    Ok(async move {
+        let draining = async move { drain.draining().await };
+        let served = server.serve_with_incoming_shutdown(service, connections, draining);
+        if let Err(error) = served.await {
+            trigger.fail(format!("the {name} port is served no longer: {error}"));
+        }
+    })
+}

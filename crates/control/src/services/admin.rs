@@ -1,0 +1,83 @@
+//! `AdminService`.
+
+use secrecy::ExposeSecret as _;
+use sidehook_api::v1::{self, admin_service_server::AdminService};
+use sidehook_core::{
+    id::{KeyId, TenantId},
+    violation::Violations,
+};
+use tonic::{Request, Response, Status};
+
+use super::parse::id;
+use crate::{
+    auth::principal,
+    directory::Directory,
+    errors::OperationError,
+    paging::{List, page_size},
+};
+
+/// Tenants on a page, unless asked otherwise and at most.
+const PAGE: (usize, usize) = (100, 500);
+
+/// The service.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    pub(crate) directory: Directory,
+}
+
+#[tonic::async_trait]
+impl AdminService for Admin {
+    async fn create_tenant(
+        &self,
+        request: Request<v1::CreateTenantRequest>,
+    ) -> Result<Response<v1::CreateTenantResponse>, Status> {
+        let tenant = self.directory.create_tenant(request.into_inner()).await?;
+        Ok(Response::new(v1::CreateTenantResponse {
+            tenant: Some(tenant.to_proto()),
+        }))
+    }
+
+    async fn list_tenants(
+        &self,
+        request: Request<v1::ListTenantsRequest>,
+    ) -> Result<Response<v1::ListTenantsResponse>, Status> {
+        let list = List {
+            name: "tenants",
+            tenant: principal(&request)?.tenant,
+            filters: &[],
+        };
+        let request = request.get_ref();
+        let mut violations = Violations::new();
+        let size = page_size(request.page_size, PAGE.0, PAGE.1, &mut violations);
+        let after = list.position(&request.page_token, &mut violations, TenantId::from_slice);
+        violations
+            .into_result(())
+            .map_err(OperationError::Invalid)?;
+        let (tenants, more) = self.directory.tenants(after, size).await?;
+        let last = tenants.last().filter(|_| more);
+        Ok(Response::new(v1::ListTenantsResponse {
+            next_page_token: last.map_or_else(String::new, |last| list.token(&last.id.to_bytes())),
+            tenants: tenants.iter().map(|tenant| tenant.to_proto()).collect(),
+        }))
+    }
+
+    async fn create_api_key(
+        &self,
+        request: Request<v1::CreateApiKeyRequest>,
+    ) -> Result<Response<v1::CreateApiKeyResponse>, Status> {
+        let (key, secret) = self.directory.create_key(request.into_inner()).await?;
+        Ok(Response::new(v1::CreateApiKeyResponse {
+            api_key: Some(key.to_proto()),
+            secret: secret.expose_secret().to_owned(),
+        }))
+    }
+
+    async fn revoke_api_key(
+        &self,
+        request: Request<v1::RevokeApiKeyRequest>,
+    ) -> Result<Response<v1::RevokeApiKeyResponse>, Status> {
+        let id: KeyId = id(&request.get_ref().id, "id")?;
+        self.directory.revoke_key(id).await?;
+        Ok(Response::new(v1::RevokeApiKeyResponse {}))
+    }
+}

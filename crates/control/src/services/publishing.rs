@@ -1,0 +1,164 @@
+//! From events as clients send them to results as clients read them: what the three
+//! ways of publishing share.
+
+use core::time::Duration;
+
+use sidehook_api::{event::from_proto, v1};
+use sidehook_core::{
+    event::Event,
+    id::{SubscriptionNumber, TenantId},
+    limits::PUBLISH_BATCH_EVENTS,
+    violation::Violations,
+};
+use sidehook_store::port::Durability;
+
+use crate::{
+    engine::{Engine, PublishError, PublishItem, PublishOutcome, Published},
+    errors::OperationError,
+};
+
+/// When to try again once the store is full: room is made by people.
+const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
+
+/// Publishes for the services.
+#[derive(Clone)]
+pub(crate) struct Publishing {
+    engine: Engine,
+    payload_max: usize,
+    durability: v1::Durability,
+}
+
+impl core::fmt::Debug for Publishing {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Publishing")
+    }
+}
+
+/// What became of one event.
+pub(super) type EventResult = Result<v1::PublishResult, OperationError>;
+
+impl Publishing {
+    /// Publishes through `engine` events with payloads of at most `payload_max` bytes.
+    pub(crate) const fn new(engine: Engine, payload_max: usize, durability: Durability) -> Self {
+        let durability = match durability {
+            Durability::Volatile => v1::Durability::Volatile,
+            Durability::Relaxed => v1::Durability::Relaxed,
+            Durability::Strict => v1::Durability::Strict,
+        };
+        Self {
+            engine,
+            payload_max,
+            durability,
+        }
+    }
+
+    /// Publishes events; each succeeds or fails on its own, in the order of the list.
+    pub(super) async fn publish(
+        &self,
+        tenant: TenantId,
+        events: Vec<v1::Event>,
+    ) -> Vec<EventResult> {
+        let mut results: Vec<Option<EventResult>> = Vec::with_capacity(events.len());
+        let mut items = Vec::with_capacity(events.len());
+        for event in events {
+            match from_proto(event, self.payload_max) {
+                Ok(event) => {
+                    items.push(PublishItem {
+                        event,
+                        target: None,
+                    });
+                    results.push(None);
+                }
+                Err(violations) => results.push(Some(Err(violations.into()))),
+            }
+        }
+        let mut outcomes = if items.is_empty() {
+            Vec::new()
+        } else {
+            self.engine.publish(tenant, items).await
+        }
+        .into_iter();
+        let mut outcome = || self.result(outcomes.next());
+        results
+            .into_iter()
+            .map(|result| result.unwrap_or_else(&mut outcome))
+            .collect()
+    }
+
+    /// Publishes a test event for one subscription.
+    pub(super) async fn test(
+        &self,
+        tenant: TenantId,
+        event: Event,
+        subscription: SubscriptionNumber,
+    ) -> Result<Published, OperationError> {
+        let item = PublishItem {
+            event,
+            target: Some(subscription),
+        };
+        let outcome = self.engine.publish(tenant, vec![item]).await.pop();
+        outcome
+            .ok_or_else(unanswered)?
+            .map_err(OperationError::from)
+    }
+
+    fn result(&self, outcome: Option<PublishOutcome>) -> EventResult {
+        let published = outcome.ok_or_else(unanswered)??;
+        Ok(v1::PublishResult {
+            event_id: published.event_id.to_string(),
+            duplicate: published.duplicate,
+            matched: published.matched,
+            durability: self.durability.into(),
+            error: None,
+        })
+    }
+}
+
+fn unanswered() -> OperationError {
+    OperationError::Internal("an event was left without an outcome".to_owned())
+}
+
+/// The result of one event of a batch.
+pub(super) fn in_batch(result: EventResult) -> v1::PublishResult {
+    result.unwrap_or_else(|error| v1::PublishResult {
+        error: Some(error.into()),
+        ..v1::PublishResult::default()
+    })
+}
+
+/// A batch has between 1 and 1,000 events.
+pub(super) fn check_batch(events: &[v1::Event]) -> Result<(), OperationError> {
+    let mut violations = Violations::new();
+    if !(1..=PUBLISH_BATCH_EVENTS).contains(&events.len()) {
+        let description = format!(
+            "must have between 1 and {PUBLISH_BATCH_EVENTS} events, and has {}",
+            events.len()
+        );
+        violations.add("events", description);
+    }
+    Ok(violations.into_result(())?)
+}
+
+impl From<PublishError> for OperationError {
+    fn from(error: PublishError) -> Self {
+        let message = error.to_string();
+        match error {
+            PublishError::Overloaded { retry_after } => Self::Exhausted {
+                reason: "OVERLOADED",
+                message,
+                retry_after: Some(retry_after),
+            },
+            PublishError::Unavailable { retry_after, .. } => Self::Unavailable {
+                message,
+                retry_after,
+            },
+            PublishError::Full => Self::Exhausted {
+                reason: "STORE_FULL",
+                message,
+                retry_after: Some(FULL_RETRY_AFTER),
+            },
+            PublishError::KeyReused(event) => Self::KeyReused(event),
+            PublishError::Refused { .. } => Self::Internal(message),
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! Operations on subscriptions.
+//!
+//! Every change is read, changed in memory, and written on the condition that nobody
+//! was faster. With the caller's etag a faster change ends the operation; without one
+//! it is repeated on what is there now, which for a field mask is what the caller
+//! meant. A write whose answer was lost is repeated as it was: the store knows its
+//! nonce. Reading always asks the store, so a client sees its own writes on whichever
+//! replica it comes to.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use sidehook_api::{
+    record::{StoredSubscription, encode_subscription},
+    subscription::{apply_update, create},
+    v1,
+};
+use sidehook_core::{
+    id::{SubscriptionId, SubscriptionNumber, TenantId},
+    limits::SUBSCRIPTIONS_PER_TENANT,
+    principal::Principal,
+    subscription::{PauseReason, Status, Subscription},
+    time::Timestamp,
+    version::Version,
+};
+use sidehook_store::{
+    Store, StoreError,
+    catalog::{Change, Expect, QueueSettings, Write, Written},
+};
+
+use crate::{
+    catalog::{Catalogs, Compiled, CompiledSubscription},
+    engine::OnGone,
+    errors::OperationError,
+    keys::{self, ManagedKey},
+    sealing::Sealer,
+};
+
+/// How often a change is tried again because somebody was faster.
+const TRIES: usize = 8;
+/// How long to wait before a write that may have been lost is repeated.
+const REPEAT_AFTER: Duration = Duration::from_millis(100);
+
+/// A subscription with its signing keys in the clear.
+#[derive(Clone, Debug)]
+pub struct Keyed {
+    /// The subscription.
+    pub subscription: Subscription,
+    /// Its keys, newest first.
+    pub keys: Vec<ManagedKey>,
+}
+
+impl From<&CompiledSubscription> for Keyed {
+    fn from(compiled: &CompiledSubscription) -> Self {
+        Self {
+            subscription: compiled.subscription.clone(),
+            keys: compiled.keys.clone(),
+        }
+    }
+}
+
+/// The operations.
+#[derive(Clone)]
+pub struct Subscriptions {
+    store: Arc<dyn Store>,
+    catalogs: Catalogs,
+    sealer: Arc<Sealer>,
+    longest_total: Duration,
+}
+
+impl core::fmt::Debug for Subscriptions {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Subscriptions")
+    }
+}
+
+impl Subscriptions {
+    /// Operations on what lies in `store`. `longest_total` is the longest time limit of
+    /// an attempt that this server's leases leave room for.
+    #[must_use]
+    pub fn new(
+        store: Arc<dyn Store>,
+        catalogs: Catalogs,
+        sealer: Arc<Sealer>,
+        longest_total: Duration,
+    ) -> Self {
+        Self {
+            store,
+            catalogs,
+            sealer,
+            longest_total,
+        }
+    }
+
+    /// The longest time limit of an attempt that this server's leases leave room for.
+    #[must_use]
+    pub const fn longest_total(&self) -> Duration {
+        self.longest_total
+    }
+
+    /// Creates a subscription; a signing key is generated if `secret` is empty.
+    ///
+    /// # Errors
+    /// Wrong fields, a full tenant, or the store's.
+    pub async fn create(
+        &self,
+        who: &Principal,
+        proto: &v1::Subscription,
+        secret: &str,
+    ) -> Result<Keyed, OperationError> {
+        let now = self.store.now().await?;
+        for _ in 0..TRIES {
+            // The number in it must be new: another id if it is not.
+            let id = SubscriptionId::from_bits(rand::random());
+            let subscription = create(proto, id, &who.subject, now)?;
+            self.check_total(&subscription)?;
+            let keys = keys::first(&subscription.signing, secret, "signing_secret", now)?;
+            let keyed = Keyed { subscription, keys };
+            match self.put(who.tenant, &keyed, Expect::Absent).await? {
+                Written::Done(version) => return Ok(keyed.at(version)),
+                Written::Conflict { .. } => {}
+                Written::TooMany => {
+                    return Err(OperationError::Exhausted {
+                        reason: "TOO_MANY_SUBSCRIPTIONS",
+                        message: format!(
+                            "a tenant can have {SUBSCRIPTIONS_PER_TENANT} subscriptions: delete \
+                             some that are no longer needed"
+                        ),
+                        retry_after: None,
+                    });
+                }
+            }
+        }
+        let detail = "no free subscription number was found";
+        Err(OperationError::Internal(detail.to_owned()))
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// It is not there, or the store's.
+    pub async fn get(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+    ) -> Result<Arc<CompiledSubscription>, OperationError> {
+        find(&*self.catalogs.fresh(tenant).await?, id)
+    }
+
+    /// All of a tenant's, oldest first.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn all(
+        &self,
+        tenant: TenantId,
+    ) -> Result<Vec<Arc<CompiledSubscription>>, OperationError> {
+        let catalog = self.catalogs.fresh(tenant).await?;
+        let mut all: Vec<_> = catalog.subscriptions.values().cloned().collect();
+        all.sort_unstable_by_key(|compiled| place(&compiled.subscription));
+        Ok(all)
+    }
+
+    /// Lays the fields of `patch` that `mask` names over a subscription. When its kind
+    /// of signing changes it gets a new key; the old ones fit no longer.
+    ///
+    /// # Errors
+    /// Wrong fields, not there, a wrong etag, or the store's.
+    pub async fn update(
+        &self,
+        who: &Principal,
+        id: SubscriptionId,
+        etag: Option<Version>,
+        patch: &v1::Subscription,
+        mask: &[String],
+    ) -> Result<Keyed, OperationError> {
+        let change = |current: &Keyed, now| {
+            let subscription = apply_update(&current.subscription, patch, mask)?;
+            if subscription.timeouts.total() != current.subscription.timeouts.total() {
+                self.check_total(&subscription)?;
+            }
+            let keys = if keys::same_kind(&subscription.signing, &current.subscription.signing) {
+                current.keys.clone()
+            } else {
+                keys::first(&subscription.signing, "", "signing", now)?
+            };
+            Ok(Some(Keyed { subscription, keys }))
+        };
+        self.change(who.tenant, id, etag, Some(&who.subject), change)
+            .await
+    }
+
+    /// Sets whether it delivers; setting what is set already changes nothing.
+    ///
+    /// # Errors
+    /// Not there, a wrong etag, or the store's.
+    pub async fn set_paused(
+        &self,
+        who: &Principal,
+        id: SubscriptionId,
+        etag: Option<Version>,
+        paused: bool,
+    ) -> Result<Keyed, OperationError> {
+        let change = |current: &Keyed, _| {
+            let before = current.subscription.status;
+            let after = if paused {
+                before.paused_by_api()
+            } else {
+                Status::Active
+            };
+            Ok((after != before).then(|| current.with_status(after)))
+        };
+        self.change(who.tenant, id, etag, Some(&who.subject), change)
+            .await
+    }
+
+    /// Makes a new signing key, generated if `secret` is empty; the present ones go on
+    /// for `overlap`.
+    ///
+    /// # Errors
+    /// A wrong secret, keys that are not managed here, too many, not there, a wrong
+    /// etag, or the store's.
+    pub async fn rotate(
+        &self,
+        who: &Principal,
+        id: SubscriptionId,
+        etag: Option<Version>,
+        secret: &str,
+        overlap: Duration,
+    ) -> Result<Keyed, OperationError> {
+        let change = |current: &Keyed, now| {
+            let signing = &current.subscription.signing;
+            let keys = keys::rotated(signing, &current.keys, secret, overlap, now)?;
+            let subscription = current.subscription.clone();
+            Ok(Some(Keyed { subscription, keys }))
+        };
+        self.change(who.tenant, id, etag, Some(&who.subject), change)
+            .await
+    }
+
+    /// Deletes one; what was queued for it is cancelled.
+    ///
+    /// # Errors
+    /// Not there, a wrong etag, or the store's.
+    pub async fn delete(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+        etag: Option<Version>,
+    ) -> Result<(), OperationError> {
+        for _ in 0..TRIES {
+            let current = self.get(tenant, id).await?.subscription.version;
+            check_etag(etag, current)?;
+            let write = Write {
+                tenant,
+                number: id.number(),
+                expect: Expect::Version(current),
+                nonce: rand::random(),
+                change: Change::Delete,
+            };
+            if let Written::Done(_) = self.write(&write).await? {
+                return Ok(());
+            }
+        }
+        Err(OperationError::EtagMismatch)
+    }
+
+    /// `change` answers the new state, or `None` if there is nothing to change. With a
+    /// `subject` the change is somebody's and noted as such.
+    async fn change(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+        etag: Option<Version>,
+        subject: Option<&str>,
+        change: impl Fn(&Keyed, Timestamp) -> Result<Option<Keyed>, OperationError>,
+    ) -> Result<Keyed, OperationError> {
+        for _ in 0..TRIES {
+            let current = Keyed::from(&*self.get(tenant, id).await?);
+            let version = current.subscription.version;
+            check_etag(etag, version)?;
+            let now = self.store.now().await?;
+            let Some(mut changed) = change(&current, now)? else {
+                return Ok(current);
+            };
+            changed.keys.retain(|key| key.in_force(now));
+            if let Some(subject) = subject {
+                changed.subscription.touch(subject, now);
+            }
+            let expect = Expect::Version(version);
+            if let Written::Done(version) = self.put(tenant, &changed, expect).await? {
+                return Ok(changed.at(version));
+            }
+        }
+        Err(OperationError::EtagMismatch)
+    }
+
+    async fn put(
+        &self,
+        tenant: TenantId,
+        keyed: &Keyed,
+        expect: Expect,
+    ) -> Result<Written, OperationError> {
+        let subscription = &keyed.subscription;
+        let seal = |key: &ManagedKey| key.seal(&self.sealer, subscription.id);
+        let stored = StoredSubscription {
+            subscription: subscription.clone(),
+            keys: keyed.keys.iter().map(seal).collect::<Result<_, _>>()?,
+        };
+        let write = Write {
+            tenant,
+            number: subscription.id.number(),
+            expect,
+            nonce: rand::random(),
+            change: Change::Put {
+                record: encode_subscription(&stored),
+                queue: QueueSettings {
+                    pool: subscription.pool.resolve(tenant),
+                    window: subscription.max_in_flight,
+                    paused: !subscription.status.is_active(),
+                },
+            },
+        };
+        Ok(self.write(&write).await?)
+    }
+
+    async fn write(&self, write: &Write) -> Result<Written, StoreError> {
+        match self.store.write(write).await {
+            Err(StoreError::Unavailable { .. }) => {
+                tokio::time::sleep(REPEAT_AFTER).await;
+                self.store.write(write).await
+            }
+            other => other,
+        }
+    }
+
+    fn check_total(&self, subscription: &Subscription) -> Result<(), OperationError> {
+        if subscription.timeouts.total() <= self.longest_total {
+            return Ok(());
+        }
+        let longest_ms = self.longest_total.as_millis();
+        let description = format!(
+            "must be at most {longest_ms} ms on this server: an attempt must end before the \
+             agent's lease does"
+        );
+        let field = "subscription.timeouts.total";
+        Err(OperationError::field(field, description))
+    }
+}
+
+impl OnGone for Subscriptions {
+    fn gone(&self, tenant: TenantId, number: SubscriptionNumber) -> BoxFuture<'_, ()> {
+        let paused = Status::Paused {
+            reason: PauseReason::Gone,
+        };
+        let change = move |current: &Keyed, _| {
+            let active = current.subscription.status.is_active();
+            Ok(active.then(|| current.with_status(paused)))
+        };
+        Box::pin(async move {
+            let done = async {
+                let catalog = self.catalogs.fresh(tenant).await?;
+                let Some(compiled) = catalog.subscriptions.get(&number) else {
+                    return Ok(());
+                };
+                let id = compiled.subscription.id;
+                self.change(tenant, id, None, None, change).await?;
+                tracing::info!(%tenant, subscription = %id, "paused: the receiver answered 410");
+                Ok::<_, OperationError>(())
+            };
+            match done.await {
+                Ok(()) | Err(OperationError::NotFound { .. }) => {}
+                Err(error) => {
+                    let number = number.0;
+                    tracing::warn!(%tenant, number, %error, "a subscription whose receiver answered 410 was not paused");
+                }
+            }
+        })
+    }
+}
+
+impl Keyed {
+    fn at(mut self, version: Version) -> Self {
+        self.subscription.version = version;
+        self
+    }
+
+    fn with_status(&self, status: Status) -> Self {
+        let mut changed = self.clone();
+        changed.subscription.status = status;
+        changed
+    }
+
+    /// The subscription with its keys, as the API shows it to those who may see them.
+    #[must_use]
+    pub fn to_proto(&self) -> v1::Subscription {
+        let mut proto = sidehook_api::subscription::to_proto(&self.subscription);
+        let keys = self.keys.iter().map(ManagedKey::to_proto).collect();
+        proto.signing.get_or_insert_default().keys = keys;
+        proto
+    }
+}
+
+/// A subscription's place in lists: oldest first.
+pub(crate) fn place(subscription: &Subscription) -> (Timestamp, SubscriptionId) {
+    (subscription.created_at, subscription.id)
+}
+
+/// The subscription with this id. Its number alone is not enough: ids of others share
+/// it.
+pub(crate) fn find(
+    catalog: &Compiled,
+    id: SubscriptionId,
+) -> Result<Arc<CompiledSubscription>, OperationError> {
+    catalog
+        .subscriptions
+        .get(&id.number())
+        .filter(|compiled| compiled.subscription.id == id)
+        .cloned()
+        .ok_or_else(|| OperationError::not_found("subscription", id))
+}
+
+fn check_etag(etag: Option<Version>, current: Version) -> Result<(), OperationError> {
+    match etag {
+        Some(etag) if etag != current => Err(OperationError::EtagMismatch),
+        _ => Ok(()),
+    }
+}
