@@ -1,0 +1,184 @@
+//! The beginning of a session: who the agent is, and what it still has.
+//!
+//! The agent's identity is derived from its token's and from the id that it names, so
+//! that nobody can name an agent of another token. Held leases are read from the store
+//! before anything else: whichever replica lent them, their outcomes are taken here.
+//! Closed sessions give back what the agent does not list; what it lists stays.
+
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use sha2::{Digest as _, Sha256};
+use sidehook_api::agent_v1::{Hello, Welcome};
+use sidehook_core::{
+    id::AgentId,
+    limits::AGENT_CAPACITY_MAX,
+    pool::Pool,
+    principal::{Principal, Role},
+};
+use sidehook_session::server_end::{Credit, LeaseRef};
+use sidehook_store::{
+    StoreError,
+    turn::{Holder, LeaseId},
+};
+use tonic::Status;
+
+use super::{
+    outbox::Outbox,
+    session::{Profile, Session},
+};
+use crate::{engine::Shared, leases};
+
+/// The protocol's version.
+const PROTOCOL: u32 = 1;
+/// Closed sessions that one Hello may name.
+const CLOSED_SESSIONS: usize = 256;
+/// Bytes of an agent's name and version.
+const PROFILE_BYTES: usize = 200;
+
+/// A session that may begin.
+pub(super) struct Accepted {
+    /// The session.
+    pub(super) session: Arc<Session>,
+    /// What it may be given.
+    pub(super) credit: Credit,
+    /// The first frame to send.
+    pub(super) welcome: Welcome,
+}
+
+/// Who calls, as an agent: the pool that its token is for.
+pub(super) fn pool_of(principal: &Principal) -> Result<Pool, Status> {
+    match &principal.role {
+        Role::Agent(pool) => Ok(pool.clone()),
+        _ => Err(Status::permission_denied("only an agent's token may connect here")),
+    }
+}
+
+/// The identity of the agent that this token's bearer calls `id`.
+pub(super) fn identity(principal: &Principal, id: &[u8]) -> AgentId {
+    let mut hash = Sha256::new();
+    hash.update(b"sidehook agent\0");
+    hash.update(principal.tenant.to_bytes());
+    // The length keeps a subject and an id from running into each other.
+    hash.update((principal.subject.len() as u64).to_be_bytes());
+    hash.update(principal.subject.as_bytes());
+    hash.update(id);
+    let digest = hash.finalize();
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest[..16]);
+    AgentId::from_bits(u128::from_be_bytes(half))
+}
+
+/// Prepares a session for an agent that said this.
+pub(super) async fn accept(
+    shared: &Shared,
+    principal: &Principal,
+    hello: Hello,
+    stamp: u64,
+    outbox: Arc<Outbox>,
+) -> Result<Accepted, Status> {
+    let pool = pool_of(principal)?;
+    check(&hello)?;
+    let agent = identity(principal, &hello.agent_id);
+    let closed: Vec<Holder> = hello
+        .closed_session_ids
+        .iter()
+        .filter(|session| **session != hello.session_id)
+        .map(|session| Holder { agent, session: *session })
+        .collect();
+    shared.sessions.close(&closed);
+
+    let now = shared.clock.now();
+    let capacity = hello.capacity.min(AGENT_CAPACITY_MAX);
+    let profile = Profile {
+        name: hello.name,
+        version: hello.version,
+        capacity,
+        connected_at: now,
+    };
+    let holder = Holder {
+        agent,
+        session: hello.session_id,
+    };
+    let key = shared.sessions.next_key();
+    outbox.expect(capacity);
+    let session = Arc::new(Session::new(key, holder, pool, profile, outbox));
+    session.heard(stamp, now);
+
+    let held: Vec<Option<LeaseRef>> =
+        hello.held_leases.iter().map(|lease| LeaseRef::from_slice(lease)).collect();
+    let known: Vec<LeaseRef> = held.iter().flatten().copied().collect();
+    let alive = adopt(shared, &session, &known).await.map_err(unavailable)?;
+    let listed = hello.held_leases.iter().zip(held);
+    let dead = listed.filter(|(_, lease)| lease.is_none_or(|lease| !alive.contains(&lease.id)));
+    let dead_leases = dead.map(|(bytes, _)| bytes.clone()).collect();
+
+    let keep: Vec<LeaseId> = known.iter().map(|lease| LeaseId(lease.id)).collect();
+    let releases = closed.iter().map(|holder| shared.store.release(*holder, &keep));
+    let released: u32 = try_join_all(releases).await.map_err(unavailable)?.iter().sum();
+    if released > 0 {
+        tracing::info!(%agent, released, "deliveries of closed sessions are back in their queues");
+    }
+    let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+    Ok(Accepted {
+        credit: Credit::new(capacity, hello.capacity_bytes, hello.held_deliveries),
+        welcome: Welcome {
+            lease_ms: millis(shared.config.lease),
+            heartbeat_ms: millis(shared.config.heartbeat),
+            dead_leases,
+        },
+        session,
+    })
+}
+
+fn check(hello: &Hello) -> Result<(), Status> {
+    if hello.protocol != PROTOCOL {
+        let text = format!(
+            "protocol {} is not spoken here, only {PROTOCOL}: install an agent of a matching version",
+            hello.protocol
+        );
+        return Err(Status::failed_precondition(text));
+    }
+    let wrong = [
+        (hello.agent_id.len() != 16, "agent_id must have 16 bytes"),
+        (hello.closed_session_ids.len() > CLOSED_SESSIONS, "too many closed_session_ids"),
+        (hello.held_leases.len() > AGENT_CAPACITY_MAX as usize, "too many held_leases"),
+        (hello.name.len() > PROFILE_BYTES, "name is too long"),
+        (hello.version.len() > PROFILE_BYTES, "version is too long"),
+        (hello.name.chars().any(char::is_control), "name has control characters"),
+        (hello.version.chars().any(char::is_control), "version has control characters"),
+    ];
+    match wrong.into_iter().find(|(wrong, _)| *wrong) {
+        Some((_, text)) => Err(Status::invalid_argument(format!("Hello: {text}"))),
+        None => Ok(()),
+    }
+}
+
+fn unavailable(error: StoreError) -> Status {
+    Status::unavailable(error.to_string())
+}
+
+/// Takes over what of these leases is open and this agent's. Answers which are.
+async fn adopt(
+    shared: &Shared,
+    session: &Session,
+    held: &[LeaseRef],
+) -> Result<Vec<sidehook_core::address::SegmentId>, StoreError> {
+    if held.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<LeaseId> = held.iter().map(|lease| LeaseId(lease.id)).collect();
+    let leases = shared.store.leases(&ids).await?;
+    let mut alive = Vec::new();
+    let mut end = session.end.lock();
+    for (wanted, lease) in held.iter().zip(leases) {
+        let ours = |lease: &sidehook_store::read::Lease| {
+            lease.token == wanted.token && lease.holder.agent == session.holder.agent
+        };
+        if let Some(lease) = lease.filter(ours) {
+            end.assign(*wanted, leases::open_positions(&lease));
+            alive.push(wanted.id);
+        }
+    }
+    Ok(alive)
+}

@@ -1,0 +1,177 @@
+//! Frames on their way to one agent.
+//!
+//! Whoever has a frame puts it in; the connection takes them out as fast as the agent
+//! reads. Nobody waits here: the agent's credit bounds its work, and an
+//! acknowledgement replaces one that has not left yet. What else an agent can cause
+//! it must also read, or the session ends.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures_util::{Stream, task::AtomicWaker};
+use parking_lot::Mutex;
+use sidehook_api::agent_v1::{ConnectResponse, OutcomesAck, connect_response::Frame};
+use sidehook_session::server_end::Ack;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// Frames that may wait, beside one per delivery of the agent's capacity.
+const FRAMES: usize = 1_024;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    state: Mutex<State>,
+    waker: AtomicWaker,
+    gone: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: VecDeque<Frame>,
+    ack: Option<Ack>,
+    room: usize,
+    over: bool,
+    error: Option<Status>,
+}
+
+impl Outbox {
+    /// Makes room for one frame per delivery that the agent takes.
+    pub(crate) fn expect(&self, capacity: u32) {
+        self.state.lock().room = capacity as usize;
+    }
+
+    /// Puts a frame in.
+    pub(crate) fn push(&self, frame: Frame) {
+        {
+            let mut state = self.state.lock();
+            if state.over {
+                return;
+            }
+            if state.frames.len() >= FRAMES + state.room {
+                state.over = true;
+                state.frames.clear();
+                state.error = Some(Status::resource_exhausted(
+                    "the agent does not read what it is sent",
+                ));
+            } else {
+                state.frames.push_back(frame);
+            }
+        }
+        self.waker.wake();
+    }
+
+    /// Says what is settled, instead of what has not been said yet.
+    pub(crate) fn acknowledge(&self, ack: Ack) {
+        self.state.lock().ack = Some(ack);
+        self.waker.wake();
+    }
+
+    /// Ends the stream after what is in it, with an error if there is one.
+    pub(crate) fn finish(&self, error: Option<Status>) {
+        {
+            let mut state = self.state.lock();
+            if !state.over {
+                state.over = true;
+                state.error = error;
+            }
+        }
+        self.waker.wake();
+    }
+
+    /// Resolves when the connection is gone.
+    pub(crate) async fn gone(&self) {
+        self.gone.cancelled().await;
+    }
+}
+
+/// The agent's end of an [`Outbox`]. Dropping it tells that the connection is gone.
+#[derive(Debug)]
+pub struct Outgoing(pub(crate) Arc<Outbox>);
+
+impl Stream for Outgoing {
+    type Item = Result<ConnectResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.waker.register(context.waker());
+        let mut state = self.0.state.lock();
+        // Welcome comes first: nothing can be acknowledged before it is in.
+        let ack = state.ack.take().map(|ack| {
+            Frame::OutcomesAck(OutcomesAck {
+                watermark: ack.watermark,
+                above: ack.above,
+            })
+        });
+        if let Some(frame) = ack.or_else(|| state.frames.pop_front()) {
+            return Poll::Ready(Some(Ok(ConnectResponse { frame: Some(frame) })));
+        }
+        if !state.over {
+            return Poll::Pending;
+        }
+        Poll::Ready(state.error.take().map(Err))
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.0.gone.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+    use sidehook_api::agent_v1::Heartbeat;
+
+    use super::*;
+
+    fn beat(number: u64) -> Frame {
+        Frame::Heartbeat(Heartbeat {
+            number,
+            in_flight: 0,
+        })
+    }
+
+    #[tokio::test]
+    async fn frames_keep_their_order_and_acks_only_the_newest() {
+        let outbox = Arc::new(Outbox::default());
+        let mut stream = Outgoing(Arc::clone(&outbox));
+        outbox.push(beat(1));
+        for watermark in 1..=3 {
+            outbox.acknowledge(Ack {
+                watermark,
+                above: vec![],
+            });
+        }
+        outbox.push(beat(2));
+        outbox.finish(None);
+        outbox.push(beat(3));
+        let mut seen = Vec::new();
+        while let Some(Ok(response)) = stream.next().await {
+            seen.push(match response.frame {
+                Some(Frame::OutcomesAck(ack)) => 100 + ack.watermark,
+                Some(Frame::Heartbeat(beat)) => beat.number,
+                other => panic!("not sent: {other:?}"),
+            });
+        }
+        assert_eq!(seen, [103, 1, 2]);
+        drop(stream);
+        outbox.gone().await;
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_does_not_read_is_cut_off() {
+        let outbox = Arc::new(Outbox::default());
+        outbox.expect(10);
+        for number in 0..=(FRAMES as u64 + 10) {
+            outbox.push(beat(number));
+        }
+        let first = Outgoing(outbox).next().await.expect("an error");
+        let code = first.expect_err("cut off").code();
+        assert_eq!(code, tonic::Code::ResourceExhausted);
+    }
+}

@@ -1,0 +1,326 @@
+//! The board: which agent is asked for which partition's work, and when.
+//!
+//! Pure: wake-ups and credit in, demands out. A *cell* is a (pool, partition) that may
+//! have work; it is due, busy, both or neither:
+//!
+//! | cell | event | becomes |
+//! |---|---|---|
+//! | any | work was published, settled, put back or seen ([`Board::wake`]) | due |
+//! | due, not busy | credit in the pool, room in the turn ([`Board::demands`]) | busy |
+//! | busy | the claim was answered, and there is more ([`Board::answered`]) | due |
+//! | busy | the claim was answered, and there is no more | idle, or due if woken meanwhile |
+//!
+//! Work that nobody has credit for leaves its cell due, so that returned credit needs
+//! no search: it is seen in the next turn. Wake-ups may be lost; ticks name the pools
+//! with work due at least once a second, and so repair that.
+//!
+//! Fair by rotation: the pools of a partition take turns, the agents of a pool take
+//! turns, and while several partitions are due a pool's credit is divided among them,
+//! but not below what one visit of a queue takes.
+
+use std::collections::{HashMap, VecDeque};
+
+use sidehook_core::{
+    address::Partition,
+    id::TenantId,
+    limits::{CALL_RECORDS, CLAIM_QUANTUM, PARTITIONS},
+    pool::Pool,
+};
+use sidehook_session::server_end::Credit;
+
+/// A set of partitions, one bit each.
+pub(crate) type Partitions = u64;
+
+/// The partition alone.
+pub(crate) const fn bit(partition: Partition) -> Partitions {
+    1 << partition.number()
+}
+
+/// A pool with agents here. A number is not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct PoolKey(u64);
+
+/// An agent's session here. A number is not used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SessionKey(pub(crate) u64);
+
+/// What one agent is asked for in one partition: its credit is set aside until
+/// [`Board::answered`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    /// The partition.
+    pub(crate) partition: Partition,
+    /// The pool.
+    pub(crate) pool: PoolKey,
+    /// The agent's session.
+    pub(crate) session: SessionKey,
+    /// At most so many deliveries.
+    pub(crate) max: u32,
+}
+
+/// What became of a reservation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Deliveries that went to the agent.
+    pub(crate) used: u32,
+    /// Bytes of their events.
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug)]
+struct PoolState {
+    pool: Pool,
+    sessions: VecDeque<SessionKey>,
+    due: Partitions,
+    busy: Partitions,
+    queued: Partitions,
+    typical_bytes: u64,
+}
+
+#[derive(Debug)]
+struct SessionState {
+    pool: PoolKey,
+    credit: Credit,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Board {
+    by_name: HashMap<Pool, PoolKey>,
+    pools: HashMap<PoolKey, PoolState>,
+    sessions: HashMap<SessionKey, SessionState>,
+    /// Per partition the pools that are due there, in the order of their turns.
+    queues: Vec<VecDeque<PoolKey>>,
+    next_key: u64,
+}
+
+/// First guess at an event's size.
+const TYPICAL_BYTES: u64 = 1_024;
+
+impl Board {
+    /// A board without agents.
+    pub(crate) fn new() -> Self {
+        Self {
+            by_name: HashMap::new(),
+            pools: HashMap::new(),
+            sessions: HashMap::new(),
+            queues: vec![VecDeque::new(); usize::from(PARTITIONS)],
+            next_key: 0,
+        }
+    }
+
+    /// An agent is there: everything that its pool may have work in is due. Answers
+    /// those partitions.
+    pub(crate) fn join(&mut self, session: SessionKey, pool: &Pool, credit: Credit) -> Partitions {
+        let key = self.pool_key(pool);
+        let state = SessionState { pool: key, credit };
+        self.sessions.insert(session, state);
+        let reach = reach(pool);
+        if let Some(state) = self.pools.get_mut(&key) {
+            state.sessions.push_back(session);
+        }
+        for partition in Partition::all().filter(|partition| reach & bit(*partition) != 0) {
+            self.mark(key, partition);
+        }
+        reach
+    }
+
+    /// An agent left. The pool is forgotten with its last one.
+    pub(crate) fn leave(&mut self, session: SessionKey) {
+        let Some(state) = self.sessions.remove(&session) else {
+            return;
+        };
+        let Some(pool) = self.pools.get_mut(&state.pool) else {
+            return;
+        };
+        pool.sessions.retain(|other| *other != session);
+        if pool.sessions.is_empty() {
+            self.by_name.remove(&pool.pool);
+            self.pools.remove(&state.pool);
+            // Its places in the queues are passed over when their turn comes.
+        }
+    }
+
+    /// Takes nothing more for one agent.
+    pub(crate) fn stop_session(&mut self, session: SessionKey) {
+        if let Some(state) = self.sessions.get_mut(&session) {
+            state.credit.stop();
+        }
+    }
+
+    /// A pool has, or may have, work due in a partition. `false` if it has no agents
+    /// here.
+    pub(crate) fn wake(&mut self, pool: &Pool, partition: Partition) -> bool {
+        let Some(key) = self.by_name.get(pool).copied() else {
+            return false;
+        };
+        self.mark(key, partition);
+        true
+    }
+
+    /// An agent reported: its credit is back. Answers the partitions in which its pool
+    /// has work that waits for credit.
+    pub(crate) fn give_back(
+        &mut self,
+        session: SessionKey,
+        deliveries: u32,
+        bytes: u64,
+    ) -> Partitions {
+        let Some(state) = self.sessions.get_mut(&session) else {
+            return 0;
+        };
+        state.credit.give_back(deliveries, bytes);
+        let pool = self.pools.get(&state.pool);
+        pool.map_or(0, |pool| pool.due & !pool.busy)
+    }
+
+    /// Deliveries in an agent's hands.
+    pub(crate) fn in_flight(&self, session: SessionKey) -> u32 {
+        let state = self.sessions.get(&session);
+        state.map_or(0, |state| state.credit.used())
+    }
+
+    /// What to claim now in `partitions`: at most [`CALL_RECORDS`] deliveries in each.
+    pub(crate) fn demands(&mut self, partitions: Partitions) -> Vec<Reservation> {
+        let mut demands = Vec::new();
+        for partition in Partition::all().filter(|partition| partitions & bit(*partition) != 0) {
+            let mut room = CALL_RECORDS as u32;
+            for _ in 0..self.queues[usize::from(partition.number())].len() {
+                let queue = &mut self.queues[usize::from(partition.number())];
+                let Some(key) = queue.pop_front() else { break };
+                if !self.visit(key, partition, &mut room, &mut demands) {
+                    self.queues[usize::from(partition.number())].push_back(key);
+                }
+                if room == 0 {
+                    break;
+                }
+            }
+        }
+        demands
+    }
+
+    /// One pool's turn in one partition; whether it left the queue.
+    fn visit(
+        &mut self,
+        key: PoolKey,
+        partition: Partition,
+        room: &mut u32,
+        demands: &mut Vec<Reservation>,
+    ) -> bool {
+        let Some(pool) = self.pools.get_mut(&key) else {
+            return true;
+        };
+        if pool.busy & bit(partition) != 0 {
+            return false;
+        }
+        let typical = pool.typical_bytes;
+        let free = |sessions: &HashMap<SessionKey, SessionState>, session: &SessionKey| {
+            sessions.get(session).map_or(0, |state| state.credit.free(typical))
+        };
+        let all: u64 = pool
+            .sessions
+            .iter()
+            .map(|session| u64::from(free(&self.sessions, session)))
+            .sum();
+        let waiting = u64::from((pool.due & !pool.busy).count_ones()).max(1);
+        let share = (all / waiting).max(u64::from(CLAIM_QUANTUM)).min(all);
+        let mut share = u32::try_from(share).unwrap_or(u32::MAX).min(*room);
+        if share == 0 {
+            return false;
+        }
+        for _ in 0..pool.sessions.len() {
+            let Some(session) = pool.sessions.pop_front() else { break };
+            let max = free(&self.sessions, &session).min(share);
+            pool.sessions.push_back(session);
+            if max == 0 {
+                continue;
+            }
+            if let Some(state) = self.sessions.get_mut(&session) {
+                state.credit.reserve(max);
+            }
+            demands.push(Reservation {
+                partition,
+                pool: key,
+                session,
+                max,
+            });
+            share -= max;
+            *room -= max;
+            if share == 0 {
+                break;
+            }
+        }
+        pool.due &= !bit(partition);
+        pool.queued &= !bit(partition);
+        pool.busy |= bit(partition);
+        true
+    }
+
+    /// A claim was answered: what of the reservation was used.
+    pub(crate) fn answered(&mut self, reservation: &Reservation, answer: Answer) {
+        if let Some(state) = self.sessions.get_mut(&reservation.session) {
+            let credit = &mut state.credit;
+            credit.settle(reservation.max, answer.used, answer.bytes);
+        }
+        if let Some(pool) = self.pools.get_mut(&reservation.pool)
+            && answer.used > 0
+        {
+            let average = answer.bytes / u64::from(answer.used);
+            // Grows at once and shrinks slowly: a guess too small overdraws bytes.
+            pool.typical_bytes = average.max((pool.typical_bytes * 7 + average) / 8).max(1);
+        }
+    }
+
+    /// The whole claim that a cell was busy with is over; `more`: there is work left.
+    pub(crate) fn over(&mut self, key: PoolKey, partition: Partition, more: bool) {
+        let Some(pool) = self.pools.get_mut(&key) else {
+            return;
+        };
+        pool.busy &= !bit(partition);
+        if more {
+            self.mark(key, partition);
+        }
+    }
+
+    fn pool_key(&mut self, pool: &Pool) -> PoolKey {
+        if let Some(key) = self.by_name.get(pool) {
+            return *key;
+        }
+        self.next_key += 1;
+        let key = PoolKey(self.next_key);
+        self.by_name.insert(pool.clone(), key);
+        let state = PoolState {
+            pool: pool.clone(),
+            sessions: VecDeque::new(),
+            due: 0,
+            busy: 0,
+            queued: 0,
+            typical_bytes: TYPICAL_BYTES,
+        };
+        self.pools.insert(key, state);
+        key
+    }
+
+    fn mark(&mut self, key: PoolKey, partition: Partition) {
+        let Some(pool) = self.pools.get_mut(&key) else {
+            return;
+        };
+        pool.due |= bit(partition);
+        if pool.queued & bit(partition) == 0 {
+            pool.queued |= bit(partition);
+            self.queues[usize::from(partition.number())].push_back(key);
+        }
+    }
+}
+
+/// Where a pool can have work: its tenant's partition, or everywhere.
+fn reach(pool: &Pool) -> Partitions {
+    if pool.owner == TenantId::PLATFORM {
+        u64::MAX
+    } else {
+        bit(Partition::of(pool.owner))
+    }
+}
+
+#[cfg(test)]
+mod tests;

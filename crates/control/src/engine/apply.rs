@@ -1,0 +1,369 @@
+//! What the store's answers mean.
+//!
+//! Each answer either finishes its call, which then leaves the turn, or leaves it
+//! there to be repeated: unchanged when its fate is unknown, on a new lane when the
+//! old one is out of step.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use sidehook_core::{address::EventId, address::Partition, id::TenantId, version::Version};
+use sidehook_store::{
+    CallError,
+    turn::{
+        Calls, ClaimReply, Disposition, EventPublished, PublishReply, Replies, Settle, SettleReply,
+        TenantPublished, TickReply,
+    },
+};
+
+use super::{
+    PublishError, PublishOutcome, Published, Shared,
+    compose::{self, ClaimFlight, PublishFlight, SettleFlight},
+    lane::CallKind,
+    piece::{PieceReply, PublishPiece},
+    worker::{Flight, Worker, index},
+};
+use crate::{
+    board::{Answer, Reservation},
+    leases::{self, Granted},
+};
+
+/// Applies the answers of one partition. Calls that are to be repeated stay in
+/// `calls`; answers why, if any stayed.
+pub(super) fn replies(
+    worker: &mut Worker,
+    calls: &mut Calls,
+    flight: &mut Flight,
+    replies: Replies,
+) -> Option<String> {
+    let settle = replies.settle.and_then(|reply| settled(worker, calls, flight, reply));
+    let publish = replies.publish.and_then(|reply| published(worker, calls, flight, reply));
+    let claim = replies.claim.and_then(|reply| claimed(worker, calls, flight, reply));
+    if let Some(reply) = replies.tick {
+        ticked(worker, calls.partition, reply);
+    }
+    settle.or(publish).or(claim)
+}
+
+/// What an error means for a call.
+enum Fate {
+    Repeat(String),
+    NewLane,
+    Refused(String),
+}
+
+impl From<CallError> for Fate {
+    fn from(error: CallError) -> Self {
+        let text = error.to_string();
+        match error {
+            CallError::Unknown { .. } => Self::Repeat(text),
+            CallError::Superseded => Self::NewLane,
+            CallError::Full | CallError::Refused { .. } => Self::Refused(text),
+        }
+    }
+}
+
+// ---------------------------------------------------------------- settle
+
+fn settled(
+    worker: &mut Worker,
+    calls: &mut Calls,
+    flight: &mut Flight,
+    reply: Result<SettleReply, CallError>,
+) -> Option<String> {
+    let (stamp, _) = calls.settle.as_ref()?;
+    let stamp = *stamp;
+    let lane = &mut worker.lanes[index(calls.partition)];
+    let reply = match reply.map_err(Fate::from) {
+        Ok(reply) => {
+            lane.executed(CallKind::Settle, stamp);
+            Some(reply)
+        }
+        Err(Fate::Repeat(detail)) => return Some(detail),
+        Err(Fate::NewLane) => {
+            lane.superseded(stamp);
+            let again = lane.stamp(CallKind::Settle);
+            if let Some((stamp, _)) = &mut calls.settle {
+                *stamp = again;
+            }
+            return None;
+        }
+        Err(Fate::Refused(detail)) => {
+            // Repeating is of no use. The leases run out and the deliveries are made
+            // again: nothing is lost.
+            tracing::error!(detail, "the store refused to settle outcomes");
+            worker.shared.metrics.settles_refused.increment(1);
+            None
+        }
+    };
+    let (_, settle) = calls.settle.take()?;
+    let flight = flight.settle.take()?;
+    if let Some(reply) = &reply {
+        count_settled(worker, &settle, reply);
+    }
+    finish_settle(worker, calls.partition, flight);
+    None
+}
+
+fn count_settled(worker: &Worker, settle: &Settle, reply: &SettleReply) {
+    let (mut ended, mut retried, mut released, mut stale) = (0, 0, 0, 0);
+    for (index, lease) in settle.leases.iter().enumerate() {
+        let stale_here = reply.stale.get(index).map_or(&[][..], Vec::as_slice);
+        for item in &lease.items {
+            let counter = match item.disposition {
+                _ if stale_here.contains(&item.position) => &mut stale,
+                Disposition::End { .. } => &mut ended,
+                Disposition::Retry { .. } => &mut retried,
+                Disposition::Release => &mut released,
+            };
+            *counter += 1;
+        }
+    }
+    let metrics = &worker.shared.metrics;
+    metrics.settled_ended.increment(ended);
+    metrics.settled_retried.increment(retried);
+    metrics.settled_released.increment(released);
+    metrics.settled_stale.increment(stale);
+}
+
+fn finish_settle(worker: &mut Worker, partition: Partition, flight: SettleFlight) {
+    for piece in flight.pieces {
+        if let Some(at) = piece.retry_at {
+            worker.tick_by(partition, at);
+        }
+        if let Some(ticket) = piece.ticket {
+            ticket.settled();
+        }
+    }
+}
+
+// ---------------------------------------------------------------- publish
+
+fn published(
+    worker: &mut Worker,
+    calls: &mut Calls,
+    flight: &mut Flight,
+    reply: Result<PublishReply, CallError>,
+) -> Option<String> {
+    let (stamp, _) = calls.publish.as_ref()?;
+    let stamp = *stamp;
+    let lane = &mut worker.lanes[index(calls.partition)];
+    match reply {
+        Ok(reply) => {
+            lane.executed(CallKind::Publish, stamp);
+            let (_, call) = calls.publish.take()?;
+            let flight = flight.publish.take()?;
+            let ids = call.tenants.iter().map(|tenant| {
+                let ids: Vec<EventId> = tenant.events.iter().map(|event| event.id).collect();
+                ids
+            });
+            answer_published(&worker.shared, ids.collect(), flight, reply);
+        }
+        Err(CallError::Unknown { detail }) => return Some(detail),
+        Err(CallError::Superseded) => {
+            lane.superseded(stamp);
+            let stamp = lane.stamp(CallKind::Publish);
+            let pieces = flight.publish.take()?.pieces;
+            let pieces = pieces.into_iter().map(|(piece, ..)| piece).collect();
+            let now = worker.shared.clock.now();
+            let (call, again) = compose::publish(calls.partition, stamp, now, pieces);
+            calls.publish = Some((stamp, call));
+            flight.publish = Some(again);
+        }
+        Err(error) => {
+            calls.publish = None;
+            let error = match error {
+                CallError::Full => PublishError::Full,
+                other => PublishError::Refused {
+                    detail: other.to_string(),
+                },
+            };
+            for (piece, ..) in flight.publish.take()?.pieces {
+                let refused = piece.items.iter().map(|item| (item.place, Err(error.clone())));
+                let refused = refused.collect();
+                // Whoever stopped waiting needs no answer.
+                let _ = piece.reply.send(PieceReply::Done(refused));
+            }
+        }
+    }
+    None
+}
+
+fn answer_published(
+    shared: &Shared,
+    ids: Vec<Vec<EventId>>,
+    flight: PublishFlight,
+    reply: PublishReply,
+) {
+    let tell = tracing::enabled!(target: "sidehook::journey", tracing::Level::DEBUG);
+    for ((segment, mut events), answer) in flight.segments.into_iter().zip(&reply.tenants) {
+        let TenantPublished::Done(done) = answer else { continue };
+        let mut accepted = 0;
+        for (event, answer) in events.iter_mut().zip(done) {
+            if *answer == EventPublished::Accepted {
+                accepted += 1;
+            } else {
+                *event = Bytes::new();
+            }
+        }
+        shared.metrics.published.increment(accepted);
+        if accepted > 0 {
+            shared.segments.lock().insert(segment, events.into());
+        }
+    }
+    for (piece, place, first) in flight.pieces {
+        match reply.tenants.get(place) {
+            Some(TenantPublished::Done(done)) => {
+                let outcomes = outcomes(&piece, &ids[place][first..], done.get(first..), tell);
+                let _ = piece.reply.send(PieceReply::Done(outcomes));
+            }
+            Some(TenantPublished::Stale { current }) => {
+                shared.metrics.publishes_stale.increment(1);
+                let again = PieceReply::Stale {
+                    current: *current,
+                    items: piece.items,
+                };
+                let _ = piece.reply.send(again);
+            }
+            // The store's answer is short of a tenant: nothing is known, and the
+            // publisher is told so.
+            None => drop(piece.reply),
+        }
+    }
+}
+
+fn outcomes(
+    piece: &PublishPiece,
+    ids: &[EventId],
+    done: Option<&[EventPublished]>,
+    tell: bool,
+) -> Vec<(usize, PublishOutcome)> {
+    let answers = piece.items.iter().zip(ids).zip(done.unwrap_or(&[]));
+    let outcome = |((item, id), answer): ((&super::piece::Matched, &EventId), &EventPublished)| {
+        let matched = u32::try_from(item.targets.len()).unwrap_or(u32::MAX);
+        let outcome = match *answer {
+            EventPublished::Accepted => Ok(Published {
+                event_id: *id,
+                duplicate: false,
+                matched,
+            }),
+            EventPublished::Duplicate(event_id) => Ok(Published {
+                event_id,
+                duplicate: true,
+                matched: 0,
+            }),
+            EventPublished::KeyReused(event_id) => Err(PublishError::KeyReused(event_id)),
+        };
+        if tell {
+            tracing::debug!(target: "sidehook::journey", step = "published", event = %id, matched);
+        }
+        (item.place, outcome)
+    };
+    answers.map(outcome).collect()
+}
+
+// ---------------------------------------------------------------- claim
+
+fn claimed(
+    worker: &mut Worker,
+    calls: &mut Calls,
+    flight: &mut Flight,
+    reply: Result<ClaimReply, CallError>,
+) -> Option<String> {
+    let (stamp, _) = calls.claim.as_ref()?;
+    let stamp = *stamp;
+    let lane = &mut worker.lanes[index(calls.partition)];
+    match reply.map_err(Fate::from) {
+        Ok(reply) => {
+            lane.executed(CallKind::Claim, stamp);
+            let (_, claim) = calls.claim.take()?;
+            let tokens = claim.demands.iter().map(|demand| demand.token).collect();
+            let flight = flight.claim.take()?;
+            hand_out(&worker.shared, calls.partition, tokens, flight, reply);
+        }
+        Err(Fate::Repeat(detail)) => return Some(detail),
+        Err(Fate::NewLane) => {
+            lane.superseded(stamp);
+            let again = lane.stamp(CallKind::Claim);
+            if let Some((stamp, _)) = &mut calls.claim {
+                *stamp = again;
+            }
+        }
+        Err(Fate::Refused(detail)) => {
+            tracing::error!(detail, "the store refused a claim");
+            calls.claim = None;
+            for (reservation, _) in flight.claim.take()?.reservations {
+                // Not due at once: the next tick names the pool again.
+                let mut board = worker.shared.board.lock();
+                board.answered(&reservation, Answer::default());
+                board.over(reservation.pool, reservation.partition, false);
+            }
+        }
+    }
+    None
+}
+
+fn hand_out(
+    shared: &Arc<Shared>,
+    partition: Partition,
+    tokens: Vec<u128>,
+    flight: ClaimFlight,
+    reply: ClaimReply,
+) {
+    let mut granted = Vec::new();
+    {
+        let mut board = shared.board.lock();
+        let mut grants = reply.grants.into_iter();
+        for (place, (reservation, stamp)) in flight.reservations.into_iter().enumerate() {
+            let more = reply.more.get(place).copied().unwrap_or(false);
+            board.over(reservation.pool, partition, more);
+            match (grants.next().flatten(), tokens.get(place)) {
+                (Some(grant), Some(token)) => granted.push(Granted {
+                    reservation,
+                    stamp,
+                    token: *token,
+                    grant,
+                }),
+                _ => board.answered(&reservation, Answer::default()),
+            }
+        }
+    }
+    shared.metrics.claims.increment(1);
+    if granted.is_empty() {
+        shared.metrics.claims_empty.increment(1);
+        return;
+    }
+    let versions: HashMap<TenantId, Version> = reply.catalogs.into_iter().collect();
+    leases::hand_out(shared, granted, versions);
+}
+
+/// A demand was never made: its session is gone.
+pub(super) fn give_up(shared: &Shared, reservation: &Reservation) {
+    let mut board = shared.board.lock();
+    board.answered(reservation, Answer::default());
+    board.over(reservation.pool, reservation.partition, true);
+}
+
+// ---------------------------------------------------------------- tick
+
+fn ticked(worker: &mut Worker, partition: Partition, reply: Result<TickReply, CallError>) {
+    let reply = match reply {
+        Ok(reply) => reply,
+        Err(error) => {
+            // Ticks need no repeating: the next one does the same.
+            tracing::debug!(%error, partition = partition.number(), "a tick failed");
+            return;
+        }
+    };
+    let shared = &worker.shared;
+    shared.metrics.leases_lost.increment(reply.leases_lost.into());
+    if !reply.due.is_empty() {
+        let mut board = shared.board.lock();
+        for pool in &reply.due {
+            board.wake(pool, partition);
+        }
+    }
+    if let Some(due) = reply.next_due {
+        worker.tick_by(partition, due);
+    }
+}

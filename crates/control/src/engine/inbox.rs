@@ -1,0 +1,179 @@
+//! What waits for one worker's next turn.
+//!
+//! Anybody puts pieces in, only the worker takes them out. Tenants of a partition take
+//! turns in publishing, so that one who floods delays only itself; outcomes keep their
+//! order, for agents wait for all of them alike.
+
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::Mutex;
+use sidehook_core::{address::Partition, id::TenantId, limits::PARTITIONS};
+use tokio::sync::Notify;
+
+use super::piece::{Load, PublishPiece, SettlePiece};
+use crate::board::{Partitions, bit};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    waiting: Mutex<Waiting>,
+    notify: Notify,
+}
+
+/// The pieces of one worker.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    settles: Vec<VecDeque<SettlePiece>>,
+    publishes: Vec<TenantQueues>,
+    /// Partitions with outcomes.
+    pub(super) settling: Partitions,
+    /// Partitions with events.
+    pub(super) publishing: Partitions,
+}
+
+/// Publish pieces of one partition: tenants take turns.
+#[derive(Debug, Default)]
+struct TenantQueues {
+    order: VecDeque<TenantId>,
+    queues: HashMap<TenantId, VecDeque<PublishPiece>>,
+}
+
+impl Inbox {
+    /// Nothing waits.
+    pub(crate) fn new() -> Self {
+        let partitions = usize::from(PARTITIONS);
+        Self {
+            waiting: Mutex::new(Waiting {
+                settles: (0..partitions).map(|_| VecDeque::new()).collect(),
+                publishes: (0..partitions).map(|_| TenantQueues::default()).collect(),
+                settling: 0,
+                publishing: 0,
+            }),
+            notify: Notify::new(),
+        }
+    }
+
+    /// Puts events in.
+    pub(super) fn publish(&self, partition: Partition, piece: PublishPiece) {
+        {
+            let mut waiting = self.waiting.lock();
+            waiting.publishing |= bit(partition);
+            waiting.publishes[usize::from(partition.number())].push(piece);
+        }
+        self.notify.notify_one();
+    }
+
+    /// Puts outcomes in, each piece into its lease's partition.
+    pub(super) fn settle(&self, pieces: impl Iterator<Item = SettlePiece>) {
+        {
+            let mut waiting = self.waiting.lock();
+            for piece in pieces {
+                let partition = piece.lease.0.partition;
+                waiting.settling |= bit(partition);
+                waiting.settles[usize::from(partition.number())].push_back(piece);
+            }
+        }
+        self.notify.notify_one();
+    }
+
+    /// Tells the worker that there is something to claim.
+    pub(crate) fn wake(&self) {
+        self.notify.notify_one();
+    }
+
+    /// Resolves when something was put in since the last time.
+    pub(super) async fn woken(&self) {
+        self.notify.notified().await;
+    }
+
+    /// What waits, for the worker to take from.
+    pub(super) fn lock(&self) -> parking_lot::MutexGuard<'_, Waiting> {
+        self.waiting.lock()
+    }
+}
+
+impl Waiting {
+    /// Takes as many outcomes as one call carries.
+    pub(super) fn take_settles(&mut self, partition: Partition) -> Vec<SettlePiece> {
+        let queue = &mut self.settles[usize::from(partition.number())];
+        let mut load = Load::default();
+        let mut taken = Vec::new();
+        while let Some(piece) = queue.front() {
+            load = load.plus(Load {
+                records: piece.items.len(),
+                bytes: piece.bytes,
+                pairs: 0,
+            });
+            if !taken.is_empty() && !load.fits() {
+                break;
+            }
+            taken.extend(queue.pop_front());
+        }
+        if queue.is_empty() {
+            self.settling &= !bit(partition);
+        }
+        taken
+    }
+
+    /// Takes as many events as one call carries. Those that nobody waits for any more
+    /// are dropped: nobody was told that they are stored.
+    pub(super) fn take_publishes(&mut self, partition: Partition) -> Vec<PublishPiece> {
+        let queues = &mut self.publishes[usize::from(partition.number())];
+        let mut load = Load::default();
+        let mut taken: Vec<PublishPiece> = Vec::new();
+        // A segment's ordinal has 7 bits: each piece may be another tenant's, and each
+        // has at least one record, so the bound on records is enough.
+        while let Some(piece) = queues.pop() {
+            if piece.reply.is_closed() {
+                continue;
+            }
+            let more = load.plus(piece.load);
+            let same = |other: &PublishPiece| {
+                other.tenant != piece.tenant || other.catalog == piece.catalog
+            };
+            if !taken.is_empty() && !(more.fits() && taken.iter().all(same)) {
+                queues.push_front(piece);
+                break;
+            }
+            load = more;
+            taken.push(piece);
+        }
+        if queues.order.is_empty() {
+            self.publishing &= !bit(partition);
+        }
+        taken
+    }
+}
+
+impl TenantQueues {
+    fn push(&mut self, piece: PublishPiece) {
+        let tenant = piece.tenant;
+        let queue = self.queues.entry(tenant).or_default();
+        if queue.is_empty() {
+            self.order.push_back(tenant);
+        }
+        queue.push_back(piece);
+    }
+
+    fn push_front(&mut self, piece: PublishPiece) {
+        let tenant = piece.tenant;
+        let queue = self.queues.entry(tenant).or_default();
+        if !queue.is_empty() {
+            self.order.retain(|other| *other != tenant);
+        }
+        queue.push_front(piece);
+        self.order.push_front(tenant);
+    }
+
+    fn pop(&mut self) -> Option<PublishPiece> {
+        let tenant = self.order.pop_front()?;
+        let queue = self.queues.get_mut(&tenant)?;
+        let piece = queue.pop_front();
+        if queue.is_empty() {
+            self.queues.remove(&tenant);
+        } else {
+            self.order.push_back(tenant);
+        }
+        piece
+    }
+}

@@ -1,0 +1,270 @@
+//! A turn worker: composes a turn, has it executed, applies the answers, again.
+//!
+//! Calls whose fate is unknown stay in the turn, with their stamps, and are repeated
+//! until it is known; no later call of the same partition and kind is made meanwhile.
+//! Everything else goes on beside them.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sidehook_core::{
+    address::Partition,
+    limits::PARTITIONS,
+};
+use sidehook_runtime::backoff::Backoff;
+use sidehook_store::turn::{Calls, Claim, Demand, Turn};
+
+use super::{
+    Shared, apply,
+    compose::{self, ClaimFlight, PublishFlight, SettleFlight},
+    lane::{CallKind, LaneState},
+};
+use crate::board::{Partitions, bit};
+
+/// A partition is ticked at least this often: the probe behind lost wake-ups.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+/// And at most this often, whatever is due.
+const TICK_SPACING: Duration = Duration::from_millis(5);
+
+/// What is under way in one partition, beside the calls themselves.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    /// Of its settle.
+    pub(super) settle: Option<SettleFlight>,
+    /// Of its publish.
+    pub(super) publish: Option<PublishFlight>,
+    /// Of its claim.
+    pub(super) claim: Option<ClaimFlight>,
+}
+
+/// See the module.
+pub(super) struct Worker {
+    pub(super) shared: Arc<Shared>,
+    number: usize,
+    partitions: Partitions,
+    pub(super) lanes: Vec<LaneState>,
+    pub(super) next_ticks: Vec<Instant>,
+    turn: Turn,
+    flights: Vec<Flight>,
+    backoff: Backoff,
+}
+
+impl Worker {
+    /// The worker with this number.
+    pub(super) fn new(shared: Arc<Shared>, number: usize) -> Self {
+        let workers = shared.inboxes.len();
+        let mine = Partition::all().filter(|p| usize::from(p.number()) % workers == number);
+        let partitions = usize::from(PARTITIONS);
+        Self {
+            number,
+            partitions: mine.map(bit).fold(0, |all, one| all | one),
+            lanes: (0..partitions).map(|_| LaneState::draw()).collect(),
+            next_ticks: vec![Instant::now(); partitions],
+            turn: Turn::default(),
+            flights: Vec::new(),
+            backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(2)),
+            shared,
+        }
+    }
+
+    /// Works until it is dropped.
+    pub(super) async fn run(mut self) {
+        loop {
+            self.compose();
+            if self.turn.calls.is_empty() {
+                let next_tick = self.next_tick();
+                tokio::select! {
+                    () = self.shared.inboxes[self.number].woken() => {}
+                    () = tokio::time::sleep_until(next_tick.into()) => {}
+                }
+                continue;
+            }
+            if !self.execute().await {
+                let wait = self.backoff.next(rand::random());
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+
+    /// Executes the turn and keeps of it what must be repeated. Answers whether
+    /// everything is known.
+    async fn execute(&mut self) -> bool {
+        let metrics = &self.shared.metrics;
+        metrics.turns.increment(1);
+        metrics.turn_calls.record(self.turn.calls.len() as f64);
+        let asked = Instant::now();
+        let reply = self.shared.store.turn(self.number, &self.turn).await;
+        self.shared.metrics.turn_seconds.record(asked.elapsed());
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.complain(&error.to_string());
+                return false;
+            }
+        };
+        self.shared.clock.set(reply.now);
+        let calls = std::mem::take(&mut self.turn.calls);
+        let flights = std::mem::take(&mut self.flights);
+        let mut replies = reply.calls.into_iter();
+        let mut unknown = None;
+        for (mut calls, mut flight) in calls.into_iter().zip(flights) {
+            if let Some(replies) = replies.next() {
+                let detail = apply::replies(self, &mut calls, &mut flight, replies);
+                unknown = unknown.or(detail);
+            }
+            calls.tick = false;
+            if calls.settle.is_some() || calls.publish.is_some() || calls.claim.is_some() {
+                self.turn.calls.push(calls);
+                self.flights.push(flight);
+            }
+        }
+        if let Some(detail) = unknown {
+            self.complain(&detail);
+            return false;
+        }
+        self.backoff.reset();
+        true
+    }
+
+    fn complain(&self, detail: &str) {
+        self.shared.metrics.turn_failures.increment(1);
+        if let Some(suppressed) = self.shared.complaints.admit(()) {
+            tracing::warn!(
+                worker = self.number,
+                detail,
+                suppressed,
+                "the store did not answer; the turn will be repeated"
+            );
+        }
+    }
+
+    /// Adds to the turn whatever waits and may go.
+    fn compose(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let (settles, publishes) = {
+            let mut waiting = shared.inboxes[self.number].lock();
+            let settling = waiting.settling & !self.under_way(|calls| calls.settle.is_some());
+            let publishing = waiting.publishing & !self.under_way(|calls| calls.publish.is_some());
+            let settles: Vec<_> = each(settling)
+                .map(|partition| (partition, waiting.take_settles(partition)))
+                .collect();
+            let publishes: Vec<_> = each(publishing)
+                .map(|partition| (partition, waiting.take_publishes(partition)))
+                .collect();
+            (settles, publishes)
+        };
+        for (partition, pieces) in settles {
+            let mut board = shared.board.lock();
+            for session in pieces.iter().filter_map(|piece| piece.session.as_ref()) {
+                // What is settled makes room in its queue's window.
+                board.wake(&session.pool, partition);
+            }
+            drop(board);
+            let stamp = self.lanes[index(partition)].stamp(CallKind::Settle);
+            let (settle, flight) = compose::settle(pieces);
+            let slot = self.slot(partition);
+            self.turn.calls[slot].settle = Some((stamp, settle));
+            self.flights[slot].settle = Some(flight);
+        }
+        for (partition, pieces) in publishes {
+            if pieces.is_empty() {
+                continue;
+            }
+            let mut board = shared.board.lock();
+            for pool in pieces.iter().flat_map(|piece| &piece.pools) {
+                board.wake(pool, partition);
+            }
+            drop(board);
+            for piece in &pieces {
+                shared.metrics.publish_wait_seconds.record(piece.since.elapsed());
+            }
+            let stamp = self.lanes[index(partition)].stamp(CallKind::Publish);
+            let (publish, flight) = compose::publish(partition, stamp, shared.clock.now(), pieces);
+            let slot = self.slot(partition);
+            self.turn.calls[slot].publish = Some((stamp, publish));
+            self.flights[slot].publish = Some(flight);
+        }
+        self.compose_claims(&shared);
+        self.compose_ticks();
+    }
+
+    fn compose_claims(&mut self, shared: &Shared) {
+        let free = self.partitions & !self.under_way(|calls| calls.claim.is_some());
+        let reservations = shared.board.lock().demands(free);
+        for reservation in reservations {
+            let partition = reservation.partition;
+            let Some(session) = shared.sessions.get(reservation.session) else {
+                apply::give_up(shared, &reservation);
+                continue;
+            };
+            let demand = Demand {
+                pool: session.pool.clone(),
+                holder: session.holder,
+                max_deliveries: reservation.max,
+                lease: shared.config.lease,
+                token: rand::random(),
+            };
+            let entry = (reservation, session.stamp());
+            let stamp = self.lanes[index(partition)].stamp(CallKind::Claim);
+            let slot = self.slot(partition);
+            let claim = self.turn.calls[slot].claim.get_or_insert_with(|| (stamp, Claim::default()));
+            claim.1.demands.push(demand);
+            let empty = || ClaimFlight {
+                reservations: Vec::new(),
+            };
+            let flight = self.flights[slot].claim.get_or_insert_with(empty);
+            flight.reservations.push(entry);
+        }
+    }
+
+    fn compose_ticks(&mut self) {
+        let now = Instant::now();
+        for partition in each(self.partitions) {
+            if self.next_ticks[index(partition)] <= now {
+                self.next_ticks[index(partition)] = now + TICK_EVERY;
+                let slot = self.slot(partition);
+                self.turn.calls[slot].tick = true;
+            }
+        }
+    }
+
+    /// Something is due in a partition at this time by the store's clock.
+    pub(super) fn tick_by(&mut self, partition: Partition, at: sidehook_core::time::Timestamp) {
+        let wait = at.since(self.shared.clock.now()).max(TICK_SPACING);
+        let next = &mut self.next_ticks[index(partition)];
+        *next = (*next).min(Instant::now() + wait);
+    }
+
+    fn next_tick(&self) -> Instant {
+        let mine = each(self.partitions).map(|partition| self.next_ticks[index(partition)]);
+        mine.min().unwrap_or_else(|| Instant::now() + TICK_EVERY)
+    }
+
+    fn under_way(&self, has: impl Fn(&Calls) -> bool) -> Partitions {
+        let calls = self.turn.calls.iter().filter(|calls| has(calls));
+        calls.fold(0, |all, calls| all | bit(calls.partition))
+    }
+
+    /// A partition's place in the turn, made if there is none yet.
+    fn slot(&mut self, partition: Partition) -> usize {
+        let mut calls = self.turn.calls.iter();
+        if let Some(slot) = calls.position(|calls| calls.partition == partition) {
+            return slot;
+        }
+        self.turn.calls.push(Calls::new(partition));
+        self.flights.push(Flight::default());
+        self.turn.calls.len() - 1
+    }
+}
+
+/// A partition's place in tables.
+pub(super) fn index(partition: Partition) -> usize {
+    usize::from(partition.number())
+}
+
+/// The partitions of a set.
+pub(super) fn each(partitions: Partitions) -> impl Iterator<Item = Partition> {
+    Partition::all().filter(move |partition| partitions & bit(*partition) != 0)
+}

@@ -1,0 +1,345 @@
+//! From outcomes to what the store is told.
+//!
+//! What becomes of a delivery is decided by [`decide`](sidehook_core::retry::decide)
+//! with its subscription's policy; here that decision becomes a disposition and an
+//! attempt record. A frame is acknowledged once everything in it is settled, or is
+//! void: an outcome whose lease is over decides nothing any more.
+//!
+//! Every outcome gives a delivery of credit back, void ones too: the agent has no
+//! other way to say that it is done with it.
+
+use std::sync::Arc;
+
+use sidehook_api::{
+    agent::read_outcome,
+    agent_v1,
+    record::{AttemptEntry, encode_retry},
+};
+use sidehook_core::{
+    delivery::{Attempt, DeliveryState, reason},
+    id::{AgentId, SubscriptionNumber, TenantId},
+    limits::{CALL_BYTES, CALL_RECORDS},
+    outcome::{AttemptError, Outcome},
+    retry::{self, RetryPolicy},
+    time::Timestamp,
+};
+use sidehook_session::server_end::{LeaseRef, Lent, Receipt};
+use sidehook_store::turn::{Disposition, LeaseId, SettleItem};
+use tonic::Status;
+
+use crate::{
+    agents::{Session, Ticket},
+    engine::{SettlePiece, Shared},
+};
+
+/// Bytes of an attempt record beside body and texts, at most.
+const RECORD_OVERHEAD: usize = 256;
+
+/// Takes one frame of outcomes.
+pub(crate) fn receive(
+    shared: &Shared,
+    session: &Arc<Session>,
+    frame: agent_v1::Outcomes,
+) -> Result<(), Status> {
+    let sequence = frame.sequence;
+    let mut taken: Vec<(LeaseRef, Vec<(Lent, agent_v1::Outcome)>)> =
+        Vec::with_capacity(frame.leases.len());
+    let (mut reported, mut void, mut bytes) = (0_u32, 0_u64, 0_u64);
+    {
+        let mut end = session.end.lock();
+        match end.receive(sequence) {
+            Receipt::New => {}
+            Receipt::Repeat => {
+                session.outbox.acknowledge(end.ack());
+                return Ok(());
+            }
+            Receipt::Broken => {
+                let text = "Outcomes are not numbered from 1 without a gap";
+                return Err(Status::invalid_argument(text));
+            }
+        }
+        for group in frame.leases {
+            let count = u32::try_from(group.outcomes.len()).unwrap_or(u32::MAX);
+            reported = reported.saturating_add(count);
+            let Some(lease) = LeaseRef::from_slice(&group.lease) else {
+                void += u64::from(count);
+                continue;
+            };
+            let mut deliveries = Vec::with_capacity(group.outcomes.len());
+            for outcome in group.outcomes {
+                match end.take(lease, outcome.position) {
+                    Ok(lent) => {
+                        bytes += u64::from(lent.bytes);
+                        deliveries.push((lent, outcome));
+                    }
+                    Err(_void) => void += 1,
+                }
+            }
+            taken.push((lease, deliveries));
+        }
+    }
+    shared.metrics.outcomes_void.increment(void);
+    // Before the settles are queued, so that the turn that takes them claims as well.
+    let waiting = shared.board.lock().give_back(session.key, reported, bytes);
+    let pieces = Decider::new(shared, session).pieces(taken);
+    let ticket = Arc::new(Ticket::new(Arc::clone(session), sequence, pieces.len().max(1)));
+    if pieces.is_empty() {
+        ticket.settled();
+    } else {
+        let pieces = pieces.into_iter().map(|piece| SettlePiece {
+            ticket: Some(Arc::clone(&ticket)),
+            ..piece
+        });
+        shared.settle(pieces.collect());
+    }
+    if waiting != 0 {
+        shared.wake(waiting);
+    }
+    Ok(())
+}
+
+/// Why a delivery that was lent is not assigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reject {
+    /// It lost its lease too often.
+    LeasesLost,
+    /// Its subscription is gone.
+    SubscriptionDeleted,
+    /// Its event is gone.
+    EventExpired,
+    /// It can be made another time.
+    Release,
+}
+
+/// Settles deliveries that were lent but not assigned.
+pub(crate) fn reject(
+    shared: &Shared,
+    session: Option<&Arc<Session>>,
+    lease: LeaseRef,
+    rejects: Vec<(u16, Lent, Reject)>,
+) {
+    let now = shared.clock.now();
+    let agent = session.map_or(AgentId::from_bits(0), |session| session.holder.agent);
+    let mut piece = piece_of(lease, session);
+    for (position, lent, reject) in rejects {
+        let disposition = match reject {
+            Reject::Release => Disposition::Release,
+            Reject::LeasesLost => {
+                shared.metrics.outcomes_dead.increment(1);
+                let attempt = lost_attempt(&lent, agent, now);
+                end(&lent, DeliveryState::Dead, reason::LEASES_LOST, Some(attempt))
+            }
+            Reject::SubscriptionDeleted => {
+                end(&lent, DeliveryState::Cancelled, reason::SUBSCRIPTION_DELETED, None)
+            }
+            Reject::EventExpired => {
+                end(&lent, DeliveryState::Cancelled, reason::EVENT_EXPIRED, None)
+            }
+        };
+        piece.items.push(item(position, &lent, disposition));
+        piece.bytes += RECORD_OVERHEAD;
+    }
+    shared.settle(vec![piece]);
+}
+
+fn piece_of(lease: LeaseRef, session: Option<&Arc<Session>>) -> SettlePiece {
+    SettlePiece {
+        lease: LeaseId(lease.id),
+        token: lease.token,
+        items: Vec::new(),
+        bytes: 0,
+        retry_at: None,
+        session: session.cloned(),
+        ticket: None,
+    }
+}
+
+fn item(position: u16, lent: &Lent, disposition: Disposition) -> SettleItem {
+    SettleItem {
+        position,
+        tenant: lent.tenant,
+        subscription: lent.subscription,
+        segment: lent.segment,
+        index: lent.index,
+        generation: lent.generation,
+        disposition,
+    }
+}
+
+/// The attempt that stands for leases that were lost: the platform's failure.
+fn lost_attempt(lent: &Lent, agent_id: AgentId, now: Timestamp) -> Attempt {
+    Attempt {
+        number: lent.retry.next_number(),
+        started_at: now,
+        duration: core::time::Duration::ZERO,
+        agent_id,
+        response_status: 0,
+        response_body: bytes::Bytes::new(),
+        error: Some(AttemptError::LeaseLost),
+        error_detail: "agents took the delivery and were not heard of again".to_owned(),
+    }
+}
+
+fn end(
+    lent: &Lent,
+    state: DeliveryState,
+    reason: &str,
+    attempt: Option<Attempt>,
+) -> Disposition {
+    Disposition::End {
+        record: record(lent, state, reason, attempt),
+    }
+}
+
+fn record(
+    lent: &Lent,
+    state: DeliveryState,
+    reason: &str,
+    attempt: Option<Attempt>,
+) -> bytes::Bytes {
+    let entry = AttemptEntry {
+        delivery_id: lent.id(),
+        state,
+        attempt,
+        reason: reason.to_owned(),
+    };
+    entry.encode()
+}
+
+/// Decides the outcomes of one frame.
+struct Decider<'a> {
+    shared: &'a Shared,
+    session: &'a Arc<Session>,
+    now: Timestamp,
+    tell: bool,
+    policy: Option<((TenantId, SubscriptionNumber), RetryPolicy)>,
+}
+
+impl<'a> Decider<'a> {
+    fn new(shared: &'a Shared, session: &'a Arc<Session>) -> Self {
+        Self {
+            now: shared.clock.now(),
+            tell: tracing::enabled!(target: "sidehook::journey", tracing::Level::DEBUG),
+            policy: None,
+            shared,
+            session,
+        }
+    }
+
+    fn pieces(
+        &mut self,
+        taken: Vec<(LeaseRef, Vec<(Lent, agent_v1::Outcome)>)>,
+    ) -> Vec<SettlePiece> {
+        let mut pieces: Vec<SettlePiece> = Vec::with_capacity(taken.len());
+        for (lease, deliveries) in taken {
+            let mut piece = piece_of(lease, Some(self.session));
+            piece.items.reserve(deliveries.len());
+            for (lent, outcome) in deliveries {
+                let bytes =
+                    outcome.response_body.len() + outcome.error_detail.len() + RECORD_OVERHEAD;
+                let full =
+                    piece.items.len() >= CALL_RECORDS || piece.bytes + bytes > CALL_BYTES;
+                if full && !piece.items.is_empty() {
+                    pieces.push(std::mem::replace(
+                        &mut piece,
+                        piece_of(lease, Some(self.session)),
+                    ));
+                }
+                match read_outcome(outcome, self.now) {
+                    Ok((position, outcome)) => {
+                        let disposition = self.decide(&lent, outcome, &mut piece.retry_at);
+                        piece.items.push(item(position, &lent, disposition));
+                        piece.bytes += bytes;
+                    }
+                    Err(error) => {
+                        // It runs out with its lease and is lent again.
+                        self.shared.metrics.outcomes_invalid.increment(1);
+                        tracing::warn!(%error, agent = %self.session.holder.agent, "an outcome is refused");
+                    }
+                }
+            }
+            if !piece.items.is_empty() {
+                pieces.push(piece);
+            }
+        }
+        pieces
+    }
+
+    fn decide(
+        &mut self,
+        lent: &Lent,
+        outcome: Outcome,
+        retry_at: &mut Option<Timestamp>,
+    ) -> Disposition {
+        let policy = self.policy(lent.tenant, lent.subscription);
+        // Successes, which are nearly all, need no randomness.
+        let random01 = if outcome.is_success() { 0.0 } else { rand::random() };
+        let decision = retry::decide(&policy, lent.retry, &outcome, self.now, random01);
+        let metrics = &self.shared.metrics;
+        let attempt = |outcome| {
+            Attempt::of(lent.retry.next_number(), self.session.holder.agent, outcome)
+        };
+        let step = match decision {
+            retry::Disposition::Delivered => "delivered",
+            retry::Disposition::Retry { .. } => "retrying",
+            retry::Disposition::Dead { .. } => "dead",
+            retry::Disposition::Release => "released",
+        };
+        if self.tell {
+            tracing::debug!(
+                target: "sidehook::journey",
+                step,
+                delivery = %lent.id(),
+                attempt = lent.retry.next_number(),
+                status = outcome.response_status,
+            );
+        }
+        match decision {
+            retry::Disposition::Delivered => {
+                metrics.outcomes_delivered.increment(1);
+                end(lent, DeliveryState::Delivered, "", attempt(outcome))
+            }
+            retry::Disposition::Retry { at, state } => {
+                metrics.outcomes_failed.increment(1);
+                *retry_at = Some(retry_at.map_or(at, |other| other.min(at)));
+                Disposition::Retry {
+                    at,
+                    retry: encode_retry(&state),
+                    record: record(lent, DeliveryState::Retrying, "", attempt(outcome)),
+                }
+            }
+            retry::Disposition::Dead { reason, gone, .. } => {
+                metrics.outcomes_dead.increment(1);
+                if gone {
+                    self.gone(lent);
+                }
+                end(lent, DeliveryState::Dead, reason, attempt(outcome))
+            }
+            retry::Disposition::Release => Disposition::Release,
+        }
+    }
+
+    fn gone(&self, lent: &Lent) {
+        let gone = (lent.tenant, lent.subscription);
+        if self.shared.gone.try_send(gone).is_err() {
+            // The next such answer asks again.
+            self.shared.metrics.gone_dropped.increment(1);
+        }
+    }
+
+    /// The policy of a subscription; the default for one that is gone, whose
+    /// deliveries end either way.
+    fn policy(&mut self, tenant: TenantId, number: SubscriptionNumber) -> RetryPolicy {
+        match self.policy {
+            Some((known, policy)) if known == (tenant, number) => policy,
+            _ => {
+                let catalog = self.shared.catalogs.cached(tenant);
+                let compiled = catalog.as_ref().and_then(|it| it.subscriptions.get(&number));
+                let policy =
+                    compiled.map_or_else(RetryPolicy::default, |it| it.subscription.retry_policy);
+                self.policy = Some(((tenant, number), policy));
+                policy
+            }
+        }
+    }
+}
