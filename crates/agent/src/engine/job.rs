@@ -1,0 +1,74 @@
+//! One delivery that the agent has taken: a debt of exactly one outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sidehook_core::address::DeliveryId;
+use sidehook_core::outcome::OutcomeKind;
+use sidehook_session::agent_end::{Lease, Report};
+
+use super::outcome::Outcome;
+use super::settings::Prepared;
+
+/// A delivery and what it takes. Whoever drops it without [`Self::finish`] hands it back as not started, so that no
+/// way of losing it, a panic included, keeps its credit.
+pub(crate) struct Job {
+    pub(crate) lease: Lease,
+    pub(crate) position: u32,
+    pub(crate) attempt: u32,
+    pub(crate) delivery: DeliveryId,
+    /// The event's part of the envelope; `None` if the event could not be read.
+    pub(crate) head: Option<Bytes>,
+    pub(crate) settings: Arc<Prepared>,
+    is_finished: bool,
+}
+
+impl Job {
+    pub(crate) fn new(
+        lease: Lease,
+        position: u32,
+        attempt: u32,
+        delivery: DeliveryId,
+        head: Option<Bytes>,
+        settings: Arc<Prepared>,
+    ) -> Self {
+        Self {
+            lease,
+            position,
+            attempt,
+            delivery,
+            head,
+            settings,
+            is_finished: false,
+        }
+    }
+
+    /// Ends it.
+    pub(super) fn finish(mut self, outcome: Outcome) {
+        self.is_finished = true;
+        self.report(outcome);
+    }
+
+    fn report(&self, outcome: Outcome) {
+        self.settings.outcomes.push(Report {
+            lease: self.lease.number(),
+            position: self.position,
+            outcome,
+        });
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            let detail = String::new();
+            self.report(Outcome::failed(
+                OutcomeKind::NotStarted,
+                detail,
+                Duration::MAX,
+                Duration::ZERO,
+            ));
+        }
+    }
+}

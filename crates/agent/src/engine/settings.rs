@@ -1,0 +1,225 @@
+//! One version of a subscription, made ready once so that a POST only clones: address, headers, keyed signer, limits.
+//!
+//! Settings that cannot be used are kept with the reason, which becomes the outcome of every delivery under them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
+};
+use http::uri::PathAndQuery;
+use secrecy::{ExposeSecret as _, SecretString};
+use sidehook_api::agent_v1::{SigningScheme, SigningSettings, SubscriptionSettings};
+use sidehook_core::outcome::OutcomeKind;
+use sidehook_runtime::build_info;
+use sidehook_signature::{HmacDigest, HmacHeader, Scheme, Signer};
+use url::Url;
+
+use super::connect::Limits;
+use super::endpoint::{Endpoint, EndpointKey, Endpoints, Tls};
+use super::failure::Failure;
+use super::lane::Lane;
+use super::outcome::Outcomes;
+use crate::envelope;
+
+/// Headers that frame a request or name its target: they are not a subscription's to set.
+const OURS: [HeaderName; 6] = [
+    CONNECTION,
+    CONTENT_LENGTH,
+    HOST,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+/// One version of a subscription, ready for use.
+pub(crate) struct Prepared {
+    pub(super) lane: Arc<Lane>,
+    pub(super) outcomes: Arc<Outcomes>,
+    /// What belongs to it in the envelope.
+    pub(super) tail: Bytes,
+    pub(super) tenant_id: String,
+    pub(super) limits: Limits,
+    pub(super) target: Result<Target, Unusable>,
+}
+
+/// Where and how to POST.
+pub(super) struct Target {
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) path: PathAndQuery,
+    /// All headers; those of the signature with an empty value, so that each POST replaces instead of adding.
+    pub(super) headers: HeaderMap,
+    pub(super) signer: Signer,
+    /// The names of the signature's headers, in the signer's order.
+    pub(super) signature: Vec<HeaderName>,
+    /// Whether the signature names the message.
+    pub(super) names_message: bool,
+}
+
+/// Why nothing can be POSTed.
+#[derive(Debug, Clone)]
+pub(super) struct Unusable {
+    kind: OutcomeKind,
+    detail: String,
+}
+
+impl Unusable {
+    fn new(kind: OutcomeKind, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { kind, detail }
+    }
+
+    pub(super) fn to_failure(&self) -> Failure {
+        Failure::new(self.kind, self.detail.clone())
+    }
+}
+
+impl Prepared {
+    pub(super) fn new(
+        settings: &SubscriptionSettings,
+        lane: Arc<Lane>,
+        outcomes: Arc<Outcomes>,
+        endpoints: &Endpoints,
+        local_keys: &HashMap<String, SecretString>,
+    ) -> Self {
+        let ms = |ms: u32| Duration::from_millis(ms.into());
+        Self {
+            lane,
+            outcomes,
+            tail: envelope::tail(&settings.subscription_id),
+            tenant_id: settings.tenant_id.clone(),
+            limits: Limits {
+                dns: ms(settings.dns_timeout_ms),
+                connect: ms(settings.connect_timeout_ms),
+                total: ms(settings.total_timeout_ms),
+            },
+            target: Target::new(settings, endpoints, local_keys),
+        }
+    }
+
+    /// The time limit of one attempt.
+    pub(crate) fn total_limit(&self) -> Duration {
+        self.limits.total
+    }
+
+    /// The tenant's id, as text.
+    pub(crate) fn tenant_id(&self) -> &str {
+        &self.tenant_id
+    }
+}
+
+impl Target {
+    fn new(
+        settings: &SubscriptionSettings,
+        endpoints: &Endpoints,
+        local_keys: &HashMap<String, SecretString>,
+    ) -> Result<Self, Unusable> {
+        let unusable = |what: &str| Unusable::new(OutcomeKind::Connect, what);
+        let url = Url::parse(&settings.url).map_err(|_| unusable("the URL is not valid"))?;
+        let tls = match (url.scheme(), settings.verify_ssl) {
+            ("http", _) => Tls::Off,
+            ("https", true) => Tls::Verify,
+            ("https", false) => Tls::Trust,
+            _ => return Err(unusable("the URL is neither http nor https")),
+        };
+        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else {
+            return Err(unusable("the URL names no host"));
+        };
+        let path = url[url::Position::BeforePath..url::Position::AfterQuery]
+            .parse()
+            .map_err(|_| unusable("the URL's path is not valid"))?;
+        let signer = signer(settings.signing.as_ref(), local_keys)?;
+        let signature = signer
+            .header_names()
+            .map(|name| HeaderName::from_bytes(name.as_bytes()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| unusable("the signature's header has no valid name"))?;
+        let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+        let headers = headers(settings, authority, &signature)?;
+        let key = EndpointKey {
+            host: host.to_owned(),
+            port,
+            tls,
+        };
+        Ok(Self {
+            endpoint: endpoints.get(key),
+            path,
+            headers,
+            names_message: signature.iter().any(|name| name.as_str() == "webhook-id"),
+            signer,
+            signature,
+        })
+    }
+}
+
+fn headers(
+    settings: &SubscriptionSettings,
+    authority: &str,
+    signature: &[HeaderName],
+) -> Result<HeaderMap, Unusable> {
+    let invalid = |name: &str| {
+        let detail = format!("the header {name:?} is not valid");
+        Unusable::new(OutcomeKind::Connect, detail)
+    };
+    let mut headers = HeaderMap::new();
+    let host = HeaderValue::from_str(authority).map_err(|_| invalid("host"))?;
+    headers.insert(HOST, host);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let product = HeaderValue::from_str(&build_info::product("sidehook"));
+    headers.insert(USER_AGENT, product.map_err(|_| invalid("user-agent"))?);
+    for header in &settings.headers {
+        let name =
+            HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| invalid(&header.name))?;
+        let value = HeaderValue::from_str(&header.value).map_err(|_| invalid(&header.name))?;
+        if OURS.contains(&name) {
+            return Err(invalid(&header.name));
+        }
+        headers.insert(name, value);
+    }
+    for name in signature {
+        headers.insert(name, HeaderValue::from_static(""));
+    }
+    Ok(headers)
+}
+
+fn signer(
+    signing: Option<&SigningSettings>,
+    local_keys: &HashMap<String, SecretString>,
+) -> Result<Signer, Unusable> {
+    let missing = |detail: String| Unusable::new(OutcomeKind::KeyMissing, detail);
+    let Some(signing) = signing else {
+        return Signer::new::<&str>(&Scheme::Unsigned, &[])
+            .map_err(|error| missing(error.to_string()));
+    };
+    let digest = |digest| {
+        HmacHeader::new(&signing.hmac_header, digest, &signing.hmac_prefix)
+            .map(Scheme::HmacHeader)
+            .map_err(|error| missing(error.to_string()))
+    };
+    let scheme = match SigningScheme::try_from(signing.scheme) {
+        Ok(SigningScheme::Unspecified) => Scheme::Unsigned,
+        Ok(SigningScheme::StandardWebhooks) => Scheme::StandardWebhooks,
+        Ok(SigningScheme::Close) => Scheme::Close,
+        Ok(SigningScheme::HmacSha256Header) => digest(HmacDigest::Sha256)?,
+        Ok(SigningScheme::HmacSha1Header) => digest(HmacDigest::Sha1)?,
+        Err(_) => {
+            return Err(missing(
+                "this agent does not know the signing scheme; update it".to_owned(),
+            ));
+        }
+    };
+    let made = if signing.local_key.is_empty() {
+        Signer::new(&scheme, &signing.secrets)
+    } else {
+        let name = &signing.local_key;
+        let key = local_keys
+            .get(name)
+            .ok_or_else(|| missing(format!("this agent has no local key named {name:?}")))?;
+        Signer::new(&scheme, &[key.expose_secret()])
+    };
+    made.map_err(|error| missing(error.to_string()))
+}

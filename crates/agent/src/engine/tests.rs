@@ -1,0 +1,6 @@
+//! The engine against receivers that behave, misbehave and do nothing.
+
+mod receiver;
+mod rig;
+mod stories;
+mod tls;
