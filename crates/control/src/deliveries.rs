@@ -320,10 +320,7 @@ impl Deliveries {
 /// The position that shows one event's segment and nothing else.
 fn only_segment(filter: &DeliveryFilter) -> Option<Position> {
     let segment = filter.event?.segment()?;
-    Some(Position {
-        pending: [segment].into(),
-        ..Position::default()
-    })
+    Some(Position::of(segment))
 }
 
 /// A segment's pairs, newest event first.

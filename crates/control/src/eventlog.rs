@@ -84,7 +84,7 @@ pub struct Page<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// Segments that were read from the log and are not wholly shown.
-    pub(crate) pending: VecDeque<SegmentId>,
+    pending: VecDeque<SegmentId>,
     /// How many entries of the first of them to pass over.
     pub(crate) passed: u32,
     /// Where the log goes on after them; `None`: nowhere.
@@ -92,6 +92,14 @@ pub struct Position {
 }
 
 impl Position {
+    /// The beginning of one segment, after which nothing follows.
+    pub(crate) fn of(segment: SegmentId) -> Self {
+        Self {
+            pending: [segment].into(),
+            ..Self::default()
+        }
+    }
+
     /// The position as bytes.
     pub(crate) fn write(&self) -> Vec<u8> {
         let mut bytes = vec![u8::from(self.next.is_some())];

@@ -183,7 +183,7 @@ async fn compose(
     let engine = Engine::start(
         config.dispatch.clone(),
         store(),
-        Arc::new(catalogs.clone()),
+        catalogs.clone(),
         Arc::new(subscriptions.clone()),
         tasks,
     )
