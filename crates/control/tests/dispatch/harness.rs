@@ -1,0 +1,276 @@
+//! A replica without its listeners, and an agent that is played by the test.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, future::pending};
+use prost::Message as _;
+use sidehook_api::{
+    agent_v1::{
+        Assign, ConnectRequest, Hello, LeaseOutcomes, Outcome, OutcomeKind, Outcomes, OutcomesAck,
+        Welcome, connect_request, connect_response,
+    },
+    event, v1,
+};
+use sidehook_control::{
+    agents::{AgentGate, Outgoing},
+    catalog::Catalogs,
+    engine::{DispatchConfig, Engine, OnGone, PublishItem, PublishOutcome},
+    sealing::Sealer,
+    subscriptions::{Keyed, Subscriptions},
+};
+use sidehook_core::{
+    address::Partition,
+    id::TenantId,
+    pool::Pool,
+    principal::{Principal, Role},
+};
+use sidehook_runtime::{
+    drain::{self, DrainTrigger},
+    tasks::Tasks,
+};
+use sidehook_store::{Store, inspect::Inspection};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+pub const TENANT: TenantId = TenantId::from_bits(0x0dd_ba11);
+
+/// How long anything may take before a test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Replica {
+    pub engine: Engine,
+    pub gate: AgentGate,
+    pub subscriptions: Subscriptions,
+    pub drain: DrainTrigger,
+    store: Arc<dyn Store>,
+}
+
+pub fn config() -> DispatchConfig {
+    DispatchConfig {
+        lease: Duration::from_secs(30),
+        heartbeat: Duration::from_secs(5),
+        publish_deadline: Duration::from_secs(10),
+        ..DispatchConfig::default()
+    }
+}
+
+pub fn principal(role: Role) -> Principal {
+    Principal {
+        tenant: TENANT,
+        subject: "key_test".to_owned(),
+        role,
+    }
+}
+
+impl Replica {
+    pub async fn start(store: Arc<dyn Store>, config: DispatchConfig) -> Self {
+        let (trigger, _) = drain::channel();
+        let tasks = Tasks::new(trigger.clone());
+        let sealer = Arc::new(Sealer::new(&[7; 32]).expect("a key of the right length"));
+        let catalogs = Catalogs::new(Arc::clone(&store), Arc::clone(&sealer));
+        let longest = Duration::from_secs(60);
+        let subscriptions =
+            Subscriptions::new(Arc::clone(&store), catalogs.clone(), sealer, longest);
+        let on_gone: Arc<dyn OnGone> = Arc::new(subscriptions.clone());
+        let catalogs = Arc::new(catalogs);
+        let started = Engine::start(config, Arc::clone(&store), catalogs, on_gone, &tasks).await;
+        let engine = started.expect("the store tells its time");
+        Self {
+            gate: engine.agents(),
+            engine,
+            subscriptions,
+            drain: trigger,
+            store,
+        }
+    }
+
+    /// A subscription to every `order` event; its first back-off is 100 ms.
+    pub async fn subscribe(&self) -> Keyed {
+        let wire = v1::Subscription {
+            url: "http://receiver.test/hook".to_owned(),
+            events: vec![v1::EventPattern {
+                object_type: "order".to_owned(),
+                action: "*".to_owned(),
+            }],
+            max_in_flight: 1_000,
+            retry_policy: Some(v1::RetryPolicy {
+                initial_backoff: Some(prost_types::Duration {
+                    seconds: 0,
+                    nanos: 100_000_000,
+                }),
+                ..v1::RetryPolicy::default()
+            }),
+            ..v1::Subscription::default()
+        };
+        let created = self.subscriptions.create(&principal(Role::Admin), &wire, "").await;
+        created.expect("a good subscription")
+    }
+
+    pub async fn publish(&self, count: usize) -> Vec<PublishOutcome> {
+        let item = |number: usize| {
+            let wire = v1::Event {
+                object_type: "order".to_owned(),
+                action: "created".to_owned(),
+                data: Bytes::from(format!("{{\"number\":{number}}}")),
+                ..v1::Event::default()
+            };
+            PublishItem {
+                event: event::from_proto(wire, 10_000).expect("a good event"),
+                target: None,
+            }
+        };
+        self.engine.publish(TENANT, (0..count).map(item).collect()).await
+    }
+
+    pub async fn inspect(&self) -> Inspection {
+        let inspected = self.store.inspect(Partition::of(TENANT)).await;
+        let inspected = inspected.expect("the model answers");
+        assert_eq!(inspected.faults, Vec::<String>::new());
+        inspected
+    }
+
+    /// Waits until nothing is queued, lent or waiting.
+    pub async fn settled(&self) {
+        let done = async {
+            loop {
+                let inspected = self.inspect().await;
+                if inspected.ready.is_empty()
+                    && inspected.leased.is_empty()
+                    && inspected.waiting.is_empty()
+                {
+                    assert_eq!(inspected.in_flight, vec![], "windows are empty again");
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        patient("everything to settle", done).await;
+    }
+}
+
+pub async fn patient<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, future).await;
+    done.unwrap_or_else(|_| panic!("waited too long for {what}"))
+}
+
+pub struct Agent {
+    pub outgoing: Outgoing,
+    sender: mpsc::Sender<Result<ConnectRequest, tonic::Status>>,
+    stamp: u64,
+    sequence: u64,
+    pub acks: Vec<OutcomesAck>,
+}
+
+pub fn hello(session_id: u64, capacity: u32) -> Hello {
+    Hello {
+        protocol: 1,
+        agent_id: Bytes::from_static(&[9; 16]),
+        boot_id: 1,
+        session_id,
+        capacity,
+        capacity_bytes: 100_000_000,
+        name: "test".to_owned(),
+        version: "1".to_owned(),
+        ..Hello::default()
+    }
+}
+
+impl Agent {
+    pub async fn connect(replica: &Replica, hello: Hello) -> (Self, Welcome) {
+        Self::connect_as(replica, "key_pool", hello).await
+    }
+
+    pub async fn connect_as(replica: &Replica, subject: &str, hello: Hello) -> (Self, Welcome) {
+        let pool = Pool {
+            owner: TENANT,
+            name: "default".to_owned(),
+        };
+        let mut principal = principal(Role::Agent(pool));
+        principal.subject = subject.to_owned();
+        let (sender, receiver) = mpsc::channel(1_000);
+        let incoming = ReceiverStream::new(receiver);
+        let outgoing = replica.gate.serve(Arc::new(principal), incoming, pending().boxed());
+        let mut agent = Self {
+            outgoing,
+            sender,
+            stamp: 0,
+            sequence: 0,
+            acks: Vec::new(),
+        };
+        agent.send(connect_request::Frame::Hello(hello)).await;
+        let Some(connect_response::Frame::Welcome(welcome)) = agent.next().await else {
+            panic!("Welcome comes first");
+        };
+        (agent, welcome)
+    }
+
+    pub async fn send(&mut self, frame: connect_request::Frame) {
+        self.stamp += 1;
+        let request = ConnectRequest {
+            stamp: self.stamp,
+            frame: Some(frame),
+        };
+        self.sender.send(Ok(request)).await.expect("the session reads");
+    }
+
+    /// The next frame; `None` at the end.
+    pub async fn next(&mut self) -> Option<connect_response::Frame> {
+        let response = patient("a frame", self.outgoing.next()).await?;
+        response.expect("no error").frame
+    }
+
+    /// The next work; acknowledgements before it are kept.
+    pub async fn work(&mut self) -> Assign {
+        loop {
+            match self.next().await {
+                Some(connect_response::Frame::Assign(assign)) => {
+                    assert!(assign.stamp <= self.stamp);
+                    return assign;
+                }
+                Some(connect_response::Frame::OutcomesAck(ack)) => self.acks.push(ack),
+                other => panic!("neither work nor acknowledgement: {other:?}"),
+            }
+        }
+    }
+
+    /// Waits for the next acknowledgement.
+    pub async fn acknowledged(&mut self) -> OutcomesAck {
+        loop {
+            match self.next().await {
+                Some(connect_response::Frame::OutcomesAck(ack)) => return ack,
+                Some(connect_response::Frame::Assign(assign)) => panic!("work: {assign:?}"),
+                other => panic!("no acknowledgement: {other:?}"),
+            }
+        }
+    }
+
+    /// Reports all deliveries of a lease with the same answer.
+    pub async fn answer(&mut self, assign: &Assign, status: u32) {
+        let positions = assign.deliveries.iter().map(|delivery| delivery.position);
+        self.report(assign.lease.clone(), positions.collect(), status).await;
+    }
+
+    pub async fn report(&mut self, lease: Bytes, positions: Vec<u32>, status: u32) {
+        self.sequence += 1;
+        let outcomes = positions.into_iter().map(|position| Outcome {
+            position,
+            kind: OutcomeKind::Response.into(),
+            response_status: status,
+            duration_us: 1_000,
+            ..Outcome::default()
+        });
+        let leases = vec![LeaseOutcomes {
+            lease,
+            outcomes: outcomes.collect(),
+        }];
+        let sequence = self.sequence;
+        self.send(connect_request::Frame::Outcomes(Outcomes { sequence, leases })).await;
+    }
+}
+
+/// The event of a delivery, as the agent reads it.
+pub fn event_of(assign: &Assign, delivery: usize) -> v1::Event {
+    let place = assign.deliveries[delivery].event as usize;
+    v1::Event::decode(assign.events[place].clone()).expect("an event")
+}

@@ -1,0 +1,207 @@
+//! A store that is away at times: before a call, or after it, when nobody knows
+//! whether it was executed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sidehook_core::{
+    address::{DeliveryId, Partition, SegmentId},
+    id::TenantId,
+    time::Timestamp,
+    version::Version,
+};
+use sidehook_store::{
+    CallError, Store, StoreError, Turn, TurnReply,
+    catalog::{Catalog, Write, Written},
+    hint::{BlockId, Hint, HistoryRecord},
+    inspect::Inspection,
+    model::Model,
+    port::Durability,
+    read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
+    registry::{Kind, Page},
+    turn::{Holder, LeaseId},
+};
+use tokio::sync::broadcast;
+
+/// See the module.
+#[derive(Clone)]
+pub struct Shaky {
+    model: Arc<Model>,
+    away: Arc<AtomicBool>,
+    /// Of a hundred turns so many fail.
+    failing: u64,
+    turns: Arc<AtomicU64>,
+    failed: Arc<AtomicU64>,
+}
+
+impl Shaky {
+    pub fn new(failing: u64) -> Self {
+        Self {
+            model: Arc::new(Model::new()),
+            away: Arc::default(),
+            failing,
+            turns: Arc::default(),
+            failed: Arc::default(),
+        }
+    }
+
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::SeqCst);
+    }
+
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    fn fail(&self) -> StoreError {
+        self.failed.fetch_add(1, Ordering::SeqCst);
+        StoreError::Unavailable {
+            detail: "shaky".to_owned(),
+            retry_after: Duration::from_millis(1),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Shaky {
+    async fn turn(&self, worker: usize, turn: &Turn) -> Result<TurnReply, StoreError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(self.fail());
+        }
+        // A walk through 0..100 in steps that share no factor with it.
+        let draw = (self.turns.fetch_add(1, Ordering::SeqCst) * 37) % 100;
+        if draw >= self.failing {
+            return self.model.turn(worker, turn).await;
+        }
+        match draw % 3 {
+            0 => Err(self.fail()),
+            1 => {
+                self.model.turn(worker, turn).await?;
+                Err(self.fail())
+            }
+            _ => {
+                let mut reply = self.model.turn(worker, turn).await?;
+                let unknown = || CallError::Unknown {
+                    detail: "shaky".to_owned(),
+                };
+                self.failed.fetch_add(1, Ordering::SeqCst);
+                for replies in &mut reply.calls {
+                    if let Some(claim) = &mut replies.claim {
+                        *claim = Err(unknown());
+                    }
+                    if let Some(settle) = &mut replies.settle {
+                        *settle = Err(unknown());
+                    }
+                }
+                Ok(reply)
+            }
+        }
+    }
+
+    async fn renew(
+        &self,
+        now: Option<Timestamp>,
+        leases: &[(LeaseId, u128)],
+        term: Duration,
+    ) -> Result<Vec<bool>, StoreError> {
+        self.model.renew(now, leases, term).await
+    }
+
+    async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError> {
+        self.model.release(holder, keep).await
+    }
+
+    async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {
+        self.model.leases(leases).await
+    }
+
+    async fn catalog(
+        &self,
+        tenant: TenantId,
+        known: Option<Version>,
+    ) -> Result<Option<Catalog>, StoreError> {
+        self.model.catalog(tenant, known).await
+    }
+
+    async fn write(&self, write: &Write) -> Result<Written, StoreError> {
+        self.model.write(write).await
+    }
+
+    async fn segments(&self, segments: &[SegmentId]) -> Result<Vec<Option<Segment>>, StoreError> {
+        self.model.segments(segments).await
+    }
+
+    async fn log(
+        &self,
+        tenant: TenantId,
+        from: Option<LogCursor>,
+        max: usize,
+    ) -> Result<LogPage, StoreError> {
+        self.model.log(tenant, from, max).await
+    }
+
+    async fn outcomes(&self, segments: &[SegmentId]) -> Result<Vec<Vec<Bytes>>, StoreError> {
+        self.model.outcomes(segments).await
+    }
+
+    async fn history(&self, block: &BlockId) -> Result<Vec<HistoryRecord>, StoreError> {
+        self.model.history(block).await
+    }
+
+    async fn locate(
+        &self,
+        tenant: TenantId,
+        deliveries: &[DeliveryId],
+    ) -> Result<Vec<Whereabouts>, StoreError> {
+        self.model.locate(tenant, deliveries).await
+    }
+
+    async fn redeliver(&self, redeliver: &Redeliver) -> Result<bool, StoreError> {
+        self.model.redeliver(redeliver).await
+    }
+
+    async fn registry_get(&self, kind: Kind, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.model.registry_get(kind, key).await
+    }
+
+    async fn registry_put(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        value: Option<Bytes>,
+    ) -> Result<(), StoreError> {
+        self.model.registry_put(kind, key, value).await
+    }
+
+    async fn registry_list(
+        &self,
+        kind: Kind,
+        after: &[u8],
+        max: usize,
+    ) -> Result<Page, StoreError> {
+        self.model.registry_list(kind, after, max).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.model.now().await
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.model.hints()
+    }
+
+    fn durability(&self) -> Durability {
+        self.model.durability()
+    }
+
+    async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError> {
+        self.model.inspect(partition).await
+    }
+}
