@@ -171,7 +171,7 @@ impl std::fmt::Debug for Engine {
 pub(crate) struct Shared {
     pub(crate) config: DispatchConfig,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) catalogs: Arc<Catalogs>,
+    pub(crate) catalogs: Catalogs,
     pub(crate) tasks: Tasks,
     pub(crate) clock: StoreClock,
     pub(crate) board: Mutex<Board>,
@@ -235,7 +235,7 @@ impl Engine {
     pub async fn start(
         config: DispatchConfig,
         store: Arc<dyn Store>,
-        catalogs: Arc<Catalogs>,
+        catalogs: Catalogs,
         on_gone: Arc<dyn OnGone>,
         tasks: &Tasks,
     ) -> Result<Self, StoreError> {
