@@ -4,6 +4,9 @@
 //! [`sidehook_session::agent_end`]; when to POST is the engine's. Frames wait in a short queue until the stream takes
 //! them, and reading never waits for writing: two ends that both wait for room would wait for ever.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +109,7 @@ pub(crate) async fn run(
         pending: VecDeque::new(),
         told_draining: false,
         flush_at: None,
+        is_held_back: false,
         leave_at: None,
         tick_at: Instant::now() + WELCOME_WITHIN,
     };
@@ -121,6 +125,8 @@ struct Session<'a> {
     pending: VecDeque<ConnectRequest>,
     told_draining: bool,
     flush_at: Option<Instant>,
+    /// Whether outcomes wait although it is time to send them.
+    is_held_back: bool,
     leave_at: Option<Instant>,
     /// When to tick; before Welcome: until when it must have come.
     tick_at: Instant,
@@ -208,10 +214,12 @@ impl Session<'_> {
                 }
                 Ok(())
             }
-            Event::Flush | Event::Sent => {
-                if self.flush_at.is_none_or(|at| at <= Instant::now()) {
-                    self.flush();
-                }
+            Event::Flush => {
+                self.flush();
+                Ok(())
+            }
+            Event::Sent => {
+                self.flush_held_back();
                 Ok(())
             }
         }
@@ -222,11 +230,12 @@ impl Session<'_> {
         self.pending.push_back(frames::request(stamp, frame));
     }
 
-    /// Frames what is gathered, as far as there is room; what is left waits for the next frame that leaves, or for an
-    /// acknowledgement.
+    /// Frames what is gathered. If there is no room, or too much is unacknowledged, that is made up for when a frame
+    /// has left or an acknowledgement came.
     fn flush(&mut self) {
         self.flush_at = None;
-        if self.pending.len() >= FRAMES || !self.uplink.end.may_report() {
+        self.is_held_back = self.pending.len() >= FRAMES || !self.uplink.end.may_report();
+        if self.is_held_back {
             return;
         }
         let mut reports = self.uplink.engine.outcomes().take().into_iter().peekable();
@@ -237,6 +246,12 @@ impl Session<'_> {
             };
             let frame = frames::outcomes(batch, now);
             self.send(frame);
+        }
+    }
+
+    fn flush_held_back(&mut self) {
+        if self.is_held_back {
+            self.flush();
         }
     }
 
@@ -277,9 +292,7 @@ impl Session<'_> {
             Answer::Assign(assign) => self.assign(&assign)?,
             Answer::OutcomesAck(ack) => {
                 end.acknowledge(ack.watermark, &ack.above)?;
-                if self.flush_at.is_none() && self.uplink.engine.outcomes().len() > 0 {
-                    self.flush();
-                }
+                self.flush_held_back();
             }
             Answer::Renewed(renewed) => {
                 end.renewed(renewed.stamp, &renewed.leases, &renewed.dead_leases)?;
