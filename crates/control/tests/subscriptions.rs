@@ -111,6 +111,12 @@ async fn wrong_input_is_told_by_its_field_and_creates_nothing() {
         change(&mut proto);
         assert_field(api.create(proto).await, field);
     }
+    assert!(api.list().await.is_empty());
+}
+
+#[tokio::test]
+async fn secrets_that_do_not_fit_create_nothing() {
+    let api = start().await;
     assert_field(
         api.create_with(subscription(), "whsec_short").await,
         "signing_secret",

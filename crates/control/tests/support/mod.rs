@@ -49,6 +49,14 @@ pub async fn start() -> Api {
 }
 
 pub async fn start_with(change: impl FnOnce(&mut ControlPlaneConfig)) -> Api {
+    let mut api = over(Arc::new(Model::new()), change).await;
+    api.tenant = api.new_tenant("Acme").await;
+    api.admin = api.key(&api.tenant, v1::Role::Admin).await.1;
+    api
+}
+
+/// A replica over a store that exists, without a tenant of its own.
+pub async fn over(store: Arc<Model>, change: impl FnOnce(&mut ControlPlaneConfig)) -> Api {
     let any = "127.0.0.1:0".parse().unwrap();
     let mut config = ControlPlaneConfig::new(SecretString::from("07".repeat(32)));
     (config.grpc, config.agents) = (ListenConfig::new(any), ListenConfig::new(any));
@@ -56,21 +64,17 @@ pub async fn start_with(change: impl FnOnce(&mut ControlPlaneConfig)) -> Api {
     config.operator_key = Some(OPERATOR.into());
     change(&mut config);
     let tasks = Tasks::new(drain::channel().0);
-    let store = Arc::new(Model::new());
     let plane = ControlPlane::start(config, store.clone(), metrics(), &tasks);
     let plane = plane.await.unwrap();
     let channel = Channel::from_shared(format!("http://{}", plane.grpc)).unwrap();
-    let mut api = Api {
+    Api {
         channel: channel.connect().await.unwrap(),
         plane,
         store,
         tasks,
         tenant: String::new(),
         admin: String::new(),
-    };
-    api.tenant = api.new_tenant("Acme").await;
-    api.admin = api.key(&api.tenant, v1::Role::Admin).await.1;
-    api
+    }
 }
 
 /// A request that bears a key.

@@ -1,0 +1,168 @@
+//! The control plane as a whole: ports, health, reflection, replicas, the drain.
+#![allow(clippy::unwrap_used, reason = "a failing test shows where")]
+
+mod support;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use sidehook_api::v1;
+use sidehook_runtime::drain::Outcome;
+use support::{assert_reason, event, over, start, subscription, with};
+use tonic::{Code, Request, transport::Channel};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::{
+    v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    },
+    v1alpha,
+};
+
+async fn channel(addr: std::net::SocketAddr) -> Channel {
+    let channel = Channel::from_shared(format!("http://{addr}")).unwrap();
+    channel.connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn health_and_reflection_answer_without_a_key_on_both_ports() {
+    let api = start().await;
+    api.plane.readiness.ready().await;
+    for (addr, service) in [
+        (api.plane.grpc, "sidehook.v1.EventService"),
+        (api.plane.agents, "sidehook.agent.v1.AgentService"),
+    ] {
+        let channel = channel(addr).await;
+        for name in ["", service] {
+            let request = HealthCheckRequest {
+                service: name.into(),
+            };
+            let mut health = HealthClient::new(channel.clone());
+            let answer = health.check(request).await.unwrap().into_inner();
+            assert_eq!(answer.status(), ServingStatus::Serving);
+        }
+        let request = ServerReflectionRequest {
+            message_request: Some(MessageRequest::ListServices(String::new())),
+            ..Default::default()
+        };
+        let mut reflection = ServerReflectionClient::new(channel.clone());
+        let answers = reflection.server_reflection_info(tokio_stream::iter([request]));
+        let answer = answers.await.unwrap().into_inner().message().await.unwrap();
+        let Some(MessageResponse::ListServicesResponse(list)) = answer.unwrap().message_response
+        else {
+            panic!("no list of services");
+        };
+        let names: BTreeSet<_> = list.service.into_iter().map(|one| one.name).collect();
+        assert!(names.contains(service) && names.contains("grpc.health.v1.Health"));
+        let request = v1alpha::ServerReflectionRequest {
+            message_request: Some(
+                v1alpha::server_reflection_request::MessageRequest::ListServices(String::new()),
+            ),
+            ..Default::default()
+        };
+        let mut older =
+            v1alpha::server_reflection_client::ServerReflectionClient::new(channel.clone());
+        let answers = older.server_reflection_info(tokio_stream::iter([request]));
+        assert!(
+            answers
+                .await
+                .unwrap()
+                .into_inner()
+                .message()
+                .await
+                .unwrap()
+                .is_some()
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_agents_port_has_nothing_for_people() {
+    let api = start().await;
+    let channel = channel(api.plane.agents).await;
+    let mut events = v1::event_service_client::EventServiceClient::new(channel);
+    let request = v1::ListEventsRequest::default();
+    let answer = events.list_events(Request::new(request.clone())).await;
+    assert_reason(answer, Code::Unauthenticated, "NO_CREDENTIAL");
+    let answer = events.list_events(with(&api.admin, request)).await;
+    assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn every_replica_sees_a_change_at_once() {
+    let one = start().await;
+    let mut two = over(one.store.clone(), |_| {}).await;
+    (two.tenant, two.admin) = (one.tenant.clone(), one.admin.clone());
+    for _ in 0..30 {
+        let created = one.create(subscription()).await.unwrap();
+        assert_eq!(two.publish(event()).await.unwrap().matched, 1);
+        let pause = v1::PauseSubscriptionRequest {
+            id: created.id.clone(),
+            etag: two.get(&two.admin, &created.id).await.unwrap().etag,
+        };
+        let paused = two
+            .webhooks()
+            .pause_subscription(with(&two.admin, pause))
+            .await;
+        assert_eq!(one.publish(event()).await.unwrap().matched, 0);
+        let delete = v1::DeleteSubscriptionRequest {
+            id: created.id,
+            etag: paused.unwrap().into_inner().subscription.unwrap().etag,
+        };
+        one.webhooks()
+            .delete_subscription(with(&one.admin, delete))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_replica_with_another_sealing_key_sends_nothing_unsigned() {
+    let one = start().await;
+    one.create(subscription()).await.unwrap();
+    let other = over(one.store.clone(), |config| {
+        config.sealing_key = "08".repeat(32).into()
+    })
+    .await;
+    let list = v1::ListSubscriptionsRequest::default();
+    let answer = other
+        .webhooks()
+        .list_subscriptions(with(&one.admin, list))
+        .await;
+    assert_reason(answer, Code::Internal, "INTERNAL");
+}
+
+#[tokio::test]
+async fn a_drain_ends_streams_and_then_the_process() {
+    let api = start().await;
+    let watch = v1::WatchDeliveriesRequest::default();
+    let watch = api
+        .deliveries()
+        .watch_deliveries(with(&api.admin, watch))
+        .await;
+    let mut watch = watch.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    let (batches, stream) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let publish = api.events().stream_events(with(&api.admin, stream)).await;
+    let mut publish = publish.unwrap().into_inner();
+    let batch = v1::StreamEventsRequest {
+        sequence: 0,
+        events: vec![event()],
+    };
+    batches.send(batch).await.unwrap();
+    assert_eq!(publish.message().await.unwrap().unwrap().watermark, 1);
+    api.tasks.trigger().drain("test");
+    assert_reason(watch.message().await, Code::Unavailable, "UNAVAILABLE");
+    assert_reason(publish.message().await, Code::Unavailable, "UNAVAILABLE");
+    assert_eq!(
+        api.tasks.finish(Duration::from_secs(10)).await,
+        Outcome::Clean
+    );
+    assert!(
+        tokio::net::TcpStream::connect(api.plane.grpc)
+            .await
+            .is_err()
+    );
+}
