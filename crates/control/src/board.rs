@@ -14,8 +14,8 @@
 //! no search: it is seen in the next turn. Wake-ups may be lost; ticks name the pools
 //! with work due at least once a second, and so repair that.
 //!
-//! Fair by rotation: the pools of a partition take turns, the agents of a pool take
-//! turns, and while several partitions are due a pool's credit is divided among them,
+//! Fair by rotation: partitions take turns, the pools of a partition take turns, the
+//! agents of a pool take turns, and while several partitions are due a pool's credit is divided among them,
 //! but not below what one visit of a queue takes.
 
 use std::collections::{HashMap, VecDeque};
@@ -92,6 +92,8 @@ pub(crate) struct Board {
     /// Per partition the pools that are due there, in the order of their turns.
     queues: Vec<VecDeque<PoolKey>>,
     next_key: u64,
+    /// The partition whose turn it is.
+    turn: u8,
 }
 
 /// First guess at an event's size.
@@ -106,6 +108,7 @@ impl Board {
             sessions: HashMap::new(),
             queues: vec![VecDeque::new(); usize::from(PARTITIONS)],
             next_key: 0,
+            turn: 0,
         }
     }
 
@@ -182,8 +185,11 @@ impl Board {
 
     /// What to claim now in `partitions`: at most [`CALL_RECORDS`] deliveries in each.
     pub(crate) fn demands(&mut self, partitions: Partitions) -> Vec<Reservation> {
-        let mut demands = Vec::new();
-        for partition in Partition::all().filter(|partition| partitions & bit(*partition) != 0) {
+        let mut demands: Vec<Reservation> = Vec::new();
+        let turn = usize::from(self.turn);
+        let after = Partition::all().skip(turn);
+        let order = after.chain(Partition::all().take(turn));
+        for partition in order.filter(|partition| partitions & bit(*partition) != 0) {
             let mut room = CALL_RECORDS as u32;
             for _ in 0..self.queues[usize::from(partition.number())].len() {
                 let queue = &mut self.queues[usize::from(partition.number())];
@@ -195,6 +201,9 @@ impl Board {
                     break;
                 }
             }
+        }
+        if let Some(last) = demands.last() {
+            self.turn = (last.partition.number() + 1) % PARTITIONS;
         }
         demands
     }
@@ -215,7 +224,9 @@ impl Board {
         }
         let typical = pool.typical_bytes;
         let free = |sessions: &HashMap<SessionKey, SessionState>, session: &SessionKey| {
-            sessions.get(session).map_or(0, |state| state.credit.free(typical))
+            sessions
+                .get(session)
+                .map_or(0, |state| state.credit.free(typical))
         };
         let all: u64 = pool
             .sessions
@@ -229,7 +240,9 @@ impl Board {
             return false;
         }
         for _ in 0..pool.sessions.len() {
-            let Some(session) = pool.sessions.pop_front() else { break };
+            let Some(session) = pool.sessions.pop_front() else {
+                break;
+            };
             let max = free(&self.sessions, &session).min(share);
             pool.sessions.push_back(session);
             if max == 0 {
@@ -256,18 +269,26 @@ impl Board {
         true
     }
 
-    /// A claim was answered: what of the reservation was used.
-    pub(crate) fn answered(&mut self, reservation: &Reservation, answer: Answer) {
+    /// A claim was answered: what of the reservation was used. Answers the partitions
+    /// in which work waits for the credit that is free again.
+    pub(crate) fn answered(&mut self, reservation: &Reservation, answer: Answer) -> Partitions {
         if let Some(state) = self.sessions.get_mut(&reservation.session) {
             let credit = &mut state.credit;
             credit.settle(reservation.max, answer.used, answer.bytes);
         }
-        if let Some(pool) = self.pools.get_mut(&reservation.pool)
-            && answer.used > 0
-        {
+        let Some(pool) = self.pools.get_mut(&reservation.pool) else {
+            return 0;
+        };
+        if answer.used > 0 {
             let average = answer.bytes / u64::from(answer.used);
             // Grows at once and shrinks slowly: a guess too small overdraws bytes.
-            pool.typical_bytes = average.max((pool.typical_bytes * 7 + average) / 8).max(1);
+            let typical = (pool.typical_bytes * 7 + average) / 8;
+            pool.typical_bytes = average.max(typical).max(1);
+        }
+        if answer.used < reservation.max {
+            pool.due & !pool.busy
+        } else {
+            0
         }
     }
 

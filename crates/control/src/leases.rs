@@ -9,18 +9,13 @@
 //! too large goes back to the head of its queue. Nothing of a lease is forgotten.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::Arc,
     time::Duration,
 };
 
 use sidehook_api::{event, record};
-use sidehook_core::{
-    address::SegmentId,
-    id::TenantId,
-    retry::RetryState,
-    version::Version,
-};
+use sidehook_core::{address::SegmentId, id::TenantId, retry::RetryState, version::Version};
 use sidehook_runtime::{
     backoff::Backoff,
     tasks::{OnPanic, TaskKind},
@@ -92,8 +87,9 @@ pub(crate) fn hand_out(
     let complete = |run: &Run| {
         supplies.segments.contains_key(&run.segment) && supplies.catalogs.contains_key(&run.tenant)
     };
-    let (ready, lacking): (Vec<_>, Vec<_>) =
-        granted.into_iter().partition(|granted| granted.grant.runs.iter().all(complete));
+    let (ready, lacking): (Vec<_>, Vec<_>) = granted
+        .into_iter()
+        .partition(|granted| granted.grant.runs.iter().all(complete));
     for granted in ready {
         assign(shared, granted, &supplies);
     }
@@ -146,12 +142,12 @@ async fn supply(
     let runs = || granted.iter().flat_map(|granted| &granted.grant.runs);
     let tenants: HashSet<TenantId> = runs().map(|run| run.tenant).collect();
     for tenant in tenants {
-        if !supplies.catalogs.contains_key(&tenant) {
+        if let Entry::Vacant(vacant) = supplies.catalogs.entry(tenant) {
             let compiled = match versions.get(&tenant) {
                 Some(version) => shared.catalogs.at(tenant, *version).await?,
                 None => shared.catalogs.fresh(tenant).await?,
             };
-            supplies.catalogs.insert(tenant, compiled);
+            vacant.insert(compiled);
         }
     }
     let lacking: HashSet<SegmentId> = runs()
@@ -192,29 +188,39 @@ fn assign(shared: &Shared, granted: Granted, supplies: &Supplies) {
         id: granted.grant.lease.0,
         token: granted.token,
     };
-    let (answer, rejects) = {
+    let (answer, waiting, rejects) = {
         let mut end = session.end.lock();
         let settings = &mut end.settings;
         let made = frame::make(&granted, lease, supplies, settings, shared.clock.now());
         let answer = Answer {
             used: made.positions.iter().flatten().count() as u32,
-            bytes: made.positions.iter().flatten().map(|lent| u64::from(lent.bytes)).sum(),
+            bytes: made
+                .positions
+                .iter()
+                .flatten()
+                .map(|lent| u64::from(lent.bytes))
+                .sum(),
         };
         // Before the agent can report any of it.
-        shared.board.lock().answered(&granted.reservation, answer);
+        let waiting = shared.board.lock().answered(&granted.reservation, answer);
         if answer.used > 0 {
             end.assign(lease, made.positions);
             session.outbox.push(made.frame);
         }
-        (answer, made.rejects)
+        (answer, waiting, made.rejects)
     };
+    shared.wake(waiting);
     shared.metrics.assigned.increment(answer.used.into());
     settle_rejects(shared, &session, lease, rejects);
 }
 
 /// Gives a whole grant back.
 fn put_back(shared: &Shared, granted: Granted) {
-    shared.board.lock().answered(&granted.reservation, Answer::default());
+    let waiting = shared
+        .board
+        .lock()
+        .answered(&granted.reservation, Answer::default());
+    shared.wake(waiting);
     let lease = LeaseRef {
         id: granted.grant.lease.0,
         token: granted.token,
@@ -239,7 +245,10 @@ fn settle_rejects(
 /// The deliveries of runs, in the order of their positions, without their bytes.
 pub(crate) fn expand(runs: &[Run]) -> impl Iterator<Item = Lent> {
     runs.iter().flat_map(|run| {
-        let retry = run.retry.as_deref().map_or(RetryState::default(), remembered);
+        let retry = run
+            .retry
+            .as_deref()
+            .map_or(RetryState::default(), remembered);
         run.indices.iter().map(move |index| Lent {
             tenant: run.tenant,
             subscription: run.subscription,
@@ -267,5 +276,6 @@ pub(crate) fn open_positions(lease: &Lease) -> Vec<Option<Lent>> {
         u16::try_from(position).is_ok_and(|position| lease.open.binary_search(&position).is_ok())
     };
     let lent = expand(&lease.runs).enumerate();
-    lent.map(|(position, lent)| is_open(position).then_some(lent)).collect()
+    lent.map(|(position, lent)| is_open(position).then_some(lent))
+        .collect()
 }

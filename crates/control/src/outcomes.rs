@@ -82,7 +82,11 @@ pub(crate) fn receive(
     // Before the settles are queued, so that the turn that takes them claims as well.
     let waiting = shared.board.lock().give_back(session.key, reported, bytes);
     let pieces = Decider::new(shared, session).pieces(taken);
-    let ticket = Arc::new(Ticket::new(Arc::clone(session), sequence, pieces.len().max(1)));
+    let ticket = Arc::new(Ticket::new(
+        Arc::clone(session),
+        sequence,
+        pieces.len().max(1),
+    ));
     if pieces.is_empty() {
         ticket.settled();
     } else {
@@ -92,9 +96,7 @@ pub(crate) fn receive(
         });
         shared.settle(pieces.collect());
     }
-    if waiting != 0 {
-        shared.wake(waiting);
-    }
+    shared.wake(waiting);
     Ok(())
 }
 
@@ -127,11 +129,19 @@ pub(crate) fn reject(
             Reject::LeasesLost => {
                 shared.metrics.outcomes_dead.increment(1);
                 let attempt = lost_attempt(&lent, agent, now);
-                end(&lent, DeliveryState::Dead, reason::LEASES_LOST, Some(attempt))
+                end(
+                    &lent,
+                    DeliveryState::Dead,
+                    reason::LEASES_LOST,
+                    Some(attempt),
+                )
             }
-            Reject::SubscriptionDeleted => {
-                end(&lent, DeliveryState::Cancelled, reason::SUBSCRIPTION_DELETED, None)
-            }
+            Reject::SubscriptionDeleted => end(
+                &lent,
+                DeliveryState::Cancelled,
+                reason::SUBSCRIPTION_DELETED,
+                None,
+            ),
             Reject::EventExpired => {
                 end(&lent, DeliveryState::Cancelled, reason::EVENT_EXPIRED, None)
             }
@@ -180,12 +190,7 @@ fn lost_attempt(lent: &Lent, agent_id: AgentId, now: Timestamp) -> Attempt {
     }
 }
 
-fn end(
-    lent: &Lent,
-    state: DeliveryState,
-    reason: &str,
-    attempt: Option<Attempt>,
-) -> Disposition {
+fn end(lent: &Lent, state: DeliveryState, reason: &str, attempt: Option<Attempt>) -> Disposition {
     Disposition::End {
         record: record(lent, state, reason, attempt),
     }
@@ -237,8 +242,7 @@ impl<'a> Decider<'a> {
             for (lent, outcome) in deliveries {
                 let bytes =
                     outcome.response_body.len() + outcome.error_detail.len() + RECORD_OVERHEAD;
-                let full =
-                    piece.items.len() >= CALL_RECORDS || piece.bytes + bytes > CALL_BYTES;
+                let full = piece.items.len() >= CALL_RECORDS || piece.bytes + bytes > CALL_BYTES;
                 if full && !piece.items.is_empty() {
                     pieces.push(std::mem::replace(
                         &mut piece,
@@ -273,12 +277,15 @@ impl<'a> Decider<'a> {
     ) -> Disposition {
         let policy = self.policy(lent.tenant, lent.subscription);
         // Successes, which are nearly all, need no randomness.
-        let random01 = if outcome.is_success() { 0.0 } else { rand::random() };
+        let random01 = if outcome.is_success() {
+            0.0
+        } else {
+            rand::random()
+        };
         let decision = retry::decide(&policy, lent.retry, &outcome, self.now, random01);
         let metrics = &self.shared.metrics;
-        let attempt = |outcome| {
-            Attempt::of(lent.retry.next_number(), self.session.holder.agent, outcome)
-        };
+        let attempt =
+            |outcome| Attempt::of(lent.retry.next_number(), self.session.holder.agent, outcome);
         let step = match decision {
             retry::Disposition::Delivered => "delivered",
             retry::Disposition::Retry { .. } => "retrying",
@@ -334,7 +341,9 @@ impl<'a> Decider<'a> {
             Some((known, policy)) if known == (tenant, number) => policy,
             _ => {
                 let catalog = self.shared.catalogs.cached(tenant);
-                let compiled = catalog.as_ref().and_then(|it| it.subscriptions.get(&number));
+                let compiled = catalog
+                    .as_ref()
+                    .and_then(|it| it.subscriptions.get(&number));
                 let policy =
                     compiled.map_or_else(RetryPolicy::default, |it| it.subscription.retry_policy);
                 self.policy = Some(((tenant, number), policy));

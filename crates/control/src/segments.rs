@@ -48,7 +48,9 @@ impl SegmentCache {
         self.order.push_back(id);
         self.bytes += bytes;
         while self.bytes > self.max_bytes {
-            let Some(oldest) = self.order.pop_front() else { break };
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
             if let Some(events) = self.segments.remove(&oldest) {
                 self.bytes -= weight(&events);
             }
@@ -62,7 +64,11 @@ impl SegmentCache {
 }
 
 fn weight(events: &Events) -> usize {
-    OVERHEAD + events.iter().map(|event| event.len() + size_of::<Bytes>()).sum::<usize>()
+    OVERHEAD
+        + events
+            .iter()
+            .map(|event| event.len() + size_of::<Bytes>())
+            .sum::<usize>()
 }
 
 #[cfg(test)]

@@ -38,7 +38,9 @@ impl Feed {
     pub(crate) fn watch(&self, tenant: TenantId) -> broadcast::Receiver<WatchItem> {
         let mut watchers = self.0.lock();
         watchers.retain(|_, sender| sender.receiver_count() > 0);
-        let sender = watchers.entry(tenant).or_insert_with(|| broadcast::channel(BEHIND).0);
+        let sender = watchers
+            .entry(tenant)
+            .or_insert_with(|| broadcast::channel(BEHIND).0);
         sender.subscribe()
     }
 
@@ -49,7 +51,9 @@ impl Feed {
 
     fn tell(&self, tenant: TenantId, record: Bytes) {
         let watchers = self.0.lock();
-        let Some(sender) = watchers.get(&tenant) else { return };
+        let Some(sender) = watchers.get(&tenant) else {
+            return;
+        };
         match AttemptEntry::decode(record.clone()) {
             Ok(entry) => {
                 let delivery = entry.delivery_id;
@@ -61,8 +65,9 @@ impl Feed {
     }
 }
 
-/// Follows the store's hints until it has no more.
-pub(crate) async fn follow(shared: Arc<Shared>) {
+/// Wakes the board for work that other replicas brought, until there are no more
+/// hints.
+pub(crate) async fn wake_on_hints(shared: Arc<Shared>) {
     let mut hints = shared.store.hints();
     loop {
         match hints.recv().await {
@@ -71,13 +76,23 @@ pub(crate) async fn follow(shared: Arc<Shared>) {
                     shared.wake(bit(partition));
                 }
             }
-            Ok(Hint::Settled(block)) => {
-                if shared.feed.is_watched() {
-                    read_block(&shared, &block).await;
-                }
-            }
             // Catalogs follow hints themselves, and ticks find what was missed.
-            Ok(Hint::Catalog(_) | Hint::Gap) | Err(RecvError::Lagged(_)) => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return,
+        }
+    }
+}
+
+/// Reads attempts for whoever watches, until there are no more hints. A task of its
+/// own: reading must not hold wake-ups up.
+pub(crate) async fn feed_on_hints(shared: Arc<Shared>) {
+    let mut hints = shared.store.hints();
+    loop {
+        match hints.recv().await {
+            Ok(Hint::Settled(block)) if shared.feed.is_watched() => {
+                read_block(&shared, &block).await;
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
             Err(RecvError::Closed) => return,
         }
     }

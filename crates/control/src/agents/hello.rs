@@ -50,7 +50,9 @@ pub(super) struct Accepted {
 pub(super) fn pool_of(principal: &Principal) -> Result<Pool, Status> {
     match &principal.role {
         Role::Agent(pool) => Ok(pool.clone()),
-        _ => Err(Status::permission_denied("only an agent's token may connect here")),
+        _ => Err(Status::permission_denied(
+            "only an agent's token may connect here",
+        )),
     }
 }
 
@@ -84,7 +86,10 @@ pub(super) async fn accept(
         .closed_session_ids
         .iter()
         .filter(|session| **session != hello.session_id)
-        .map(|session| Holder { agent, session: *session })
+        .map(|session| Holder {
+            agent,
+            session: *session,
+        })
         .collect();
     shared.sessions.close(&closed);
 
@@ -105,8 +110,11 @@ pub(super) async fn accept(
     let session = Arc::new(Session::new(key, holder, pool, profile, outbox));
     session.heard(stamp, now);
 
-    let held: Vec<Option<LeaseRef>> =
-        hello.held_leases.iter().map(|lease| LeaseRef::from_slice(lease)).collect();
+    let held: Vec<Option<LeaseRef>> = hello
+        .held_leases
+        .iter()
+        .map(|lease| LeaseRef::from_slice(lease))
+        .collect();
     let known: Vec<LeaseRef> = held.iter().flatten().copied().collect();
     let alive = adopt(shared, &session, &known).await.map_err(unavailable)?;
     let listed = hello.held_leases.iter().zip(held);
@@ -114,8 +122,14 @@ pub(super) async fn accept(
     let dead_leases = dead.map(|(bytes, _)| bytes.clone()).collect();
 
     let keep: Vec<LeaseId> = known.iter().map(|lease| LeaseId(lease.id)).collect();
-    let releases = closed.iter().map(|holder| shared.store.release(*holder, &keep));
-    let released: u32 = try_join_all(releases).await.map_err(unavailable)?.iter().sum();
+    let releases = closed
+        .iter()
+        .map(|holder| shared.store.release(*holder, &keep));
+    let released: u32 = try_join_all(releases)
+        .await
+        .map_err(unavailable)?
+        .iter()
+        .sum();
     if released > 0 {
         tracing::info!(%agent, released, "deliveries of closed sessions are back in their queues");
     }
@@ -141,12 +155,24 @@ fn check(hello: &Hello) -> Result<(), Status> {
     }
     let wrong = [
         (hello.agent_id.len() != 16, "agent_id must have 16 bytes"),
-        (hello.closed_session_ids.len() > CLOSED_SESSIONS, "too many closed_session_ids"),
-        (hello.held_leases.len() > AGENT_CAPACITY_MAX as usize, "too many held_leases"),
+        (
+            hello.closed_session_ids.len() > CLOSED_SESSIONS,
+            "too many closed_session_ids",
+        ),
+        (
+            hello.held_leases.len() > AGENT_CAPACITY_MAX as usize,
+            "too many held_leases",
+        ),
         (hello.name.len() > PROFILE_BYTES, "name is too long"),
         (hello.version.len() > PROFILE_BYTES, "version is too long"),
-        (hello.name.chars().any(char::is_control), "name has control characters"),
-        (hello.version.chars().any(char::is_control), "version has control characters"),
+        (
+            hello.name.chars().any(char::is_control),
+            "name has control characters",
+        ),
+        (
+            hello.version.chars().any(char::is_control),
+            "version has control characters",
+        ),
     ];
     match wrong.into_iter().find(|(wrong, _)| *wrong) {
         Some((_, text)) => Err(Status::invalid_argument(format!("Hello: {text}"))),

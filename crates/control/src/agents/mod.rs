@@ -16,9 +16,7 @@ pub(crate) use session::{Session, Sessions, Ticket};
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{
-    FutureExt as _, Stream, StreamExt as _,
-    future::BoxFuture,
-    stream::FuturesUnordered,
+    FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered,
 };
 use sidehook_api::agent_v1::{
     ConnectRequest, Drain, GoAway, Renew, Renewed, agent_service_server::AgentService,
@@ -99,7 +97,11 @@ impl AgentService for AgentGate {
         }
         let standing = auth::standing(&request)?;
         let lost = async move { standing.lost().await.into() }.boxed();
-        Ok(Response::new(self.serve(principal, request.into_inner(), lost)))
+        Ok(Response::new(self.serve(
+            principal,
+            request.into_inner(),
+            lost,
+        )))
     }
 }
 
@@ -133,9 +135,8 @@ where
     let due = shared.board.lock().join(session.key, &session.pool, credit);
     shared.wake(due);
     tracing::info!(agent = %session.holder.agent, pool = session.pool.name, name = session.profile.name, "an agent connected");
-    presence::write(shared, &session, false).await;
-
-    let over = read(shared, &session, incoming, lost).await;
+    let reading = read(shared, &session, incoming, lost);
+    let (over, ()) = tokio::join!(reading, presence::write(shared, &session, false));
 
     shared.board.lock().leave(session.key);
     shared.sessions.remove(session.key);
@@ -143,9 +144,15 @@ where
     if shared.tasks.drain().is_draining() {
         let _ = tokio::time::timeout(SETTLE_WITHIN, session.all_settled()).await;
     }
+    outbox.finish(over.clone().err());
     tracing::info!(agent = %session.holder.agent, "an agent's session ended");
     let agent = session.holder.agent;
-    if !shared.sessions.all().iter().any(|other| other.holder.agent == agent) {
+    if !shared
+        .sessions
+        .all()
+        .iter()
+        .any(|other| other.holder.agent == agent)
+    {
         presence::write(shared, &session, true).await;
     }
     over

@@ -179,7 +179,9 @@ impl Sessions {
     /// Adds a session. One of the same agent and number is closed by it.
     pub(crate) fn insert(&self, session: &Arc<Session>) {
         let mut by_key = self.by_key.lock();
-        let twins = by_key.values().filter(|other| other.holder == session.holder);
+        let twins = by_key
+            .values()
+            .filter(|other| other.holder == session.holder);
         let twins: Vec<_> = twins.cloned().collect();
         by_key.insert(session.key, Arc::clone(session));
         drop(by_key);
@@ -204,7 +206,9 @@ impl Sessions {
     /// Closes the sessions of these holders.
     pub(crate) fn close(&self, holders: &[Holder]) {
         let sessions = self.all();
-        let closed = sessions.iter().filter(|session| holders.contains(&session.holder));
+        let closed = sessions
+            .iter()
+            .filter(|session| holders.contains(&session.holder));
         closed.for_each(|session| session.close());
     }
 }

@@ -1,6 +1,6 @@
 //! The board by examples, and by random steps against its promises.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use proptest::prelude::*;
 use sidehook_core::id::TenantId;
@@ -168,9 +168,9 @@ proptest! {
         for step in steps {
             match step {
                 Step::Join(session, owner, deliveries) => {
-                    if !capacity.contains_key(&session) {
+                    if let Entry::Vacant(vacant) = capacity.entry(session) {
                         board.join(SessionKey(session), &pool(owner.into()), credit(deliveries));
-                        capacity.insert(session, deliveries);
+                        vacant.insert(deliveries);
                         held.insert(session, 0);
                     }
                 }

@@ -36,9 +36,15 @@ pub(super) fn replies(
     flight: &mut Flight,
     replies: Replies,
 ) -> Option<String> {
-    let settle = replies.settle.and_then(|reply| settled(worker, calls, flight, reply));
-    let publish = replies.publish.and_then(|reply| published(worker, calls, flight, reply));
-    let claim = replies.claim.and_then(|reply| claimed(worker, calls, flight, reply));
+    let settle = replies
+        .settle
+        .and_then(|reply| settled(worker, calls, flight, reply));
+    let publish = replies
+        .publish
+        .and_then(|reply| published(worker, calls, flight, reply));
+    let claim = replies
+        .claim
+        .and_then(|reply| claimed(worker, calls, flight, reply));
     if let Some(reply) = replies.tick {
         ticked(worker, calls.partition, reply);
     }
@@ -179,7 +185,10 @@ fn published(
                 },
             };
             for (piece, ..) in flight.publish.take()?.pieces {
-                let refused = piece.items.iter().map(|item| (item.place, Err(error.clone())));
+                let refused = piece
+                    .items
+                    .iter()
+                    .map(|item| (item.place, Err(error.clone())));
                 let refused = refused.collect();
                 // Whoever stopped waiting needs no answer.
                 let _ = piece.reply.send(PieceReply::Done(refused));
@@ -197,7 +206,9 @@ fn answer_published(
 ) {
     let tell = tracing::enabled!(target: "sidehook::journey", tracing::Level::DEBUG);
     for ((segment, mut events), answer) in flight.segments.into_iter().zip(&reply.tenants) {
-        let TenantPublished::Done(done) = answer else { continue };
+        let TenantPublished::Done(done) = answer else {
+            continue;
+        };
         let mut accepted = 0;
         for (event, answer) in events.iter_mut().zip(done) {
             if *answer == EventPublished::Accepted {
@@ -255,7 +266,8 @@ fn outcomes(
             EventPublished::KeyReused(event_id) => Err(PublishError::KeyReused(event_id)),
         };
         if tell {
-            tracing::debug!(target: "sidehook::journey", step = "published", event = %id, matched);
+            tracing::debug!(target: "sidehook::journey", step = "published", event = %id);
+            tracing::debug!(target: "sidehook::journey", step = "matched", event = %id, matched);
         }
         (item.place, outcome)
     };
@@ -295,8 +307,10 @@ fn claimed(
             for (reservation, _) in flight.claim.take()?.reservations {
                 // Not due at once: the next tick names the pool again.
                 let mut board = worker.shared.board.lock();
-                board.answered(&reservation, Answer::default());
+                let waiting = board.answered(&reservation, Answer::default());
                 board.over(reservation.pool, reservation.partition, false);
+                drop(board);
+                worker.shared.wake(waiting);
             }
         }
     }
@@ -311,6 +325,7 @@ fn hand_out(
     reply: ClaimReply,
 ) {
     let mut granted = Vec::new();
+    let mut waiting = 0;
     {
         let mut board = shared.board.lock();
         let mut grants = reply.grants.into_iter();
@@ -324,10 +339,11 @@ fn hand_out(
                     token: *token,
                     grant,
                 }),
-                _ => board.answered(&reservation, Answer::default()),
+                _ => waiting |= board.answered(&reservation, Answer::default()),
             }
         }
     }
+    shared.wake(waiting);
     shared.metrics.claims.increment(1);
     if granted.is_empty() {
         shared.metrics.claims_empty.increment(1);
@@ -356,7 +372,10 @@ fn ticked(worker: &mut Worker, partition: Partition, reply: Result<TickReply, Ca
         }
     };
     let shared = &worker.shared;
-    shared.metrics.leases_lost.increment(reply.leases_lost.into());
+    shared
+        .metrics
+        .leases_lost
+        .increment(reply.leases_lost.into());
     if !reply.due.is_empty() {
         let mut board = shared.board.lock();
         for pool in &reply.due {

@@ -67,7 +67,9 @@ pub(super) fn publish(
                 catalog: piece.catalog,
                 events: Vec::with_capacity(piece.items.len()),
             });
-            flight.segments.push((segment, Vec::with_capacity(piece.items.len())));
+            flight
+                .segments
+                .push((segment, Vec::with_capacity(piece.items.len())));
             tenants.len() - 1
         });
         let (segment, bytes) = &mut flight.segments[place];

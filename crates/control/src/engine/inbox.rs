@@ -131,7 +131,8 @@ impl Waiting {
             let same = |other: &PublishPiece| {
                 other.tenant != piece.tenant || other.catalog == piece.catalog
             };
-            if !taken.is_empty() && !(more.fits() && taken.iter().all(same)) {
+            let goes_along = taken.is_empty() || (more.fits() && taken.iter().all(same));
+            if !goes_along {
                 queues.push_front(piece);
                 break;
             }

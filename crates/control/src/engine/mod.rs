@@ -195,9 +195,9 @@ impl Shared {
         // Nearly always all pieces are one worker's.
         while let Some(first) = pieces.first() {
             let inbox = self.inbox(first.lease.0.partition);
-            let (mine, others) = pieces
-                .into_iter()
-                .partition::<Vec<_>, _>(|piece| std::ptr::eq(self.inbox(piece.lease.0.partition), inbox));
+            let (mine, others) = pieces.into_iter().partition::<Vec<_>, _>(|piece| {
+                std::ptr::eq(self.inbox(piece.lease.0.partition), inbox)
+            });
             inbox.settle(mine.into_iter());
             pieces = others;
         }
@@ -205,9 +205,13 @@ impl Shared {
 
     /// Tells the workers of these partitions that there is something to claim.
     pub(crate) fn wake(&self, partitions: Partitions) {
+        if partitions == 0 {
+            return;
+        }
         for (number, inbox) in self.inboxes.iter().enumerate() {
             let mut mine = worker::each(partitions);
-            if mine.any(|partition| usize::from(partition.number()) % self.inboxes.len() == number) {
+            if mine.any(|partition| usize::from(partition.number()) % self.inboxes.len() == number)
+            {
                 inbox.wake();
             }
         }
@@ -218,6 +222,8 @@ impl Shared {
 const WORKER: TaskKind = TaskKind::new("turn_worker", OnPanic::Abort).background();
 /// Without it other replicas' work is found by ticks only.
 const HINTS: TaskKind = TaskKind::new("dispatch_hints", OnPanic::Abort).background();
+/// Without it nobody sees attempts live.
+const FEED: TaskKind = TaskKind::new("attempt_feed", OnPanic::Log).background();
 /// Without it receivers that are gone stay subscribed.
 const GONE: TaskKind = TaskKind::new("pause_gone", OnPanic::Abort).background();
 /// Without it agents look absent.
@@ -263,7 +269,8 @@ impl Engine {
             let worker = worker::Worker::new(Arc::clone(&shared), number);
             tasks.spawn(WORKER, worker.run());
         }
-        tasks.spawn(HINTS, watch::follow(Arc::clone(&shared)));
+        tasks.spawn(HINTS, watch::wake_on_hints(Arc::clone(&shared)));
+        tasks.spawn(FEED, watch::feed_on_hints(Arc::clone(&shared)));
         tasks.spawn(PRESENCE, presence::keep(Arc::clone(&shared)));
         tasks.spawn(GONE, async move {
             while let Some((tenant, subscription)) = answers.recv().await {
@@ -275,11 +282,7 @@ impl Engine {
 
     /// Publishes events of one tenant; the answers come in the order of `items`. An
     /// answer means that the event is stored as safely as the store stores anything.
-    pub async fn publish(
-        &self,
-        tenant: TenantId,
-        items: Vec<PublishItem>,
-    ) -> Vec<PublishOutcome> {
+    pub async fn publish(&self, tenant: TenantId, items: Vec<PublishItem>) -> Vec<PublishOutcome> {
         publish::publish(&self.0, tenant, items).await
     }
 

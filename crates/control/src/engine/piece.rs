@@ -179,8 +179,8 @@ impl Budget {
             events,
             bytes,
         };
-        let fits = before_events + events <= self.max_events
-            && before_bytes + bytes <= self.max_bytes;
+        let fits =
+            before_events + events <= self.max_events && before_bytes + bytes <= self.max_bytes;
         (fits || before_events == 0).then_some(permit)
     }
 }

@@ -130,7 +130,9 @@ fn batches(compiled: &Compiled, items: Vec<Matched>) -> Vec<(Vec<Matched>, Load)
                 let event = &item.event;
                 let action = event.action.as_str();
                 let out = &mut item.targets;
-                compiled.index.matches(event.object_type.as_str(), action, out);
+                compiled
+                    .index
+                    .matches(event.object_type.as_str(), action, out);
             }
         }
         let load = Load {
@@ -157,7 +159,10 @@ fn enqueue(
     outcomes: &mut [PublishOutcome],
 ) -> Option<oneshot::Receiver<PieceReply>> {
     let Some(permit) = shared.budget.take(items.len(), load.bytes) else {
-        shared.metrics.publish_overloads.increment(items.len() as u64);
+        shared
+            .metrics
+            .publish_overloads
+            .increment(items.len() as u64);
         let error = PublishError::Overloaded {
             retry_after: RETRY_AFTER,
         };

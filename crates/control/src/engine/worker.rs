@@ -9,10 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sidehook_core::{
-    address::Partition,
-    limits::PARTITIONS,
-};
+use sidehook_core::{address::Partition, limits::PARTITIONS};
 use sidehook_runtime::backoff::Backoff;
 use sidehook_store::turn::{Calls, Claim, Demand, Turn};
 
@@ -178,7 +175,10 @@ impl Worker {
             }
             drop(board);
             for piece in &pieces {
-                shared.metrics.publish_wait_seconds.record(piece.since.elapsed());
+                shared
+                    .metrics
+                    .publish_wait_seconds
+                    .record(piece.since.elapsed());
             }
             let stamp = self.lanes[index(partition)].stamp(CallKind::Publish);
             let (publish, flight) = compose::publish(partition, stamp, shared.clock.now(), pieces);
@@ -209,7 +209,9 @@ impl Worker {
             let entry = (reservation, session.stamp());
             let stamp = self.lanes[index(partition)].stamp(CallKind::Claim);
             let slot = self.slot(partition);
-            let claim = self.turn.calls[slot].claim.get_or_insert_with(|| (stamp, Claim::default()));
+            let claim = self.turn.calls[slot]
+                .claim
+                .get_or_insert_with(|| (stamp, Claim::default()));
             claim.1.demands.push(demand);
             let empty = || ClaimFlight {
                 reservations: Vec::new(),

@@ -117,7 +117,9 @@ impl Maker<'_> {
         let subscription = subscription.ok_or(Reject::SubscriptionDeleted)?;
         let events = self.supplies.segments.get(&run.segment);
         let event = events.and_then(|events| events.get(usize::from(lent.index)));
-        let event = event.filter(|event| !event.is_empty()).ok_or(Reject::EventExpired)?;
+        let event = event
+            .filter(|event| !event.is_empty())
+            .ok_or(Reject::EventExpired)?;
         let known = self.places.get(&(run.segment, lent.index)).copied();
         if known.is_none() && self.bytes > 0 && self.bytes + event.len() > FRAME_ROOM {
             return Err(Reject::Release);
@@ -153,7 +155,11 @@ impl Maker<'_> {
         if self.bytes > FRAME_ROOM {
             return Err(Reject::Release);
         }
-        let keys = subscription.keys.iter().filter(|key| key.in_force(self.now)).count();
+        let keys = subscription
+            .keys
+            .iter()
+            .filter(|key| key.in_force(self.now))
+            .count();
         let version = subscription.subscription.version;
         let wanted = self.sent.want(run.tenant, run.subscription, version, keys);
         if let SettingsUse::Send { key, replaces } = wanted {
@@ -173,7 +179,9 @@ impl Maker<'_> {
 fn tell(positions: &[Option<Lent>]) {
     if tracing::enabled!(target: "sidehook::journey", tracing::Level::DEBUG) {
         for lent in positions.iter().flatten() {
-            tracing::debug!(target: "sidehook::journey", step = "assigned", delivery = %lent.id());
+            let (delivery, attempt) = (lent.id(), lent.retry.next_number());
+            tracing::debug!(target: "sidehook::journey", step = "leased", %delivery, attempt);
+            tracing::debug!(target: "sidehook::journey", step = "assigned", %delivery, attempt);
         }
     }
 }

@@ -33,20 +33,20 @@ use sidehook_store::{Store, inspect::Inspection};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-pub const TENANT: TenantId = TenantId::from_bits(0x0dd_ba11);
+pub(crate) const TENANT: TenantId = TenantId::from_bits(0x0dd_ba11);
 
 /// How long anything may take before a test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Replica {
-    pub engine: Engine,
-    pub gate: AgentGate,
-    pub subscriptions: Subscriptions,
-    pub drain: DrainTrigger,
+pub(crate) struct Replica {
+    pub(crate) engine: Engine,
+    pub(crate) gate: AgentGate,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) drain: DrainTrigger,
     store: Arc<dyn Store>,
 }
 
-pub fn config() -> DispatchConfig {
+pub(crate) fn config() -> DispatchConfig {
     DispatchConfig {
         lease: Duration::from_secs(30),
         heartbeat: Duration::from_secs(5),
@@ -55,7 +55,7 @@ pub fn config() -> DispatchConfig {
     }
 }
 
-pub fn principal(role: Role) -> Principal {
+pub(crate) fn principal(role: Role) -> Principal {
     Principal {
         tenant: TENANT,
         subject: "key_test".to_owned(),
@@ -64,7 +64,7 @@ pub fn principal(role: Role) -> Principal {
 }
 
 impl Replica {
-    pub async fn start(store: Arc<dyn Store>, config: DispatchConfig) -> Self {
+    pub(crate) async fn start(store: Arc<dyn Store>, config: DispatchConfig) -> Self {
         let (trigger, _) = drain::channel();
         let tasks = Tasks::new(trigger.clone());
         let sealer = Arc::new(Sealer::new(&[7; 32]).expect("a key of the right length"));
@@ -73,7 +73,6 @@ impl Replica {
         let subscriptions =
             Subscriptions::new(Arc::clone(&store), catalogs.clone(), sealer, longest);
         let on_gone: Arc<dyn OnGone> = Arc::new(subscriptions.clone());
-        let catalogs = Arc::new(catalogs);
         let started = Engine::start(config, Arc::clone(&store), catalogs, on_gone, &tasks).await;
         let engine = started.expect("the store tells its time");
         Self {
@@ -86,7 +85,7 @@ impl Replica {
     }
 
     /// A subscription to every `order` event; its first back-off is 100 ms.
-    pub async fn subscribe(&self) -> Keyed {
+    pub(crate) async fn subscribe(&self) -> Keyed {
         let wire = v1::Subscription {
             url: "http://receiver.test/hook".to_owned(),
             events: vec![v1::EventPattern {
@@ -103,11 +102,14 @@ impl Replica {
             }),
             ..v1::Subscription::default()
         };
-        let created = self.subscriptions.create(&principal(Role::Admin), &wire, "").await;
+        let created = self
+            .subscriptions
+            .create(&principal(Role::Admin), &wire, "")
+            .await;
         created.expect("a good subscription")
     }
 
-    pub async fn publish(&self, count: usize) -> Vec<PublishOutcome> {
+    pub(crate) async fn publish(&self, count: usize) -> Vec<PublishOutcome> {
         let item = |number: usize| {
             let wire = v1::Event {
                 object_type: "order".to_owned(),
@@ -120,10 +122,12 @@ impl Replica {
                 target: None,
             }
         };
-        self.engine.publish(TENANT, (0..count).map(item).collect()).await
+        self.engine
+            .publish(TENANT, (0..count).map(item).collect())
+            .await
     }
 
-    pub async fn inspect(&self) -> Inspection {
+    pub(crate) async fn inspect(&self) -> Inspection {
         let inspected = self.store.inspect(Partition::of(TENANT)).await;
         let inspected = inspected.expect("the model answers");
         assert_eq!(inspected.faults, Vec::<String>::new());
@@ -131,7 +135,7 @@ impl Replica {
     }
 
     /// Waits until nothing is queued, lent or waiting.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         let done = async {
             loop {
                 let inspected = self.inspect().await;
@@ -149,20 +153,20 @@ impl Replica {
     }
 }
 
-pub async fn patient<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn patient<T>(what: &str, future: impl Future<Output = T>) -> T {
     let done = tokio::time::timeout(PATIENCE, future).await;
     done.unwrap_or_else(|_| panic!("waited too long for {what}"))
 }
 
-pub struct Agent {
-    pub outgoing: Outgoing,
+pub(crate) struct Agent {
+    pub(crate) outgoing: Outgoing,
     sender: mpsc::Sender<Result<ConnectRequest, tonic::Status>>,
     stamp: u64,
     sequence: u64,
-    pub acks: Vec<OutcomesAck>,
+    pub(crate) acks: Vec<OutcomesAck>,
 }
 
-pub fn hello(session_id: u64, capacity: u32) -> Hello {
+pub(crate) fn hello(session_id: u64, capacity: u32) -> Hello {
     Hello {
         protocol: 1,
         agent_id: Bytes::from_static(&[9; 16]),
@@ -177,11 +181,15 @@ pub fn hello(session_id: u64, capacity: u32) -> Hello {
 }
 
 impl Agent {
-    pub async fn connect(replica: &Replica, hello: Hello) -> (Self, Welcome) {
+    pub(crate) async fn connect(replica: &Replica, hello: Hello) -> (Self, Welcome) {
         Self::connect_as(replica, "key_pool", hello).await
     }
 
-    pub async fn connect_as(replica: &Replica, subject: &str, hello: Hello) -> (Self, Welcome) {
+    pub(crate) async fn connect_as(
+        replica: &Replica,
+        subject: &str,
+        hello: Hello,
+    ) -> (Self, Welcome) {
         let pool = Pool {
             owner: TENANT,
             name: "default".to_owned(),
@@ -190,7 +198,9 @@ impl Agent {
         principal.subject = subject.to_owned();
         let (sender, receiver) = mpsc::channel(1_000);
         let incoming = ReceiverStream::new(receiver);
-        let outgoing = replica.gate.serve(Arc::new(principal), incoming, pending().boxed());
+        let outgoing = replica
+            .gate
+            .serve(Arc::new(principal), incoming, pending().boxed());
         let mut agent = Self {
             outgoing,
             sender,
@@ -205,23 +215,26 @@ impl Agent {
         (agent, welcome)
     }
 
-    pub async fn send(&mut self, frame: connect_request::Frame) {
+    pub(crate) async fn send(&mut self, frame: connect_request::Frame) {
         self.stamp += 1;
         let request = ConnectRequest {
             stamp: self.stamp,
             frame: Some(frame),
         };
-        self.sender.send(Ok(request)).await.expect("the session reads");
+        self.sender
+            .send(Ok(request))
+            .await
+            .expect("the session reads");
     }
 
     /// The next frame; `None` at the end.
-    pub async fn next(&mut self) -> Option<connect_response::Frame> {
+    pub(crate) async fn next(&mut self) -> Option<connect_response::Frame> {
         let response = patient("a frame", self.outgoing.next()).await?;
         response.expect("no error").frame
     }
 
     /// The next work; acknowledgements before it are kept.
-    pub async fn work(&mut self) -> Assign {
+    pub(crate) async fn work(&mut self) -> Assign {
         loop {
             match self.next().await {
                 Some(connect_response::Frame::Assign(assign)) => {
@@ -234,24 +247,22 @@ impl Agent {
         }
     }
 
-    /// Waits for the next acknowledgement.
-    pub async fn acknowledged(&mut self) -> OutcomesAck {
-        loop {
-            match self.next().await {
-                Some(connect_response::Frame::OutcomesAck(ack)) => return ack,
-                Some(connect_response::Frame::Assign(assign)) => panic!("work: {assign:?}"),
-                other => panic!("no acknowledgement: {other:?}"),
-            }
+    /// The next frame, which is an acknowledgement.
+    pub(crate) async fn acknowledged(&mut self) -> OutcomesAck {
+        match self.next().await {
+            Some(connect_response::Frame::OutcomesAck(ack)) => ack,
+            other => panic!("no acknowledgement: {other:?}"),
         }
     }
 
     /// Reports all deliveries of a lease with the same answer.
-    pub async fn answer(&mut self, assign: &Assign, status: u32) {
+    pub(crate) async fn answer(&mut self, assign: &Assign, status: u32) {
         let positions = assign.deliveries.iter().map(|delivery| delivery.position);
-        self.report(assign.lease.clone(), positions.collect(), status).await;
+        self.report(assign.lease.clone(), positions.collect(), status)
+            .await;
     }
 
-    pub async fn report(&mut self, lease: Bytes, positions: Vec<u32>, status: u32) {
+    pub(crate) async fn report(&mut self, lease: Bytes, positions: Vec<u32>, status: u32) {
         self.sequence += 1;
         let outcomes = positions.into_iter().map(|position| Outcome {
             position,
@@ -265,12 +276,16 @@ impl Agent {
             outcomes: outcomes.collect(),
         }];
         let sequence = self.sequence;
-        self.send(connect_request::Frame::Outcomes(Outcomes { sequence, leases })).await;
+        self.send(connect_request::Frame::Outcomes(Outcomes {
+            sequence,
+            leases,
+        }))
+        .await;
     }
 }
 
 /// The event of a delivery, as the agent reads it.
-pub fn event_of(assign: &Assign, delivery: usize) -> v1::Event {
+pub(crate) fn event_of(assign: &Assign, delivery: usize) -> v1::Event {
     let place = assign.deliveries[delivery].event as usize;
     v1::Event::decode(assign.events[place].clone()).expect("an event")
 }

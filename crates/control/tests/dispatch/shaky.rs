@@ -32,7 +32,7 @@ use tokio::sync::broadcast;
 
 /// See the module.
 #[derive(Clone)]
-pub struct Shaky {
+pub(crate) struct Shaky {
     model: Arc<Model>,
     away: Arc<AtomicBool>,
     /// Of a hundred turns so many fail.
@@ -42,7 +42,7 @@ pub struct Shaky {
 }
 
 impl Shaky {
-    pub fn new(failing: u64) -> Self {
+    pub(crate) fn new(failing: u64) -> Self {
         Self {
             model: Arc::new(Model::new()),
             away: Arc::default(),
@@ -52,11 +52,11 @@ impl Shaky {
         }
     }
 
-    pub fn set_away(&self, away: bool) {
+    pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
     }
 
-    pub fn failed(&self) -> u64 {
+    pub(crate) fn failed(&self) -> u64 {
         self.failed.load(Ordering::SeqCst)
     }
 
