@@ -1,0 +1,84 @@
+//! The scripts, put together from their libraries.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, Pipeline};
+
+use crate::layout;
+use sidehook_core::address::Partition;
+
+const STATE: &str = include_str!("scripts/lib_state.lua");
+const RETURN: &str = include_str!("scripts/lib_return.lua");
+const LOG: &str = include_str!("scripts/lib_log.lua");
+
+/// A script's text and the name by which Redis knows it.
+pub(crate) struct Script {
+    source: String,
+    hash: String,
+}
+
+impl Script {
+    /// SHA-1 of the text.
+    pub(crate) fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+macro_rules! scripts {
+    ($($name:ident: $file:literal $(+ $library:ident)*;)*) => {
+        $(pub(crate) static $name: LazyLock<Script> =
+            LazyLock::new(|| assemble(include_str!($file), &[$($library),*]));)*
+
+        fn all() -> Vec<&'static Script> {
+            vec![$(&*$name),*]
+        }
+    };
+}
+
+scripts! {
+    CATALOG: "scripts/catalog.lua" + STATE;
+    CLAIM: "scripts/claim.lua" + STATE;
+    INSPECT: "scripts/inspect.lua" + STATE;
+    LEASES: "scripts/leases.lua" + STATE + RETURN;
+    LOCATE: "scripts/locate.lua" + STATE + RETURN;
+    LOG_PAGE: "scripts/log.lua" + STATE;
+    PUBLISH: "scripts/publish.lua" + STATE;
+    REDELIVER: "scripts/redeliver.lua" + STATE;
+    REGISTRY_PUT: "scripts/registry_put.lua";
+    RELEASE: "scripts/release.lua" + STATE + RETURN;
+    RENEW: "scripts/renew.lua" + STATE;
+    SETTLE: "scripts/settle.lua" + STATE + RETURN;
+    TICK: "scripts/tick.lua" + STATE + RETURN + LOG;
+    WRITE: "scripts/write.lua" + STATE;
+}
+
+/// The script's header, then the libraries, then its body.
+fn assemble(script: &str, libraries: &[&str]) -> Script {
+    let (header, body) = script.split_once('\n').unwrap_or((script, ""));
+    let mut source = String::from(header);
+    for part in libraries.iter().chain([&body]) {
+        source.push('\n');
+        source.push_str(part);
+    }
+    let hash = redis::Script::new(&source).get_hash().to_owned();
+    Script { source, hash }
+}
+
+/// Teaches Redis all scripts.
+pub(crate) fn load() -> Pipeline {
+    let mut pipe = Pipeline::new();
+    for script in all() {
+        pipe.cmd("SCRIPT").arg("LOAD").arg(script.source.as_str());
+    }
+    pipe
+}
+
+/// A call of a partition's script.
+pub(crate) fn call(script: &Script, partition: Partition) -> Cmd {
+    let mut cmd = Cmd::new();
+    cmd.arg("EVALSHA")
+        .arg(script.hash())
+        .arg(1)
+        .arg(layout::state_key(partition));
+    cmd
+}

@@ -1,0 +1,122 @@
+-- library: giving lent deliveries back to the heads of their queues, and counting what ends without a record
+local returned, ended = {}, {}
+
+-- Notes that `count` deliveries of a segment ended without an attempt.
+local function count_ended(segment, count)
+  ended[segment] = (ended[segment] or 0) + count
+end
+
+-- Notes an entry (header and indices) for the head of its queue; what belongs to a
+-- cleared queue ends instead.
+local function give_back(id, header, indices)
+  local q = queue(id)
+  if q and q.epoch == unpack_('>I4', header) then
+    local list = returned[id]
+    if not list then
+      list = {}
+      returned[id] = list
+    end
+    list[#list + 1] = header .. indices
+    q.ready = q.ready + #indices
+    touch(q)
+    return
+  end
+  count_ended(sub(header, 9, 21), #indices)
+  if byte(header, 5) == 1 then call('HDEL', P .. 'rec', id .. sub(header, 7, 21) .. indices) end
+end
+
+local function write_returned()
+  for id, list in pairs(returned) do
+    local backwards = {}
+    for i = #list, 1, -1 do backwards[#backwards + 1] = list[i] end
+    each(4000, backwards, function(...) call('LPUSH', P .. 'que:' .. id, ...) end)
+  end
+  returned = {}
+end
+
+local function write_ended()
+  for segment, count in pairs(ended) do
+    if call('EXISTS', P .. 'seg:' .. segment) == 1 then
+      call('APPEND', P .. 'out:' .. segment, string.rep('\0', 16) .. pack('>I2i2', 0, count))
+    end
+  end
+end
+
+local function close_lease(lease, had_open)
+  call('HDEL', P .. 'lease', lease)
+  if had_open then call('HDEL', P .. 'open', lease) end
+  call('ZREM', P .. 'deadlines', lease)
+end
+
+-- Gives what is still open of a lease back with `lost` more leases lost, and
+-- removes the lease. Answers how many deliveries.
+local function take_back(lease, record, open, lost)
+  local at, position, count, ids = 49, 0, 0, {}
+  while at <= #record do
+    local id, header, size = sub(record, at, at + 19), sub(record, at + 20, at + 40), byte(record, at + 41)
+    local indices = sub(record, at + 42, at + 41 + size)
+    if open then
+      local kept = {}
+      for i = 1, size do
+        if byte(open, position + i) == 49 then kept[#kept + 1] = sub(indices, i, i) end
+      end
+      indices = table.concat(kept)
+    end
+    position, at = position + size, at + 42 + size
+    if #indices > 0 then
+      count = count + #indices
+      local q = queue(id)
+      if q then
+        q.flying = q.flying - #indices
+        touch(q)
+      end
+      if lost > 0 then
+        header = sub(header, 1, 5) .. char(math.min(byte(header, 6) + lost, 255)) .. sub(header, 7)
+      end
+      give_back(id, header, indices)
+      ids[#ids + 1] = id
+    end
+  end
+  write_returned()
+  for i = #ids, 1, -1 do
+    local q = queue(ids[i])
+    if q then admit(q) end
+  end
+  close_lease(lease, open)
+  return count
+end
+
+-- A lease's runs in their order, and its size. `base` is a run's first position,
+-- `at` where its indices begin in the record.
+local function runs_of(record)
+  local runs, at, base = {}, 49, 0
+  while at <= #record do
+    local id, header, size = sub(record, at, at + 19), sub(record, at + 20, at + 40), byte(record, at + 41)
+    local q = queue(id)
+    runs[#runs + 1] = {
+      id = id, header = header, base = base, size = size, at = at + 42, q = q,
+      name = id .. sub(header, 7, 21), segment = sub(header, 9, 21), recorded = byte(header, 5) == 1,
+      alive = q and q.epoch == unpack_('>I4', header),
+    }
+    at, base = at + 42 + size, base + size
+  end
+  return runs, base
+end
+
+-- Keeps a history block, and refers to it from its segments' outcomes.
+local function write_outcomes(stamp, now, block, rows)
+  if block == '' then return end
+  call('SET', P .. 'blk:' .. stamp, block)
+  call('RPUSH', P .. 'blocks', pack('>I8', now) .. stamp)
+  local texts, order = {}, {}
+  for _, row in ipairs(rows) do
+    local segment = row.segment
+    if not texts[segment] then
+      texts[segment] = ''
+      order[#order + 1] = segment
+    end
+    texts[segment] = texts[segment] .. stamp .. pack('>I4I2i2', row.offset, row.attempts, row.ended)
+  end
+  for _, segment in ipairs(order) do call('APPEND', P .. 'out:' .. segment, texts[segment]) end
+  call('PUBLISH', P .. 'hints', 's' .. stamp)
+end

@@ -1,0 +1,120 @@
+-- library: the clock, lane records, queue records and the rings (formats: layout.rs)
+local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
+local pack, unpack_ = struct.pack, struct.unpack
+local STATE = KEYS[1]
+local P = sub(STATE, 1, -6)
+local PAD = string.rep('.', 65)
+
+local function clock(given)
+  if given ~= '' then return tonumber(given) end
+  local time = call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+-- The answer to a call that was executed before, or that came too late; else nil.
+local function repeated(kind, stamp, now)
+  local row = call('HGET', P .. 'lanes', kind .. sub(stamp, 1, 8))
+  if not row then return nil end
+  local last, wanted = unpack_('>I4', row), unpack_('>I4', stamp, 9)
+  if wanted > last then return nil end
+  return (wanted == last and '=' or '<') .. pack('>I8', now) .. (wanted == last and sub(row, 13) or '')
+end
+
+local function answer(kind, stamp, now, reply)
+  local time = pack('>I8', now)
+  call('HSET', P .. 'lanes', kind .. sub(stamp, 1, 8), sub(stamp, 9, 12) .. time .. reply)
+  return '=' .. time .. reply
+end
+
+-- Calls a command with any number of further arguments, some at a time: Lua's
+-- stack holds fewer than 8,000.
+local function each(size, values, action)
+  for first = 1, #values, size do
+    action(unpack(values, first, math.min(first + size - 1, #values)))
+  end
+end
+
+local function hmget(key, fields)
+  local found = {}
+  each(4000, fields, function(...)
+    for _, value in ipairs(call('HMGET', key, ...)) do found[#found + 1] = value end
+  end)
+  return found
+end
+
+local queues, dirty = {}, {}
+
+local function decode(id, raw)
+  if not raw then return false end
+  local q = { id = id, pool = sub(raw, 20) }
+  q.window, q.flying, q.ready, q.epoch, q.paused, q.deleted, q.ring = unpack_('>I4I4I4I4BBB', raw)
+  return q
+end
+
+-- The queue (tenant, subscription); false if there is none.
+local function queue(id)
+  local q = queues[id]
+  if q == nil then
+    q = decode(id, call('HGET', STATE, 'q' .. id))
+    queues[id] = q
+  end
+  return q
+end
+
+local function preload(ids)
+  local fields, wanted = {}, {}
+  for _, id in ipairs(ids) do
+    if queues[id] == nil then
+      queues[id] = false
+      wanted[#wanted + 1], fields[#fields + 1] = id, 'q' .. id
+    end
+  end
+  for i, raw in ipairs(hmget(STATE, fields)) do queues[wanted[i]] = decode(wanted[i], raw) end
+end
+
+local function touch(q)
+  if not q.dirty then
+    q.dirty = true
+    dirty[#dirty + 1] = q
+  end
+end
+
+-- Puts a queue that has become eligible at the end of its ring.
+local function admit(q)
+  if q.ring ~= 0 or q.paused ~= 0 or q.deleted ~= 0 or q.ready == 0 or q.flying >= q.window then return end
+  q.ring = 1
+  touch(q)
+  local tenant = sub(q.id, 1, 16)
+  if call('RPUSH', P .. 'queues:' .. tenant .. q.pool, sub(q.id, 17)) > 1 then return end
+  if call('RPUSH', P .. 'tenants:' .. q.pool, tenant) > 1 then return end
+  call('SADD', P .. 'pools', q.pool)
+  call('PUBLISH', P .. 'hints', 'd' .. q.pool)
+end
+
+-- Takes a queue out of its ring, wherever it stands there.
+local function expel(q)
+  if q.ring == 0 then return end
+  q.ring = 0
+  touch(q)
+  local tenant = sub(q.id, 1, 16)
+  local ring = P .. 'queues:' .. tenant .. q.pool
+  call('LREM', ring, 1, sub(q.id, 17))
+  if call('EXISTS', ring) == 0 then call('LREM', P .. 'tenants:' .. q.pool, 1, tenant) end
+end
+
+-- Admits what became eligible and writes the touched queues back; a deleted one
+-- that is empty and idle is forgotten.
+local function save_queues()
+  local rows, gone = { 'pad', PAD }, {}
+  for _, q in ipairs(dirty) do
+    admit(q)
+    if q.deleted ~= 0 and q.ready == 0 and q.flying == 0 then
+      gone[#gone + 1] = 'q' .. q.id
+    else
+      rows[#rows + 1] = 'q' .. q.id
+      rows[#rows + 1] = pack('>I4I4I4I4BBB', q.window, q.flying, q.ready, q.epoch, q.paused, q.deleted, q.ring) .. q.pool
+    end
+  end
+  each(4000, rows, function(...) call('HSET', STATE, ...) end)
+  each(4000, gone, function(...) call('HDEL', STATE, ...) end)
+end

@@ -1,0 +1,134 @@
+#!lua
+-- Stores one call's events, segment by segment, and queues their deliveries.
+-- The segments were staged by plain SETs in front of this script.
+-- KEYS[1]  the partition's state; all others are derived from it
+-- ARGV[1]  now in ms, or empty
+-- ARGV[2]  stamp
+-- ARGV[3]  how long idempotency keys are remembered, in ms
+-- ARGV[4…] three for each tenant: head (tenant, catalog version, bytes of the segment, events);
+--          idempotency keys (index, key, content, event id); runs (subscription, count, indices)
+-- Returns  status, now, for each tenant 's' version | 'A' count | 'd' count results
+local now, stamp, ttl = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local tenants = (#ARGV - 3) / 3
+local names, fields = {}, {}
+for i = 1, tenants do
+  names[i] = stamp .. char(i - 1)
+  fields[i] = 't' .. sub(ARGV[3 * i + 1], 1, 16)
+end
+
+local function unstage(list)
+  local keys = {}
+  for _, name in ipairs(list) do keys[#keys + 1] = P .. 'new:' .. name end
+  if #keys > 0 then call('UNLINK', unpack(keys)) end
+end
+
+local before = repeated('p', stamp, now)
+if before then
+  unstage(names)
+  return before
+end
+local versions = hmget(STATE, fields)
+local work, ids, wanted = {}, {}, {}
+for i = 1, tenants do
+  local head, keys, runs = ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
+  local tenant = sub(head, 1, 16)
+  local item = { tenant = tenant, name = names[i], size = byte(head, 37), keys = keys, runs = runs }
+  item.current = versions[i] and sub(versions[i], 1, 16) or string.rep('\0', 16)
+  item.stale = item.current ~= sub(head, 17, 32)
+  work[i] = item
+  if call('STRLEN', P .. 'new:' .. names[i]) ~= unpack_('>I4', head, 33) then
+    return redis.error_reply('REFUSED a segment was not staged')
+  end
+  if not item.stale then
+    for at = 1, #keys, 49 do wanted[#wanted + 1] = tenant .. sub(keys, at + 1, at + 16) end
+    local at = 1
+    while at <= #runs do
+      ids[#ids + 1] = tenant .. sub(runs, at, at + 3)
+      at = at + 5 + byte(runs, at + 4)
+    end
+  end
+end
+preload(ids)
+
+-- What each wanted key stands for: content, event id, time.
+local day, known, fresh = math.floor(now / ttl), {}, {}
+if #wanted > 0 then
+  for _, which in ipairs({ day, day - 1 }) do
+    for i, row in ipairs(hmget(P .. 'idem:' .. which, wanted)) do
+      local field = wanted[i]
+      if row and not known[field] and now - unpack_('>I8', row, 33) < ttl then known[field] = row end
+    end
+  end
+end
+
+-- Results by index of a tenant's events that are not new; remembers the new ones.
+local function judge(item)
+  local results, any = {}, false
+  for at = 1, #item.keys, 49 do
+    local index, content = byte(item.keys, at), sub(item.keys, at + 17, at + 32)
+    local field = item.tenant .. sub(item.keys, at + 1, at + 16)
+    local row = known[field]
+    if row then
+      any = true
+      results[index] = (sub(row, 1, 16) == content and 'd' or 'k') .. sub(row, 17, 32)
+    else
+      row = content .. sub(item.keys, at + 33, at + 48) .. pack('>I8', now)
+      known[field] = row
+      fresh[#fresh + 1], fresh[#fresh + 2] = field, row
+    end
+  end
+  return any and results or nil
+end
+
+local function enqueue(item, results)
+  local at, total, runs = 1, 0, item.runs
+  while at <= #runs do
+    local size, q = byte(runs, at + 4), queue(item.tenant .. sub(runs, at, at + 3))
+    local indices = sub(runs, at + 5, at + 4 + size)
+    at = at + 5 + size
+    if results then
+      indices = string.gsub(indices, '.', function(index) return results[byte(index)] and '' or nil end)
+    end
+    if q and q.paused == 0 and q.deleted == 0 and #indices > 0 then
+      call('RPUSH', P .. 'que:' .. q.id, pack('>I4I4', q.epoch, 0) .. item.name .. indices)
+      q.ready, total = q.ready + #indices, total + #indices
+      touch(q)
+      admit(q)
+    end
+  end
+  return total
+end
+
+local function store(item)
+  local results = judge(item)
+  local reply, rejected = { 'A', char(item.size) }, 0
+  if results then
+    reply = { 'd', char(item.size) }
+    for index = 0, item.size - 1 do
+      reply[#reply + 1] = results[index] or 'a'
+      if results[index] then
+        rejected = rejected + 1
+        call('SETRANGE', P .. 'new:' .. item.name, 17 + 5 * index, '\0')
+      end
+    end
+  end
+  if rejected == item.size then return table.concat(reply), true end
+  call('RENAME', P .. 'new:' .. item.name, P .. 'seg:' .. item.name)
+  local entry = pack('>I8', now) .. item.name .. pack('>I4', enqueue(item, results))
+  if call('RPUSH', P .. 'log:' .. item.tenant, entry) == 1 then
+    call('ZADD', P .. 'logs', now, item.tenant)
+  end
+  return table.concat(reply), false
+end
+
+local replies, unused = {}, {}
+for i, item in ipairs(work) do
+  local reply, drop = 's' .. item.current, true
+  if not item.stale then reply, drop = store(item) end
+  replies[i] = reply
+  if drop then unused[#unused + 1] = item.name end
+end
+unstage(unused)
+if #fresh > 0 then call('HSET', P .. 'idem:' .. day, 'pad', PAD, unpack(fresh)) end
+if #dirty > 0 then save_queues() end
+return answer('p', stamp, now, table.concat(replies))

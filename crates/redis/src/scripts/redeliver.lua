@@ -1,0 +1,21 @@
+#!lua
+-- Queues a new generation of a delivery.
+-- KEYS[1]  the partition's state; all others are derived from it
+-- ARGV[1]  tenant and subscription
+-- ARGV[2]  generation, segment, index
+-- ARGV[3]  what the delivery remembers
+-- Returns  1, or 0 if the subscription or the event is gone
+local id, place = ARGV[1], ARGV[2]
+local segment, index = sub(place, 3, 15), byte(place, 16)
+local q = queue(id)
+local text = call('GETRANGE', P .. 'seg:' .. segment, 0, 16)
+if not q or q.deleted ~= 0 or #text < 17 or sub(text, 1, 16) ~= sub(id, 1, 16) then return 0 end
+if index >= byte(text, 17) or call('GETRANGE', P .. 'seg:' .. segment, 17 + 5 * index, 17 + 5 * index) ~= '\1' then return 0 end
+if call('HEXISTS', P .. 'rec', id .. place) == 1 then return 1 end
+call('HSET', P .. 'rec', id .. place, '\0' .. ARGV[3])
+call('APPEND', P .. 'out:' .. segment, string.rep('\0', 16) .. pack('>I2i2', 0, -1))
+call('RPUSH', P .. 'que:' .. id, pack('>I4', q.epoch) .. '\1\0' .. place)
+q.ready = q.ready + 1
+touch(q)
+save_queues()
+return 1

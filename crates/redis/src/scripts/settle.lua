@@ -1,0 +1,140 @@
+#!lua flags=allow-oom
+-- Settles outcomes: ends deliveries, lets them wait, or gives them back.
+-- KEYS[1]  the partition's state; all others are derived from it
+-- ARGV[1]  now in ms, or empty
+-- ARGV[2]  stamp
+-- ARGV[3]  the records of all items that have one, in their order: a history block
+-- ARGV[4…] four for each lease: lease and token; groups (items, queue, generation, segment);
+--          items (position, index, 'e' end | 'r' retry | 'b' back, offset of the record);
+--          retries (due, length, what it remembers)
+-- Returns  status, now, for each lease the number of stale positions and the positions
+local now, stamp, block = clock(ARGV[1]), ARGV[2], ARGV[3]
+local before = repeated('s', stamp, now)
+if before then return before end
+local END, RETRY, BACK, OPEN = byte('e'), byte('r'), byte('b'), byte('1')
+
+local names, leases = {}, {}
+for i = 4, #ARGV, 4 do names[#names + 1] = sub(ARGV[i], 1, 13) end
+local records, opens = hmget(P .. 'lease', names), hmget(P .. 'open', names)
+
+-- The plain ends are only counted; whatever needs a write of its own is in `moves`.
+local rows, moves = {}, {}
+local kept, kept_to, cut = {}, 1, 0
+
+-- Notes the record of an attempt in its segment's outcomes: neighbours share a row.
+local function note(segment, items, at, ends)
+  local row = rows[#rows]
+  if not row or row.segment ~= segment then
+    row = { segment = segment, offset = unpack_('>I4', items, at + 3) - cut, attempts = 0, ended = 0 }
+    rows[#rows + 1] = row
+  end
+  row.attempts, row.ended = row.attempts + 1, row.ended + ends
+end
+
+-- Leaves a stale item's record out of the block.
+local function drop(offset)
+  local length = 20 + unpack_('>I4', block, offset + 1)
+  kept[#kept + 1] = sub(block, kept_to, offset)
+  kept_to, cut = offset + length + 1, cut + length
+end
+
+-- Moves one open delivery on.
+local function conclude(lease, run, position, index, what, items, at, due, retry)
+  local q, ends = run.q, 0
+  if q then q.flying = q.flying - 1 end
+  if what == END or (what == RETRY and not run.alive) then ends = 1 end
+  if what ~= BACK then note(run.segment, items, at, ends) end
+  if what == BACK then
+    lease.back[#lease.back + 1] = { position = position, run = run, index = char(index) }
+  elseif ends == 0 then
+    moves[#moves + 1] = { name = run.name .. char(index), value = sub(run.header, 6, 6) .. retry, due = due }
+  elseif run.recorded then
+    moves[#moves + 1] = { name = run.name .. char(index) }
+  end
+end
+
+-- Goes through one lease's items without writing; an error in words if one is
+-- another delivery than the caller takes it for.
+local function examine(lease, groups, items, retries)
+  local at, retry_at, runs, r = 1, 1, lease.runs, 1
+  local closed, open, size = lease.closed, lease.open, lease.size
+  for group_at = 1, #groups, 36 do
+    local wanted = sub(groups, group_at + 1, group_at + 35)
+    for _ = 1, byte(groups, group_at) do
+      local position, index, what = byte(items, at, at + 2)
+      local due, length, retry
+      if what == RETRY then
+        due, length = unpack_('>I8I4', retries, retry_at)
+        retry = sub(retries, retry_at + 12, retry_at + 11 + length)
+        retry_at = retry_at + 12 + length
+      end
+      if position >= size or closed[position] or (open and byte(open, position + 1) ~= OPEN) then
+        lease.stale[#lease.stale + 1] = char(position)
+        if what ~= BACK then drop(unpack_('>I4', items, at + 3)) end
+      else
+        if position < runs[r].base then r = 1 end
+        while position >= runs[r].base + runs[r].size do r = r + 1 end
+        local run = runs[r]
+        if run.name ~= wanted or byte(lease.record, run.at + position - run.base) ~= index then
+          return 'REFUSED position ' .. position .. ' is another delivery'
+        end
+        closed[position] = true
+        lease.count = lease.count + 1
+        conclude(lease, run, position, index, what, items, at, due, retry)
+      end
+      at = at + 7
+    end
+  end
+end
+
+for i, name in ipairs(names) do
+  local head, record = ARGV[4 * i], records[i]
+  local lease = { name = name, open = opens[i], size = 0, count = 0, stale = {}, closed = {}, back = {} }
+  if record and sub(record, 1, 16) == sub(head, 14, 29) then
+    lease.record = record
+    lease.runs, lease.size = runs_of(record)
+  end
+  leases[i] = lease
+  local wrong = examine(lease, ARGV[4 * i + 1], ARGV[4 * i + 2], ARGV[4 * i + 3])
+  if wrong then return redis.error_reply(wrong) end
+end
+if cut > 0 then block = table.concat(kept) .. sub(block, kept_to) end
+
+-- What is left open of a lease, one byte for each position; nil when nothing is.
+local function still_open(lease)
+  local left, count = {}, 0
+  for position = 0, lease.size - 1 do
+    local is = not lease.closed[position] and (not lease.open or byte(lease.open, position + 1) == OPEN)
+    left[position + 1] = is and '1' or '0'
+    if is then count = count + 1 end
+  end
+  return count > 0 and table.concat(left) or nil
+end
+
+local reply = {}
+for i, lease in ipairs(leases) do
+  reply[i] = char(#lease.stale) .. table.concat(lease.stale)
+  if lease.count > 0 then
+    for _, run in ipairs(lease.runs) do
+      if run.q then touch(run.q) end
+    end
+    table.sort(lease.back, function(a, b) return a.position < b.position end)
+    for _, item in ipairs(lease.back) do give_back(item.run.id, item.run.header, item.index) end
+    write_returned()
+    local left = lease.count < lease.size and still_open(lease)
+    if left then call('HSET', P .. 'open', lease.name, left) else close_lease(lease.name, lease.open) end
+  end
+end
+for _, move in ipairs(moves) do
+  if move.due then
+    call('HSET', P .. 'rec', move.name, move.value)
+    call('ZADD', P .. 'wait', move.due, move.name)
+  else
+    call('HDEL', P .. 'rec', move.name)
+  end
+end
+write_outcomes(stamp, now, block, rows)
+write_ended()
+table.sort(dirty, function(a, b) return a.id < b.id end)
+if #dirty > 0 then save_queues() end
+return answer('s', stamp, now, table.concat(reply))

@@ -1,0 +1,111 @@
+#!lua flags=allow-oom
+-- Does what is due without traffic, each kind up to a bound.
+-- KEYS[1]  the partition's state; all others are derived from it
+-- ARGV[1]  now in ms, or empty
+-- ARGV[2]  bound
+-- ARGV[3]  how long events stay in the log, in ms
+-- ARGV[4]  how long idempotency keys are remembered, in ms
+-- ARGV[5]  how long an idle lane's record is kept, in ms
+-- Returns  '=', now, leases lost, next due or 0, the pools that have work (length, pool)
+local now, bound, log_age = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local ttl, lane_age = tonumber(ARGV[4]), tonumber(ARGV[5])
+
+local function due_of(key, limit) return call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit) end
+
+local function expire_leases()
+  local lost = 0
+  while lost < bound do
+    local lease = due_of(P .. 'deadlines', 1)[1]
+    if not lease then break end
+    local record = call('HGET', P .. 'lease', lease)
+    if record then
+      lost = lost + take_back(lease, record, call('HGET', P .. 'open', lease), 1)
+    else
+      call('ZREM', P .. 'deadlines', lease)
+    end
+  end
+  return lost
+end
+
+local function queue_retries()
+  local names = due_of(P .. 'wait', bound)
+  if #names == 0 then return end
+  local values = hmget(P .. 'rec', names)
+  call('ZREM', P .. 'wait', unpack(names))
+  for i, name in ipairs(names) do
+    local q = queue(sub(name, 1, 20))
+    if q and q.deleted == 0 and values[i] then
+      local header = pack('>I4', q.epoch) .. '\1' .. sub(values[i], 1, 1) .. sub(name, 21, 35)
+      call('RPUSH', P .. 'que:' .. q.id, header .. sub(name, 36))
+      q.ready = q.ready + 1
+      touch(q)
+      admit(q)
+    else
+      call('HDEL', P .. 'rec', name)
+      count_ended(sub(name, 23, 35), 1)
+    end
+  end
+end
+
+-- Ends what deleted subscriptions had queued; whether there is more.
+local function clear()
+  local id = call('LINDEX', P .. 'clearing', 0)
+  if not id then return false end
+  local entries = call('LPOP', P .. 'que:' .. id, bound) or {}
+  local q = queue(id)
+  for _, entry in ipairs(entries) do
+    if q then
+      q.ready = q.ready - (#entry - 21)
+      touch(q)
+    end
+    count_ended(sub(entry, 9, 21), #entry - 21)
+    if byte(entry, 5) == 1 then call('HDEL', P .. 'rec', id .. sub(entry, 7)) end
+  end
+  if #entries < bound then call('LPOP', P .. 'clearing') end
+  return call('EXISTS', P .. 'clearing') == 1
+end
+
+-- Drops day hashes and history blocks past their age, and idle lanes' records.
+local function sweep()
+  local days = call('HGET', STATE, 'idem')
+  local last = math.floor(now / ttl) - 2
+  for day = tonumber(days or last - 400) + 1, last do call('UNLINK', P .. 'idem:' .. day) end
+  if tonumber(days or -1) ~= last then call('HSET', STATE, 'pad', PAD, 'idem', last) end
+  for _ = 1, bound do
+    local block = call('LINDEX', P .. 'blocks', 0)
+    if not block or unpack_('>I8', block) + log_age > now then break end
+    call('LPOP', P .. 'blocks')
+    call('UNLINK', P .. 'blk:' .. sub(block, 9))
+  end
+  local cursor, at = string.match(call('HGET', STATE, 'lanes') or '0 0', '(%d+) (%d+)')
+  if now < tonumber(at) then return end
+  local page = call('HSCAN', P .. 'lanes', cursor, 'COUNT', 64)
+  for i = 1, #page[2], 2 do
+    local field, row = page[2][i], page[2][i + 1]
+    if unpack_('>I8', row, 5) + lane_age <= now then forget_lane(field, row) end
+  end
+  call('HSET', STATE, 'lanes', page[1] .. ' ' .. string.format('%.0f', now + (page[1] == '0' and 600000 or 0)))
+end
+
+local lost = expire_leases()
+queue_retries()
+local more = clear()
+write_ended()
+local log_due = drop_old(now, bound, log_age)
+sweep()
+if #dirty > 0 then save_queues() end
+
+local due = more and now or log_due
+for _, key in ipairs({ 'deadlines', 'wait' }) do
+  local first = call('ZRANGE', P .. key, 0, 0, 'WITHSCORES')[2]
+  if first and (not due or tonumber(first) < due) then due = tonumber(first) end
+end
+local pools = {}
+for _, pool in ipairs(call('SMEMBERS', P .. 'pools')) do
+  if call('EXISTS', P .. 'tenants:' .. pool) == 1 then
+    pools[#pools + 1] = char(#pool) .. pool
+  else
+    call('SREM', P .. 'pools', pool)
+  end
+end
+return '=' .. pack('>I8I4I8', now, lost, due or 0) .. table.concat(pools)

@@ -1,0 +1,49 @@
+#!lua flags=allow-oom
+-- Changes one subscription, its tenant's catalog version and its queue.
+-- KEYS[1]  the partition's state; all others are derived from it
+-- ARGV[1]  tenant
+-- ARGV[2]  subscription
+-- ARGV[3]  the version that must be there, or empty: none, nor ever one before
+-- ARGV[4]  nonce
+-- ARGV[5]  subscriptions that a tenant may have
+-- ARGV[6…] to delete: nothing; to put: record, window, '1' if paused, pool
+-- Returns  'd' version | 'c' version or nothing: a conflict | 'm': too many
+local tenant, number, expect, nonce = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local NEVER = string.rep('\0', 24)
+local put, catalog, graves = #ARGV > 5, P .. 'cat:' .. tenant, P .. 'gone:' .. tenant
+local row, grave = call('HGET', catalog, number), call('HGET', graves, number)
+local current = row and sub(row, 1, 16)
+if not put and not current and grave then return 'd' .. grave end
+if put and current and sub(current, 9) == nonce then return 'd' .. current end
+local fits
+if expect == '' then fits = not current and not grave else fits = current == expect end
+if not fits or not (current or put) then return 'c' .. (current or '') end
+if not current and call('HLEN', catalog) >= tonumber(ARGV[5]) then return 'm' end
+
+local function after(version) return pack('>I8', unpack_('>I8', version) + 1) .. nonce end
+
+local state = call('HGET', STATE, 't' .. tenant) or NEVER
+local id = tenant .. number
+local q = queue(id)
+local version = current
+if put then
+  version = after(current or NEVER)
+  call('HSET', catalog, number, version .. ARGV[6])
+  if not q then
+    q = { id = id, flying = 0, ready = 0, epoch = 1, deleted = 0, ring = 0 }
+    queues[id] = q
+  end
+  expel(q)
+  q.window, q.paused, q.pool = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+else
+  call('HDEL', catalog, number)
+  call('HSET', graves, number, current)
+  expel(q)
+  q.deleted, q.epoch = 1, q.epoch + 1
+  if q.ready > 0 then call('RPUSH', P .. 'clearing', id) end
+end
+call('HSET', STATE, 't' .. tenant, after(state) .. sub(state, 17, 24))
+touch(q)
+save_queues()
+call('PUBLISH', P .. 'hints', 'c' .. tenant)
+return 'd' .. version

@@ -1,0 +1,191 @@
+//! The store: connections and the port's operations on them.
+
+use core::{fmt, time::Duration};
+
+use bytes::Bytes;
+use redis::{Client, IntoConnectionInfo as _, io::tcp::TcpSettings};
+use sidehook_core::{
+    address::{DeliveryId, Partition, SegmentId},
+    id::TenantId,
+    time::Timestamp,
+    version::Version,
+};
+use sidehook_store::{
+    Store, StoreError,
+    catalog::{Catalog, Write, Written},
+    hint::{BlockId, Hint, HistoryRecord},
+    inspect::Inspection,
+    port::Durability,
+    read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
+    registry::{Kind, Page},
+    turn::{Holder, LeaseId, Turn, TurnReply},
+};
+use tokio::sync::broadcast;
+
+use crate::{
+    catalog, connection::Link, error::ConnectError, hints::Hints, inspect, leases, preflight,
+    reads, registry, turn,
+};
+
+/// How to reach Redis.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://` or, with TLS, `rediss://`; credentials and database in it.
+    pub url: String,
+    /// Turn workers, each with a connection of its own; at least 1.
+    pub workers: usize,
+    /// The durability to report where the server does not tell its settings.
+    pub durability_declared: Option<Durability>,
+    /// How long to wait for an answer before the connection is given up.
+    pub response_timeout: Duration,
+}
+
+impl fmt::Debug for RedisConfig {
+    /// Leaves the URL out: it may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig")
+            .field("workers", &self.workers)
+            .field("durability_declared", &self.durability_declared)
+            .field("response_timeout", &self.response_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A store in Redis.
+pub struct RedisStore {
+    /// One for each turn worker.
+    workers: Vec<Link>,
+    /// For everything that is no turn.
+    aside: Link,
+    hints: Hints,
+    durability: Durability,
+}
+
+impl RedisStore {
+    /// Connects and checks that the server can be trusted with deliveries.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(config: RedisConfig) -> Result<Self, ConnectError> {
+        let url = |error: redis::RedisError| ConnectError::Url(error.to_string());
+        let info = config.url.as_str().into_connection_info().map_err(url)?;
+        let tcp = TcpSettings::default().set_nodelay(true);
+        let client = Client::open(info.set_tcp_settings(tcp)).map_err(url)?;
+        let link = || Link::new(client.clone(), config.response_timeout);
+        let aside = link();
+        let durability = preflight::check(&aside, config.durability_declared).await?;
+        Ok(Self {
+            workers: (0..config.workers.max(1)).map(|_| link()).collect(),
+            aside,
+            hints: Hints::listen(&client, config.response_timeout).await?,
+            durability,
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for RedisStore {
+    async fn turn(&self, worker: usize, turn: &Turn) -> Result<TurnReply, StoreError> {
+        turn::execute(&self.workers[worker % self.workers.len()], turn).await
+    }
+
+    async fn renew(
+        &self,
+        now: Option<Timestamp>,
+        leases: &[(LeaseId, u128)],
+        term: Duration,
+    ) -> Result<Vec<bool>, StoreError> {
+        leases::renew(&self.aside, now, leases, term).await
+    }
+
+    async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError> {
+        leases::release(&self.aside, holder, keep).await
+    }
+
+    async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {
+        leases::read(&self.aside, leases).await
+    }
+
+    async fn catalog(
+        &self,
+        tenant: TenantId,
+        known: Option<Version>,
+    ) -> Result<Option<Catalog>, StoreError> {
+        catalog::read(&self.aside, tenant, known).await
+    }
+
+    async fn write(&self, write: &Write) -> Result<Written, StoreError> {
+        catalog::write(&self.aside, write).await
+    }
+
+    async fn segments(&self, segments: &[SegmentId]) -> Result<Vec<Option<Segment>>, StoreError> {
+        reads::segments(&self.aside, segments).await
+    }
+
+    async fn log(
+        &self,
+        tenant: TenantId,
+        from: Option<LogCursor>,
+        max: usize,
+    ) -> Result<LogPage, StoreError> {
+        reads::log(&self.aside, tenant, from, max).await
+    }
+
+    async fn outcomes(&self, segments: &[SegmentId]) -> Result<Vec<Vec<Bytes>>, StoreError> {
+        reads::outcomes(&self.aside, segments).await
+    }
+
+    async fn history(&self, block: &BlockId) -> Result<Vec<HistoryRecord>, StoreError> {
+        reads::history(&self.aside, block).await
+    }
+
+    async fn locate(
+        &self,
+        tenant: TenantId,
+        deliveries: &[DeliveryId],
+    ) -> Result<Vec<Whereabouts>, StoreError> {
+        reads::locate(&self.aside, tenant, deliveries).await
+    }
+
+    async fn redeliver(&self, redeliver: &Redeliver) -> Result<bool, StoreError> {
+        reads::redeliver(&self.aside, redeliver).await
+    }
+
+    async fn registry_get(&self, kind: Kind, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        registry::get(&self.aside, kind, key).await
+    }
+
+    async fn registry_put(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        value: Option<Bytes>,
+    ) -> Result<(), StoreError> {
+        registry::put(&self.aside, kind, key, value).await
+    }
+
+    async fn registry_list(
+        &self,
+        kind: Kind,
+        after: &[u8],
+        max: usize,
+    ) -> Result<Page, StoreError> {
+        registry::page(&self.aside, kind, after, max).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        turn::now(&self.aside).await
+    }
+
+    fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.hints.subscribe()
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError> {
+        inspect::inspect(&self.aside, partition).await
+    }
+}

@@ -1,0 +1,45 @@
+//! Ticking: what is due without traffic.
+
+use core::time::Duration;
+
+use bytes::Bytes;
+use redis::Cmd;
+use sidehook_core::{
+    address::Partition,
+    limits::{CALL_RECORDS, IDEMPOTENCY_TTL, LOG_AGE},
+    time::Timestamp,
+};
+use sidehook_store::{StoreError, turn::TickReply};
+
+use crate::{layout::Reader, scripts};
+
+/// How long an idle lane's last reply is kept: far beyond any repeat of its call.
+const LANE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The script's call.
+pub(crate) fn command(partition: Partition, now: &str) -> Cmd {
+    let mut script = scripts::call(&scripts::TICK, partition);
+    script.arg(now).arg(CALL_RECORDS);
+    for age in [LOG_AGE, IDEMPOTENCY_TTL, LANE_AGE] {
+        script.arg(age.as_millis() as u64);
+    }
+    script
+}
+
+/// Reads the script's reply.
+pub(crate) fn decode(reply: Bytes) -> Result<TickReply, StoreError> {
+    let mut reader = Reader::new("the reply to a tick", reply);
+    let leases_lost = reader.u32()?;
+    let next_due = Some(reader.time()?).filter(|due| *due > Timestamp::default());
+    let mut due = Vec::new();
+    while !reader.is_empty() {
+        let length = usize::from(reader.u8()?);
+        due.push(Reader::new("a pool", reader.take(length)?).pool()?);
+    }
+    due.sort_unstable();
+    Ok(TickReply {
+        next_due,
+        due,
+        leases_lost,
+    })
+}
