@@ -1,22 +1,8 @@
 //! Deliveries as they stand: derived, not stored.
 //!
-//! Most deliveries never have a record of their own. Where one stands follows from its
-//! event's matches (it exists), the attempt records of its segment (how it ended), and
-//! what the store says of unfinished ones:
-//!
-//! | last attempt record | store says | state |
-//! |---|---|---|
-//! | delivered, dead, cancelled | – | that |
-//! | none, or retrying | lent | IN_FLIGHT |
-//! | none, or retrying | subscription deleted | CANCELLED |
-//! | retrying | due then | RETRYING |
-//! | none, or retrying | nothing | QUEUED |
-//!
-//! Where the store is asked, the attempt records are read again afterwards: a delivery
-//! that ended between the two readings is then seen to have ended.
-//!
-//! Generations beyond those with records exist if the store remembers something of
-//! them: a redelivery has no attempt yet.
+//! How a delivery's state follows from what is stored is told in [`derive`](self::derive).
+
+mod derive;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,22 +11,18 @@ use std::{
 
 use bytes::Bytes;
 use sidehook_api::{
-    delivery::attempt_to_proto,
     record::{AttemptEntry, encode_retry},
-    time::timestamp,
     v1,
 };
 use sidehook_core::{
     address::{DeliveryId, EventId, SegmentId},
-    delivery::{DeliveryState, reason},
+    delivery::DeliveryState,
     id::{SubscriptionNumber, TenantId},
     retry::RetryState,
 };
-use sidehook_store::{
-    Store,
-    read::{Redeliver, Segment, Whereabouts},
-};
+use sidehook_store::{Store, read::Redeliver};
 
+use self::derive::{Attempts, Pair, generations, pairs, undecided};
 use crate::{
     catalog::{Catalogs, Compiled},
     errors::OperationError,
@@ -76,31 +58,6 @@ pub struct DeliveryFilter {
     pub event: Option<EventId>,
     /// Only in this state.
     pub state: Option<DeliveryState>,
-}
-
-/// An event for a subscription, whatever the generation.
-#[derive(Clone, Debug)]
-struct Pair {
-    event_id: String,
-    segment: SegmentId,
-    index: u8,
-    subscription: SubscriptionNumber,
-    /// Its place among the segment's pairs.
-    entry: u32,
-}
-
-type PairKey = (SegmentId, u8, SubscriptionNumber);
-/// The attempt records of pairs, oldest first.
-type Attempts = HashMap<PairKey, Vec<AttemptEntry>>;
-
-impl Pair {
-    const fn key(&self) -> PairKey {
-        (self.segment, self.index, self.subscription)
-    }
-
-    fn delivery(&self, generation: u16) -> DeliveryId {
-        DeliveryId::new(self.segment, self.index, self.subscription, generation)
-    }
 }
 
 impl Deliveries {
@@ -323,25 +280,6 @@ fn only_segment(filter: &DeliveryFilter) -> Option<Position> {
     Some(Position::of(segment))
 }
 
-/// A segment's pairs, newest event first.
-fn pairs(id: SegmentId, segment: Segment) -> Result<Vec<Pair>, OperationError> {
-    let mut pairs = Vec::new();
-    for stored in stored_events(segment) {
-        let (index, stored) = stored?;
-        let event_id = sidehook_api::event::to_proto(&stored)?.id;
-        for subscription in stored.matches {
-            pairs.push(Pair {
-                event_id: event_id.clone(),
-                segment: id,
-                index,
-                subscription,
-                entry: u32::try_from(pairs.len()).unwrap_or(u32::MAX),
-            });
-        }
-    }
-    Ok(pairs)
-}
-
 fn wants(filter: &DeliveryFilter, pair: &Pair) -> bool {
     filter
         .subscription
@@ -382,96 +320,6 @@ fn in_state(filter: &DeliveryFilter, delivery: &v1::Delivery) -> bool {
 fn short(mut delivery: v1::Delivery) -> v1::Delivery {
     delivery.attempts = Vec::new();
     delivery
-}
-
-fn latest_generation(attempts: &[AttemptEntry]) -> u16 {
-    let generations = attempts.iter().map(|entry| entry.delivery_id.generation());
-    generations.max().unwrap_or(0)
-}
-
-fn last_of(attempts: &[AttemptEntry], id: DeliveryId) -> Option<&AttemptEntry> {
-    attempts.iter().rfind(|entry| entry.delivery_id == id)
-}
-
-/// What attempt records leave open of a pair: its latest generation if it has not
-/// ended, and the one that may follow if it has.
-fn undecided(pair: &Pair, attempts: Option<&Vec<AttemptEntry>>) -> Option<DeliveryId> {
-    let attempts = attempts.map_or(&[][..], Vec::as_slice);
-    let latest = pair.delivery(latest_generation(attempts));
-    let ended = last_of(attempts, latest).is_some_and(|entry| entry.state.is_final());
-    if ended {
-        latest.next_generation()
-    } else {
-        Some(latest)
-    }
-}
-
-fn generations(
-    pair: &Pair,
-    attempts: Vec<AttemptEntry>,
-    located: &HashMap<DeliveryId, Whereabouts>,
-    compiled: &Compiled,
-) -> Vec<(DeliveryId, v1::Delivery)> {
-    let latest = latest_generation(&attempts);
-    let remembered = |id: &DeliveryId| {
-        located
-            .get(id)
-            .is_some_and(|at| at.leased || at.retry.is_some() || at.due.is_some())
-    };
-    let next = pair.delivery(latest).next_generation().filter(remembered);
-    let known = (0..=latest).map(|generation| pair.delivery(generation));
-    known
-        .chain(next)
-        .map(|id| {
-            let own = attempts.iter().filter(|entry| entry.delivery_id == id);
-            let own: Vec<_> = own.collect();
-            (id, show(pair, id, &own, located.get(&id), compiled))
-        })
-        .collect()
-}
-
-fn show(
-    pair: &Pair,
-    id: DeliveryId,
-    attempts: &[&AttemptEntry],
-    located: Option<&Whereabouts>,
-    compiled: &Compiled,
-) -> v1::Delivery {
-    let subscription = compiled.subscriptions.get(&pair.subscription);
-    let last = attempts.last().filter(|entry| entry.state.is_final());
-    let due = located
-        .and_then(|at| at.due)
-        .filter(|_| !attempts.is_empty());
-    let (state, reason) = match (last, located) {
-        (Some(last), _) => (last.state, last.reason.clone()),
-        (None, Some(at)) if at.leased => (DeliveryState::InFlight, String::new()),
-        (None, _) if subscription.is_none() => {
-            let reason = reason::SUBSCRIPTION_DELETED.to_owned();
-            (DeliveryState::Cancelled, reason)
-        }
-        (None, _) if due.is_some() => (DeliveryState::Retrying, String::new()),
-        (None, _) => (DeliveryState::Queued, String::new()),
-    };
-    let made: Vec<_> = attempts
-        .iter()
-        .filter_map(|entry| entry.attempt.as_ref())
-        .map(attempt_to_proto)
-        .collect();
-    v1::Delivery {
-        id: id.to_string(),
-        event_id: pair.event_id.clone(),
-        // A deleted subscription leaves no more than its number.
-        subscription_id: subscription
-            .map_or_else(String::new, |one| one.subscription.id.to_string()),
-        generation: id.generation().into(),
-        state: v1::DeliveryState::from(state).into(),
-        next_attempt_at: due
-            .filter(|_| state == DeliveryState::Retrying)
-            .map(timestamp),
-        reason,
-        attempt_count: u32::try_from(made.len()).unwrap_or(u32::MAX),
-        attempts: made,
-    }
 }
 
 fn is_final(delivery: &v1::Delivery) -> bool {

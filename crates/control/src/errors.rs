@@ -36,6 +36,12 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 /// The domain of our reasons in `ErrorInfo`.
 pub const DOMAIN: &str = "sidehook";
 
+/// Wrong fields that the message tells of; the details tell of more.
+const TOLD: usize = 3;
+/// Bytes of wrong fields in the details: they travel as a header, and clients allow as
+/// little as 8 KiB of those.
+const DETAIL_BYTES: usize = 2_500;
+
 /// How long a caller is asked to wait when nothing better is known.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
@@ -43,7 +49,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OperationError {
     /// Fields are wrong; nothing was changed.
-    #[error("{0}")]
+    #[error("{}", told(.0))]
     Invalid(Violations),
     /// No such thing in the caller's tenant.
     #[error("there is no {kind} `{id}`")]
@@ -168,6 +174,19 @@ impl From<CorruptRecord> for OperationError {
     }
 }
 
+/// The first wrong fields, and how many more there are.
+fn told(violations: &Violations) -> String {
+    let all = violations.as_slice();
+    let first = all.iter().take(TOLD);
+    let first: Vec<_> = first
+        .map(|wrong| format!("{}: {}", wrong.field, wrong.description))
+        .collect();
+    match all.len().saturating_sub(TOLD) {
+        0 => first.join("; "),
+        more => format!("{}; and {more} more", first.join("; ")),
+    }
+}
+
 /// An error in the terms of `google.rpc`.
 struct Described {
     code: Code,
@@ -234,7 +253,13 @@ impl From<OperationError> for Status {
         let mut details = ErrorDetails::with_error_info(described.reason, DOMAIN, HashMap::new());
         if !described.violations.is_empty() {
             let fields = field_violations(&described.violations).into_iter();
-            let fields = fields.map(|wrong| FieldViolation::new(wrong.field, wrong.description));
+            let mut bytes = 0;
+            let fields = fields
+                .take_while(|wrong| {
+                    bytes += wrong.field.len() + wrong.description.len();
+                    bytes <= DETAIL_BYTES
+                })
+                .map(|wrong| FieldViolation::new(wrong.field, wrong.description));
             details.set_bad_request(fields.collect::<Vec<_>>());
         }
         if described.retry_after.is_some() {
@@ -278,6 +303,26 @@ mod tests {
         let item = v1::PublishError::from(error);
         assert_eq!((item.code, &*item.reason), (3, "INVALID_FIELD"));
         assert_eq!(item.field_violations[0].field, "url");
+    }
+
+    #[test]
+    fn many_wrong_fields_still_fit_a_header() {
+        let mut violations = Violations::new();
+        for index in 0..1_000 {
+            violations.add(format!("events[{index}].action"), "x".repeat(100));
+        }
+        let status = Status::from(OperationError::Invalid(violations));
+        assert!(status.message().ends_with("; and 47 more"), "{status:?}");
+        assert!(status.message().len() + status.details().len() < 5_000);
+        let details = status.get_error_details();
+        assert!(
+            details
+                .bad_request()
+                .expect("fields")
+                .field_violations
+                .len()
+                > 10
+        );
     }
 
     #[test]

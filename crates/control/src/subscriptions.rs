@@ -148,6 +148,23 @@ impl Subscriptions {
         find(&*self.catalogs.fresh(tenant).await?, id)
     }
 
+    /// Reads one with the keys that are in force.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn get_keyed(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+    ) -> Result<Keyed, OperationError> {
+        let mut keyed = Keyed::from(&*self.get(tenant, id).await?);
+        if keyed.keys.iter().any(|key| key.expires_at.is_some()) {
+            let now = self.store.now().await?;
+            keyed.keys.retain(|key| key.in_force(now));
+        }
+        Ok(keyed)
+    }
+
     /// All of a tenant's, oldest first.
     ///
     /// # Errors
@@ -277,14 +294,14 @@ impl Subscriptions {
         change: impl Fn(&Keyed, Timestamp) -> Result<Option<Keyed>, OperationError>,
     ) -> Result<Keyed, OperationError> {
         for _ in 0..TRIES {
-            let current = Keyed::from(&*self.get(tenant, id).await?);
+            let mut current = Keyed::from(&*self.get(tenant, id).await?);
             let version = current.subscription.version;
             check_etag(etag, version)?;
             let now = self.store.now().await?;
+            current.keys.retain(|key| key.in_force(now));
             let Some(mut changed) = change(&current, now)? else {
                 return Ok(current);
             };
-            changed.keys.retain(|key| key.in_force(now));
             if let Some(subject) = subject {
                 changed.subscription.touch(subject, now);
             }

@@ -188,7 +188,13 @@ async fn a_delivery_is_shown_as_it_stands_and_delivered_again_when_asked() {
         (reason::EXHAUSTED, 2)
     );
 
-    let retry = v1::RetryDeliveryRequest { id: id.clone() };
+    deliver_again(&mut hands, &id).await;
+}
+
+/// Asks for what has ended to be delivered once more, and does so.
+async fn deliver_again(hands: &mut Hands<'_>, id: &str) {
+    let api = hands.api;
+    let retry = v1::RetryDeliveryRequest { id: id.into() };
     let answer = api
         .deliveries()
         .retry_delivery(with(&api.admin, retry.clone()))

@@ -8,7 +8,7 @@ use core::{
 };
 use std::sync::Arc;
 
-use sidehook_core::principal::Principal;
+use sidehook_core::principal::{Principal, Right};
 use tonic::{
     Request, Status,
     body::Body,
@@ -70,20 +70,23 @@ async fn admit(
     authenticator: &Arc<Authenticator>,
     request: &mut http::Request<Body>,
 ) -> Result<(), Status> {
-    let path = request.uri().path();
-    let right = match rule(path) {
+    let (right, path) = match rule(request.uri().path()) {
         Some(Rule::Open) => return Ok(()),
-        Some(Rule::Needs(right)) => right,
+        Some(Rule::Needs(right, path)) => (right, path),
         None => {
-            let message = format!("there is no RPC `{path}`: server reflection lists all");
+            // Not repeating the path: it is of any length and anybody's.
+            let message = "there is no such RPC: server reflection lists all";
             return Err(Status::unimplemented(message));
         }
     };
-    let digest = credential(request.headers())?;
-    let principal = authenticator.authenticate(digest).await?;
-    if !principal.may(right) {
-        return Err(denied(&principal, path).into());
-    }
+    let (digest, principal) = match identify(authenticator, request.headers(), right, path).await {
+        Ok(identified) => identified,
+        Err(error) => {
+            metrics::counter!("sidehook_rpcs_refused_total", "rpc" => path).increment(1);
+            return Err(error.into());
+        }
+    };
+    metrics::counter!("sidehook_rpcs_total", "rpc" => path).increment(1);
     let authenticator = Arc::clone(authenticator);
     request.headers_mut().remove(http::header::AUTHORIZATION);
     let extensions = request.extensions_mut();
@@ -93,6 +96,21 @@ async fn admit(
         digest,
     });
     Ok(())
+}
+
+async fn identify(
+    authenticator: &Authenticator,
+    headers: &http::HeaderMap,
+    right: Right,
+    path: &str,
+) -> Result<(KeyDigest, Arc<Principal>), OperationError> {
+    let digest = credential(headers)?;
+    let principal = authenticator.authenticate(digest).await?;
+    if principal.may(right) {
+        Ok((digest, principal))
+    } else {
+        Err(denied(&principal, path))
+    }
 }
 
 fn credential(headers: &http::HeaderMap) -> Result<KeyDigest, OperationError> {

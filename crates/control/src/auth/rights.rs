@@ -10,8 +10,8 @@ use sidehook_core::principal::Right;
 pub enum Rule {
     /// Anybody, without a credential.
     Open,
-    /// Whoever has this right.
-    Needs(Right),
+    /// Whoever has this right; with the path, for figures.
+    Needs(Right, &'static str),
 }
 
 /// The rules: a path of the form `/package.Service/Method`, and the right that it needs.
@@ -87,7 +87,7 @@ pub fn rule(path: &str) -> Option<Rule> {
     RIGHTS
         .iter()
         .find(|(known, _)| *known == path)
-        .map(|(_, right)| Rule::Needs(*right))
+        .map(|(path, right)| Rule::Needs(*right, path))
 }
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
                     let rules = RIGHTS.iter().filter(|(known, _)| *known == path).count();
                     assert_eq!(rules, 1, "{path}");
-                    assert!(matches!(rule(&path), Some(Rule::Needs(_))), "{path}");
+                    assert!(matches!(rule(&path), Some(Rule::Needs(..))), "{path}");
                     rpcs.insert(path);
                 }
             }

@@ -29,7 +29,7 @@ use crate::{
     auth::principal,
     errors::OperationError,
     paging::{List, page_size},
-    subscriptions::{Keyed, Subscriptions, place},
+    subscriptions::{Subscriptions, place},
 };
 
 /// Subscriptions on a page, unless asked otherwise and at most.
@@ -68,10 +68,10 @@ impl WebhookService for Webhooks {
     ) -> Result<Response<v1::GetSubscriptionResponse>, Status> {
         let who = principal(&request)?;
         let id = id(&request.get_ref().id, "id")?;
-        let found = self.subscriptions.get(who.tenant, id).await?;
+        let found = self.subscriptions.get_keyed(who.tenant, id).await?;
         // Whoever may only read must not be able to sign.
         let subscription = if who.may(Right::Manage) {
-            Keyed::from(&*found).to_proto()
+            found.to_proto()
         } else {
             to_proto(&found.subscription)
         };

@@ -1,0 +1,128 @@
+//! What happens to a subscription's keys, time limits and status over its life.
+#![allow(clippy::unwrap_used, reason = "a failing test shows where")]
+
+mod support;
+
+use std::time::Duration;
+
+use sidehook_api::v1::{self, signing::Scheme};
+use sidehook_core::{
+    id::{SubscriptionId, TenantId},
+    principal::{Principal, Role},
+};
+use support::{assert_field, assert_reason, start, start_with, subscription, with};
+use tonic::Code;
+
+fn unsigned() -> Option<v1::Signing> {
+    Some(v1::Signing {
+        scheme: Some(Scheme::Unsigned(v1::UnsignedScheme {})),
+        ..Default::default()
+    })
+}
+
+#[tokio::test]
+async fn keys_rotate_with_an_overlap_and_change_with_the_scheme() {
+    let api = start().await;
+    let created = api.create(subscription()).await.unwrap();
+    let rotate = async |new_secret: &str, overlap: Option<i64>| {
+        let request = v1::RotateSigningKeyRequest {
+            id: created.id.clone(),
+            new_secret: new_secret.into(),
+            overlap: overlap.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+            etag: String::new(),
+        };
+        let answer = api
+            .webhooks()
+            .rotate_signing_key(with(&api.admin, request))
+            .await;
+        answer.map(|answer| {
+            answer
+                .into_inner()
+                .subscription
+                .unwrap()
+                .signing
+                .unwrap()
+                .keys
+        })
+    };
+    let keys = rotate("", None).await.unwrap();
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[1].id, created.signing.unwrap().keys[0].id);
+    assert!(keys[0].expires_at.is_none() && keys[1].expires_at.is_some());
+    assert_field(rotate("whsec_bad", None).await, "new_secret");
+    assert_field(rotate("", Some(31 * 86_400)).await, "overlap");
+    assert_field(rotate("", Some(-1)).await, "overlap");
+    assert_eq!(rotate("", Some(0)).await.unwrap().len(), 1);
+    // Another scheme needs another key; no scheme needs none.
+    let patch = |signing| v1::Subscription {
+        id: created.id.clone(),
+        signing,
+        ..Default::default()
+    };
+    let close = Some(v1::Signing {
+        scheme: Some(Scheme::Close(v1::CloseScheme {})),
+        ..Default::default()
+    });
+    let updated = api.update(patch(close), &["signing"]).await.unwrap();
+    let keys = updated.signing.unwrap().keys;
+    assert_eq!((keys.len(), keys[0].secret.len()), (1, 64));
+    let updated = api.update(patch(unsigned()), &["signing"]).await.unwrap();
+    assert!(updated.signing.unwrap().keys.is_empty());
+    let answer = rotate("", None).await;
+    assert_reason(answer, Code::FailedPrecondition, "SIGNING_KEYS_NOT_MANAGED");
+}
+
+#[tokio::test]
+async fn short_leases_bound_the_time_limit_of_attempts() {
+    let api = start_with(|config| {
+        config.dispatch.lease = Duration::from_secs(15);
+        config.dispatch.heartbeat = Duration::from_secs(2);
+    })
+    .await;
+    let created = api.create(subscription()).await.unwrap();
+    assert_eq!(created.timeouts.unwrap().total.unwrap().seconds, 11);
+    let mut long = subscription();
+    long.timeouts.get_or_insert_default().total = Some(prost_types::Duration {
+        seconds: 12,
+        nanos: 0,
+    });
+    assert_field(
+        api.create(long.clone()).await,
+        "subscription.timeouts.total",
+    );
+    long.id = created.id;
+    let updated = api.update(long, &["timeouts"]).await;
+    assert_field(updated, "subscription.timeouts.total");
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_gone_pauses_its_subscription() {
+    use sidehook_control::{
+        catalog::Catalogs, engine::OnGone as _, sealing::Sealer, subscriptions::Subscriptions,
+    };
+    let api = start().await;
+    let created = api.create(subscription()).await.unwrap();
+    let store: std::sync::Arc<dyn sidehook_store::Store> = api.store.clone();
+    let sealer = std::sync::Arc::new(Sealer::parse(&"07".repeat(32).into()).unwrap());
+    let catalogs = Catalogs::new(store.clone(), sealer.clone());
+    let subscriptions = Subscriptions::new(store, catalogs, sealer, Duration::from_secs(60));
+    let (tenant, id): (TenantId, SubscriptionId) =
+        (api.tenant.parse().unwrap(), created.id.parse().unwrap());
+    subscriptions.gone(tenant, id.number()).await;
+    let paused = api.get(&api.admin, &created.id).await.unwrap();
+    assert_eq!(paused.pause_reason, "gone");
+    assert_eq!(paused.updated_at, created.updated_at, "nobody changed it");
+    subscriptions.gone(tenant, id.number()).await;
+    let again = api.get(&api.admin, &created.id).await.unwrap();
+    assert_eq!(again, paused);
+    let who = Principal {
+        tenant,
+        subject: "me".into(),
+        role: Role::Admin,
+    };
+    let resumed = subscriptions
+        .set_paused(&who, id, None, false)
+        .await
+        .unwrap();
+    assert!(resumed.subscription.status.is_active());
+}
