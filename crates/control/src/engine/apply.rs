@@ -291,6 +291,10 @@ fn claimed(
             let (_, claim) = calls.claim.take()?;
             let tokens = claim.demands.iter().map(|demand| demand.token).collect();
             let flight = flight.claim.take()?;
+            let grants = reply.grants.iter().flatten();
+            if let Some(deadline) = grants.map(|grant| grant.deadline).min() {
+                worker.tick_by(calls.partition, deadline);
+            }
             hand_out(&worker.shared, calls.partition, tokens, flight, reply);
         }
         Err(Fate::Repeat(detail)) => return Some(detail),

@@ -178,3 +178,88 @@ impl TenantQueues {
         piece
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use sidehook_core::version::Version;
+    use tokio::{sync::oneshot, time::Instant};
+
+    use super::*;
+    use crate::engine::piece::{Budget, PieceReply};
+
+    const PARTITION: u8 = 5;
+
+    fn piece(
+        tenant: u128,
+        records: usize,
+        version: u64,
+    ) -> (PublishPiece, oneshot::Receiver<PieceReply>) {
+        let (reply, answer) = oneshot::channel();
+        let load = Load {
+            records,
+            bytes: 100,
+            pairs: records,
+        };
+        let piece = PublishPiece {
+            tenant: TenantId::from_bits(tenant),
+            catalog: Version::default().next(version),
+            items: Vec::new(),
+            load,
+            pools: Vec::new(),
+            reply,
+            since: Instant::now(),
+            _permit: Arc::new(Budget::new(1, 1))
+                .take(0, 0)
+                .expect("nothing is asked for"),
+        };
+        (piece, answer)
+    }
+
+    /// Who goes in each of the next calls.
+    fn calls(inbox: &Inbox) -> Vec<Vec<u128>> {
+        let partition = Partition::new(PARTITION).expect("below 64");
+        let mut calls = Vec::new();
+        while inbox.lock().publishing != 0 {
+            let taken = inbox.lock().take_publishes(partition);
+            calls.push(taken.iter().map(|piece| piece.tenant.bits()).collect());
+        }
+        calls
+    }
+
+    fn fill(pieces: &[(u128, usize, u64)]) -> (Inbox, Vec<oneshot::Receiver<PieceReply>>) {
+        let inbox = Inbox::new();
+        let partition = Partition::new(PARTITION).expect("below 64");
+        let mut answers = Vec::new();
+        for (tenant, records, version) in pieces {
+            let (piece, answer) = piece(*tenant, *records, *version);
+            inbox.publish(partition, piece);
+            answers.push(answer);
+        }
+        (inbox, answers)
+    }
+
+    #[test]
+    fn a_tenant_that_floods_delays_only_itself() {
+        let flood = [(1, 128, 1); 5];
+        let (inbox, _answers) = fill(&[&flood[..], &[(2, 1, 1), (3, 1, 1)]].concat());
+        assert_eq!(
+            calls(&inbox),
+            [vec![1], vec![2, 3], vec![1], vec![1], vec![1], vec![1]]
+        );
+    }
+
+    #[test]
+    fn one_call_carries_one_version_of_a_tenants_catalog() {
+        let (inbox, _answers) = fill(&[(1, 1, 1), (1, 1, 1), (1, 1, 2), (1, 1, 2)]);
+        assert_eq!(calls(&inbox), [vec![1, 1], vec![1, 1]]);
+    }
+
+    #[test]
+    fn what_is_too_large_goes_alone_and_what_nobody_awaits_not_at_all() {
+        let (inbox, mut answers) = fill(&[(1, 1, 1), (2, 5_000, 1), (3, 1, 1), (4, 1, 1)]);
+        drop(answers.remove(2));
+        assert_eq!(calls(&inbox), [vec![1], vec![2], vec![4]]);
+    }
+}

@@ -6,10 +6,14 @@ mod shaky;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures_util::StreamExt as _;
 use harness::{Agent, Replica, TENANT, config, event_of, hello, patient, principal};
 use shaky::Shaky;
 use sidehook_api::{
-    agent_v1::{Heartbeat, Hello, Renew, connect_request, connect_response},
+    agent_v1::{
+        Heartbeat, Hello, LeaseOutcomes, Outcome, Outcomes, Renew, connect_request,
+        connect_response,
+    },
     record::AttemptEntry,
 };
 use sidehook_control::engine::{DispatchConfig, PublishError};
@@ -319,6 +323,60 @@ async fn what_loses_its_lease_again_and_again_is_dead_by_the_platforms_fault() {
     let blame = entry.attempt.and_then(|attempt| attempt.blame());
     assert_eq!(blame, Some(Blame::Platform));
     replica.settled().await;
+}
+
+#[tokio::test]
+async fn what_was_lent_for_a_deleted_subscription_is_cancelled_or_ends() {
+    let replica = Replica::start(model(), config()).await;
+    let keyed = replica.subscribe().await;
+    replica.publish(3).await;
+    let (mut agent, _) = Agent::connect(&replica, hello(1, 1)).await;
+    let assign = agent.work().await;
+    assert_eq!(assign.deliveries.len(), 1);
+    let deleted = replica
+        .subscriptions
+        .delete(TENANT, keyed.subscription.id, None)
+        .await;
+    deleted.expect("it was there");
+    agent.answer(&assign, 500).await;
+    assert_eq!(agent.acknowledged().await.watermark, 1);
+    replica.settled().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_breaks_the_protocol_is_sent_away() {
+    let replica = Replica::start(model(), config()).await;
+    let (mut agent, _) = Agent::connect(&replica, hello(1, 10)).await;
+    let gap = Outcomes {
+        sequence: 2,
+        leases: vec![],
+    };
+    agent.send(connect_request::Frame::Outcomes(gap)).await;
+    let end = patient("the end", agent.outgoing.next())
+        .await
+        .expect("an answer");
+    assert_eq!(
+        end.expect_err("an error").code(),
+        tonic::Code::InvalidArgument
+    );
+
+    let (mut agent, _) = Agent::connect(&replica, hello(2, 10)).await;
+    let empty = Outcomes {
+        sequence: 1,
+        leases: vec![LeaseOutcomes {
+            lease: vec![0; 32].into(),
+            outcomes: vec![Outcome {
+                position: u32::MAX,
+                ..Outcome::default()
+            }],
+        }],
+    };
+    agent.send(connect_request::Frame::Outcomes(empty)).await;
+    assert_eq!(
+        agent.acknowledged().await.watermark,
+        1,
+        "void, and acknowledged"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,8 @@
 //! A store that is away at times: before a call, or after it, when nobody knows
-//! whether it was executed.
+//! whether it was executed; and that at times takes a lane to be out of step.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -11,6 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
     id::TenantId,
@@ -26,7 +28,7 @@ use sidehook_store::{
     port::Durability,
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
-    turn::{Holder, LeaseId},
+    turn::{Calls, Holder, LeaseId},
 };
 use tokio::sync::broadcast;
 
@@ -39,6 +41,8 @@ pub(crate) struct Shaky {
     failing: u64,
     turns: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
+    /// Calls that were executed although nobody was told.
+    untold: Arc<Mutex<HashSet<(u64, u32)>>>,
 }
 
 impl Shaky {
@@ -49,6 +53,7 @@ impl Shaky {
             failing,
             turns: Arc::default(),
             failed: Arc::default(),
+            untold: Arc::default(),
         }
     }
 
@@ -60,6 +65,28 @@ impl Shaky {
         self.failed.load(Ordering::SeqCst)
     }
 
+    /// Executes nothing but the ticks, and says of the rest that its lane is out of
+    /// step.
+    async fn superseded(&self, turn: &Turn) -> Result<TurnReply, StoreError> {
+        self.failed.fetch_add(1, Ordering::SeqCst);
+        let ticks = turn.calls.iter().map(|calls| Calls {
+            tick: calls.tick,
+            ..Calls::new(calls.partition)
+        });
+        let ticks = Turn {
+            now: None,
+            calls: ticks.collect(),
+        };
+        let mut reply = self.model.turn(0, &ticks).await?;
+        for (replies, calls) in reply.calls.iter_mut().zip(&turn.calls) {
+            let superseded = CallError::Superseded;
+            replies.settle = calls.settle.as_ref().map(|_| Err(superseded.clone()));
+            replies.publish = calls.publish.as_ref().map(|_| Err(superseded.clone()));
+            replies.claim = calls.claim.as_ref().map(|_| Err(superseded.clone()));
+        }
+        Ok(reply)
+    }
+
     fn fail(&self) -> StoreError {
         self.failed.fetch_add(1, Ordering::SeqCst);
         StoreError::Unavailable {
@@ -67,6 +94,18 @@ impl Shaky {
             retry_after: Duration::from_millis(1),
         }
     }
+}
+
+/// Lane and sequence of every call; kinds need not be told apart, for what is taken
+/// for executed is only spared.
+fn stamps(turn: &Turn) -> impl Iterator<Item = (u64, u32)> {
+    turn.calls.iter().flat_map(|calls| {
+        let settle = calls.settle.as_ref().map(|(stamp, _)| *stamp);
+        let publish = calls.publish.as_ref().map(|(stamp, _)| *stamp);
+        let claim = calls.claim.as_ref().map(|(stamp, _)| *stamp);
+        let stamps = [settle, publish, claim].into_iter().flatten();
+        stamps.map(|stamp| (stamp.lane.bits(), stamp.sequence.number()))
+    })
 }
 
 #[async_trait]
@@ -80,8 +119,16 @@ impl Store for Shaky {
         if draw >= self.failing {
             return self.model.turn(worker, turn).await;
         }
-        match draw % 3 {
+        if matches!(draw % 4, 1 | 2) {
+            self.untold.lock().extend(stamps(turn));
+        }
+        match draw % 4 {
             0 => Err(self.fail()),
+            // Only a call that was not executed can be superseded.
+            3 if stamps(turn).all(|stamp| !self.untold.lock().contains(&stamp)) => {
+                Ok(self.superseded(turn).await?)
+            }
+            3 => self.model.turn(worker, turn).await,
             1 => {
                 self.model.turn(worker, turn).await?;
                 Err(self.fail())
