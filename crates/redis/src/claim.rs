@@ -84,11 +84,7 @@ fn grant(
     let count = reader.u16()?;
     let mut runs = Vec::new();
     for _ in 0..count {
-        let (recorded, mut run) = reader.run(partition)?;
-        if recorded {
-            let length = reader.u32()? as usize;
-            run.retry = Some(reader.take(length)?);
-        }
+        let run = reader.run(partition)?;
         layout::push_run(&mut runs, run);
     }
     Ok(Grant {

@@ -206,8 +206,7 @@ impl View {
             names.insert(name.clone());
             let id = layout::parse_lease_id(self.partition, name.clone())?;
             let open = dump.open.get(name).cloned().unwrap_or_default();
-            let none = vec![Bytes::new(); 128];
-            found.insert(id, leases::parse(id, record, &open, &none)?);
+            found.insert(id, leases::parse(id, record, &open)?);
         }
         let deadlines: BTreeSet<Bytes> = dump
             .deadlines

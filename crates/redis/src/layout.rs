@@ -10,7 +10,7 @@
 //! queue     tenant 16, subscription 4
 //! header    epoch 4, recorded 1, leases lost 1, generation 2, segment 13
 //! entry     header 21, indices 1 each         deliveries of one segment in one queue
-//! run       queue 20, header 21, count 1, indices
+//! run       queue 20, header 21, count 1, indices; if recorded: length 4, what it remembers
 //! delivery  queue 20, generation 2, segment 13, index 1
 //! version   counter 8, nonce 8
 //! pool      owner 16, name
@@ -66,8 +66,6 @@ use sidehook_store::{
 
 /// Bytes of a packed segment or lease name.
 pub(crate) const SEGMENT: usize = 13;
-/// Bytes of a lease's record in front of its runs.
-pub(crate) const LEASE_HEAD: usize = 48;
 /// Bytes of the table row of one event in a segment.
 const EVENT_ROW: usize = 5;
 
@@ -219,11 +217,6 @@ impl Reader {
         Ok(self.bytes.split_to(size))
     }
 
-    /// Bytes that are still to be read.
-    pub(crate) fn remaining(&self) -> usize {
-        self.bytes.len()
-    }
-
     pub(crate) fn rest(self) -> Bytes {
         self.bytes
     }
@@ -326,14 +319,18 @@ impl Reader {
         Ok((recorded, run))
     }
 
-    /// A run; whether it has a record of its own.
-    pub(crate) fn run(&mut self, partition: Partition) -> Result<(bool, Run), StoreError> {
+    /// A run.
+    pub(crate) fn run(&mut self, partition: Partition) -> Result<Run, StoreError> {
         let tenant = self.tenant()?;
         let subscription = SubscriptionNumber(self.u32()?);
         let (recorded, mut run) = self.header(partition, tenant, subscription)?;
         let count = usize::from(self.u8()?);
         run.indices = self.take(count)?.to_vec();
-        Ok((recorded, run))
+        if recorded {
+            let length = self.u32()? as usize;
+            run.retry = Some(self.take(length)?);
+        }
+        Ok(run)
     }
 
     /// A delivery's name.

@@ -14,7 +14,7 @@ use sidehook_store::{
 
 use crate::{
     connection::Link,
-    layout::{self, LEASE_HEAD, Reader, corrupt},
+    layout::{self, Reader, corrupt},
     scripts,
 };
 
@@ -138,35 +138,24 @@ pub(crate) async fn read(
     for (leases, reply) in sorted.values().zip(link.ask(&pipe).await?) {
         for ((place, id), row) in leases.iter().zip(list(reply)) {
             let row: Vec<Bytes> = list(row).into_iter().map(bytes).collect();
-            if let [record, open, retries @ ..] = &row[..] {
-                found[*place] = Some(parse(**id, record, open, retries)?);
+            if let [record, open] = &row[..] {
+                found[*place] = Some(parse(**id, record, open)?);
             }
         }
     }
     Ok(found)
 }
 
-/// Reads a lease's record; `retries` are those of its recorded runs in their order.
-pub(crate) fn parse(
-    id: LeaseId,
-    record: &Bytes,
-    open: &Bytes,
-    retries: &[Bytes],
-) -> Result<Lease, StoreError> {
+/// Reads a lease's record and its map of open positions.
+pub(crate) fn parse(id: LeaseId, record: &Bytes, open: &Bytes) -> Result<Lease, StoreError> {
     let mut reader = Reader::new("a lease", record.clone());
     let token = reader.u128()?;
     let holder = reader.holder()?;
     let deadline = reader.time()?;
-    debug_assert_eq!(record.len() - reader.remaining(), LEASE_HEAD);
-    let mut retries = retries.iter();
     let mut runs = Vec::new();
     let mut size = 0;
     while !reader.is_empty() {
-        let (recorded, mut run) = reader.run(id.0.partition)?;
-        if recorded {
-            let retry = retries.next().ok_or_else(|| corrupt("a lease's retries"))?;
-            run.retry = Some(retry.clone());
-        }
+        let run = reader.run(id.0.partition)?;
         size += run.indices.len();
         layout::push_run(&mut runs, run);
     }

@@ -39,7 +39,7 @@ scripts! {
     CATALOG: "scripts/catalog.lua" + STATE;
     CLAIM: "scripts/claim.lua" + STATE;
     INSPECT: "scripts/inspect.lua" + STATE;
-    LEASES: "scripts/leases.lua" + STATE + RETURN;
+    LEASES: "scripts/leases.lua" + STATE;
     LOCATE: "scripts/locate.lua" + STATE + RETURN;
     LOG_PAGE: "scripts/log.lua" + STATE;
     PUBLISH: "scripts/publish.lua" + STATE;

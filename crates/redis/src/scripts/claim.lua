@@ -6,7 +6,7 @@
 -- ARGV[3]  deliveries that the call may lend
 -- ARGV[4]  deliveries of one queue in one visit
 -- ARGV[5…] one for each demand: token, agent, session, deliveries, lease in ms, pool
--- Returns  status, now, for each demand '0' | '1' deadline, runs, the runs with their retries;
+-- Returns  status, now, for each demand '0' | '1' deadline, number of runs, runs;
 --          for each demand '0' | '1' whether there is more; the tenants' catalog versions
 local now, stamp = clock(ARGV[1]), ARGV[2]
 local budget, quantum = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -105,20 +105,21 @@ local seen, tenants = {}, {}
 local function lend(demand, ordinal, runs)
   local deadline = now + unpack_('>I8', demand, 45)
   local lease = stamp .. char(ordinal)
-  local kept, told, remembered = {}, {}, retries(runs)
+  local rows, remembered = {}, retries(runs)
   for i, run in ipairs(runs) do
     local row = run.id .. run.header .. char(#run.indices) .. run.indices
-    kept[i] = row
-    told[i] = run.name and row .. pack('>I4', #remembered[run.name]) .. remembered[run.name] or row
+    if run.name then row = row .. pack('>I4', #remembered[run.name]) .. remembered[run.name] end
+    rows[i] = row
     local tenant = sub(run.id, 1, 16)
     if not seen[tenant] then
       seen[tenant] = true
       tenants[#tenants + 1] = tenant
     end
   end
-  call('HSET', P .. 'lease', 'pad', PAD, lease, sub(demand, 1, 40) .. pack('>I8', deadline) .. table.concat(kept))
+  local text = table.concat(rows)
+  call('HSET', P .. 'lease', 'pad', PAD, lease, sub(demand, 1, 40) .. pack('>I8', deadline) .. text)
   call('ZADD', P .. 'deadlines', deadline, lease)
-  return '1' .. pack('>I8I2', deadline, #runs) .. table.concat(told)
+  return '1' .. pack('>I8I2', deadline, #runs) .. text
 end
 
 local reply, more = {}, {}

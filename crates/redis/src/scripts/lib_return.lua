@@ -1,4 +1,22 @@
--- library: giving lent deliveries back to the heads of their queues, and counting what ends without a record
+-- library: a lease's runs, giving lent deliveries back to the heads of their queues, and counting what ends without a record
+-- A lease's runs in their order, and its size. `base` is a run's first position,
+-- `at` where its indices begin in the record.
+local function runs_of(record)
+  local runs, at, base = {}, 49, 0
+  while at <= #record do
+    local id, header, size = sub(record, at, at + 19), sub(record, at + 20, at + 40), byte(record, at + 41)
+    local q = queue(id)
+    runs[#runs + 1] = {
+      id = id, header = header, base = base, size = size, at = at + 42, q = q,
+      name = id .. sub(header, 7, 21), segment = sub(header, 9, 21), recorded = byte(header, 5) == 1,
+      alive = q and q.epoch == unpack_('>I4', header),
+    }
+    at, base = at + 42 + size, base + size
+    if byte(header, 5) == 1 then at = at + 4 + unpack_('>I4', record, at) end
+  end
+  return runs, base
+end
+
 local returned, ended = {}, {}
 
 -- Notes that `count` deliveries of a segment ended without an attempt.
@@ -51,30 +69,27 @@ end
 -- Gives what is still open of a lease back with `lost` more leases lost, and
 -- removes the lease. Answers how many deliveries.
 local function take_back(lease, record, open, lost)
-  local at, position, count, ids = 49, 0, 0, {}
-  while at <= #record do
-    local id, header, size = sub(record, at, at + 19), sub(record, at + 20, at + 40), byte(record, at + 41)
-    local indices = sub(record, at + 42, at + 41 + size)
+  local count, ids = 0, {}
+  for _, run in ipairs((runs_of(record))) do
+    local indices, header = sub(record, run.at, run.at + run.size - 1), run.header
     if open then
       local kept = {}
-      for i = 1, size do
-        if byte(open, position + i) == 49 then kept[#kept + 1] = sub(indices, i, i) end
+      for i = 1, run.size do
+        if byte(open, run.base + i) == 49 then kept[#kept + 1] = sub(indices, i, i) end
       end
       indices = table.concat(kept)
     end
-    position, at = position + size, at + 42 + size
     if #indices > 0 then
       count = count + #indices
-      local q = queue(id)
-      if q then
-        q.flying = q.flying - #indices
-        touch(q)
+      if run.q then
+        run.q.flying = run.q.flying - #indices
+        touch(run.q)
       end
       if lost > 0 then
         header = sub(header, 1, 5) .. char(math.min(byte(header, 6) + lost, 255)) .. sub(header, 7)
       end
-      give_back(id, header, indices)
-      ids[#ids + 1] = id
+      give_back(run.id, header, indices)
+      ids[#ids + 1] = run.id
     end
   end
   write_returned()
@@ -84,23 +99,6 @@ local function take_back(lease, record, open, lost)
   end
   close_lease(lease, open)
   return count
-end
-
--- A lease's runs in their order, and its size. `base` is a run's first position,
--- `at` where its indices begin in the record.
-local function runs_of(record)
-  local runs, at, base = {}, 49, 0
-  while at <= #record do
-    local id, header, size = sub(record, at, at + 19), sub(record, at + 20, at + 40), byte(record, at + 41)
-    local q = queue(id)
-    runs[#runs + 1] = {
-      id = id, header = header, base = base, size = size, at = at + 42, q = q,
-      name = id .. sub(header, 7, 21), segment = sub(header, 9, 21), recorded = byte(header, 5) == 1,
-      alive = q and q.epoch == unpack_('>I4', header),
-    }
-    at, base = at + 42 + size, base + size
-  end
-  return runs, base
 end
 
 -- Keeps a history block, and refers to it from its segments' outcomes.

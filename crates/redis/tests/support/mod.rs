@@ -25,21 +25,21 @@ use sidehook_store::{
 };
 
 /// Runs until it is dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub port: u16,
+    pub(crate) port: u16,
     directory: tempfile::TempDir,
     arguments: Vec<String>,
 }
 
 impl Server {
     /// Starts one that keeps nothing on disk.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::with(&["--appendonly", "no"])
     }
 
     /// Starts one with further settings.
-    pub fn with(arguments: &[&str]) -> Self {
+    pub(crate) fn with(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory for Redis");
         let arguments: Vec<_> = arguments.iter().map(ToString::to_string).collect();
         // Another process may take the free port first: then try the next one.
@@ -62,29 +62,29 @@ impl Server {
         panic!("redis-server does not start");
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
     /// Kills it without a chance to say goodbye.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it was killed");
     }
 
     /// Starts it again on the same port and files.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.child = spawn(self.port, &self.directory, &self.arguments);
         assert!(answers(self.port, &mut self.child), "it starts again");
     }
 
     /// A store over it with a short time-out.
-    pub async fn store(&self) -> RedisStore {
+    pub(crate) async fn store(&self) -> RedisStore {
         open(&self.url()).await
     }
 
     /// A client of the test's own.
-    pub async fn client(&self) -> redis::aio::MultiplexedConnection {
+    pub(crate) async fn client(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).expect("a valid URL");
         client
             .get_multiplexed_async_connection()
@@ -134,7 +134,7 @@ fn answers(port: u16, child: &mut Child) -> bool {
 }
 
 /// A store over the Redis at `url`.
-pub async fn open(url: &str) -> RedisStore {
+pub(crate) async fn open(url: &str) -> RedisStore {
     let config = RedisConfig {
         url: url.to_owned(),
         workers: 2,
@@ -144,13 +144,13 @@ pub async fn open(url: &str) -> RedisStore {
     RedisStore::connect(config).await.expect("it connects")
 }
 
-pub const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 
-pub fn tenant() -> TenantId {
+pub(crate) fn tenant() -> TenantId {
     TenantId::from_bits(7)
 }
 
-pub fn pool() -> Pool {
+pub(crate) fn pool() -> Pool {
     Pool {
         owner: tenant(),
         name: "default".to_owned(),
@@ -158,13 +158,13 @@ pub fn pool() -> Pool {
 }
 
 /// A line of calls to one partition.
-pub struct Line {
-    pub lane: Lane,
+pub(crate) struct Line {
+    pub(crate) lane: Lane,
     next: [u32; 3],
 }
 
 impl Line {
-    pub fn new(lane: u64) -> Self {
+    pub(crate) fn new(lane: u64) -> Self {
         Self {
             lane: Lane::from_random(lane),
             next: [1; 3],
@@ -172,7 +172,7 @@ impl Line {
     }
 
     /// The next stamp of a kind: 0 settle, 1 publish, 2 claim.
-    pub fn stamp(&mut self, kind: usize) -> Stamp {
+    pub(crate) fn stamp(&mut self, kind: usize) -> Stamp {
         let sequence = Sequence::new(self.next[kind]).expect("few calls");
         self.next[kind] += 1;
         Stamp {
@@ -183,7 +183,7 @@ impl Line {
 }
 
 /// Creates a subscription of [`tenant`]; the catalog's version afterwards.
-pub async fn subscribe(store: &dyn Store, number: u32, window: u32) -> Version {
+pub(crate) async fn subscribe(store: &dyn Store, number: u32, window: u32) -> Version {
     let write = Write {
         tenant: tenant(),
         number: SubscriptionNumber(number),
@@ -205,7 +205,7 @@ pub async fn subscribe(store: &dyn Store, number: u32, window: u32) -> Version {
 }
 
 /// Events of [`tenant`] for one subscription each.
-pub fn events(
+pub(crate) fn events(
     stamp: Stamp,
     catalog: Version,
     count: usize,
@@ -231,7 +231,7 @@ pub fn events(
 }
 
 /// A demand of [`pool`].
-pub fn demand(max_deliveries: u32) -> Demand {
+pub(crate) fn demand(max_deliveries: u32) -> Demand {
     Demand {
         pool: pool(),
         holder: Holder {
@@ -244,19 +244,19 @@ pub fn demand(max_deliveries: u32) -> Demand {
     }
 }
 
-pub fn claim(max_deliveries: u32) -> Claim {
+pub(crate) fn claim(max_deliveries: u32) -> Claim {
     Claim {
         demands: vec![demand(max_deliveries)],
     }
 }
 
 /// Calls of [`tenant`]'s partition.
-pub fn calls() -> Calls {
+pub(crate) fn calls() -> Calls {
     Calls::new(Partition::of(tenant()))
 }
 
 /// Executes one partition's calls at a time.
-pub async fn execute(store: &dyn Store, now: Timestamp, calls: Calls) -> Replies {
+pub(crate) async fn execute(store: &dyn Store, now: Timestamp, calls: Calls) -> Replies {
     let turn = Turn {
         now: Some(now),
         calls: vec![calls],
