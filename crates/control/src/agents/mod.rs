@@ -1,10 +1,9 @@
-//! The agents' side: [`AgentService`](agent_service_server::AgentService) and what
-//! stands behind one stream of it.
+//! The agents' side: [`AgentService`] and what stands behind one stream of it.
 //!
 //! A session is one task that reads. What it reads it hands on: outcomes to be
 //! settled, credit to the board. What goes to the agent is put into the session's
-//! [outbox](outbox) by whoever has it, most of it by the turn workers. So nothing here
-//! waits for the store but Hello and Renew, and Renew does so beside the reading.
+//! `outbox` by whoever has it, most of it by the turn workers. So nothing here waits
+//! for the store but Hello and Renew, and Renew does so beside the reading.
 
 mod hello;
 mod outbox;

@@ -89,7 +89,7 @@ impl Outbox {
     }
 }
 
-/// The agent's end of an [`Outbox`]. Dropping it tells that the connection is gone.
+/// What one agent is sent. Dropping it tells that the connection is gone.
 #[derive(Debug)]
 pub struct Outgoing(pub(crate) Arc<Outbox>);
 

@@ -12,8 +12,7 @@
 //! a deadline, agents keep their streams.
 //!
 //! The engine decides nothing about deliveries: matching and retrying are the
-//! domain's, fairness the [board](crate::board)'s, and what a subscription is the
-//! catalog's.
+//! domain's, fairness the `board`'s, and what a subscription is the catalog's.
 
 mod apply;
 mod clock;
