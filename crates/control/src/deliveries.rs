@@ -1,6 +1,6 @@
 //! Deliveries as they stand: derived, not stored.
 //!
-//! How a delivery's state follows from what is stored is told in [`derive`](self::derive).
+//! How a delivery's state follows from what is stored is told in `derive`.
 
 mod derive;
 

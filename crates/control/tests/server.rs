@@ -3,12 +3,16 @@
 
 mod support;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sidehook_api::v1;
-use sidehook_runtime::drain::Outcome;
+use sidehook_runtime::{drain::Outcome, tls::TlsFiles};
+use sidehook_store::model::Model;
 use support::{assert_reason, event, over, start, subscription, with};
-use tonic::{Code, Request, transport::Channel};
+use tonic::{
+    Code, Request,
+    transport::{Certificate, Channel, ClientTlsConfig},
+};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -87,6 +91,40 @@ async fn the_agents_port_has_nothing_for_people() {
     assert_reason(answer, Code::Unauthenticated, "NO_CREDENTIAL");
     let answer = events.list_events(with(&api.admin, request)).await;
     assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
+async fn both_ports_speak_tls_when_they_have_a_certificate() {
+    let issued = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (cert_file, key_file) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert_file, issued.cert.pem()).unwrap();
+    std::fs::write(&key_file, issued.signing_key.serialize_pem()).unwrap();
+    let tls = TlsFiles {
+        cert_file,
+        key_file,
+        client_ca_file: None,
+        client_cert_required: false,
+    };
+    let api = over(Arc::new(Model::new()), |config| {
+        config.grpc.tls = Some(tls.clone());
+        config.agents.tls = Some(tls);
+    })
+    .await;
+    for addr in [api.plane.grpc, api.plane.agents] {
+        let plain = Channel::from_shared(format!("http://{addr}"))
+            .unwrap()
+            .connect_lazy();
+        let check = || HealthCheckRequest::default();
+        assert!(HealthClient::new(plain).check(check()).await.is_err());
+        let authority = Certificate::from_pem(issued.cert.pem());
+        let tls = ClientTlsConfig::new()
+            .ca_certificate(authority)
+            .domain_name("localhost");
+        let secure = Channel::from_shared(format!("https://{addr}")).unwrap();
+        let secure = secure.tls_config(tls).unwrap().connect().await.unwrap();
+        HealthClient::new(secure).check(check()).await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@
 //! key up, checks the right that [`rights`] asks for, and puts the principal into the
 //! request's extensions. Nothing behind it ever sees the key.
 //!
-//! A look-up is remembered for [`REMEMBERED`], whether it found something or not, and
-//! long streams ask again every [`REPEATED`] ([`Standing`]): together that keeps the
+//! A look-up is remembered for `REMEMBERED`, whether it found something or not, and
+//! long streams ask again every `REPEATED` ([`Standing`]): together that keeps the
 //! promise that a revoked key is out of force on every replica within 5 s. Both
 //! memories are bounded; found and unknown keys have one each, so that a flood of
 //! unknown keys costs the flooder's look-ups and nobody else's.
@@ -210,7 +210,7 @@ impl Standing {
     }
 }
 
-/// Values that are remembered for [`REMEMBERED`], at most [`MEMORY`] of them.
+/// Values that are remembered for `REMEMBERED`, at most [`MEMORY`] of them.
 struct Memory<K, V>(HashMap<K, (Instant, V)>);
 
 impl<K, V> Default for Memory<K, V> {

@@ -68,7 +68,7 @@ pub async fn over(store: Arc<Model>, change: impl FnOnce(&mut ControlPlaneConfig
     let plane = plane.await.unwrap();
     let channel = Channel::from_shared(format!("http://{}", plane.grpc)).unwrap();
     Api {
-        channel: channel.connect().await.unwrap(),
+        channel: channel.connect_lazy(),
         plane,
         store,
         tasks,
