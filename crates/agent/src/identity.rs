@@ -1,8 +1,11 @@
-//! Who this agent is, over its restarts.
+//! Who this agent is, over its restarts, and which sessions it left behind.
+//!
+//! Sessions are noted before they begin: an agent that was killed names its last ones as closed when it comes back, and
+//! what they held returns to the queues at once instead of when the leases run out.
 //!
 //! The id lies in a file of the state directory, which is locked for the life of the process: two agents with one
 //! identity would settle each other's leases. Without a state directory the id lasts as long as the process; what such
-//! an agent held when it died comes back only when its leases run out.
+//! an agent held when it died comes back when its leases run out.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek as _, Write as _};
@@ -11,6 +14,8 @@ use std::path::{Path, PathBuf};
 use sidehook_core::id::AgentId;
 
 const FILE: &str = "agent_id";
+/// The sessions that may be open, one number a line.
+const SESSIONS_FILE: &str = "sessions";
 
 /// Why the identity cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +48,9 @@ pub enum IdentityError {
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) id: AgentId,
+    /// Sessions of earlier processes that may be open still.
+    pub(crate) left_behind: Vec<u64>,
+    sessions: Option<PathBuf>,
     _lock: Option<File>,
 }
 
@@ -51,6 +59,8 @@ impl Identity {
     pub(crate) fn ephemeral() -> Self {
         Self {
             id: AgentId::from_bits(rand::random()),
+            left_behind: Vec::new(),
+            sessions: None,
             _lock: None,
         }
     }
@@ -89,10 +99,26 @@ impl Identity {
                 .parse()
                 .map_err(|_| IdentityError::NotAnId { path: path.clone() })?,
         };
+        let sessions = directory.join(SESSIONS_FILE);
+        let noted = fs::read_to_string(&sessions).unwrap_or_default();
         Ok(Self {
             id,
+            left_behind: noted.lines().filter_map(|line| line.parse().ok()).collect(),
+            sessions: Some(sessions),
             _lock: Some(file),
         })
+    }
+
+    /// Notes the sessions that are open or may be. A note that is lost costs time, not deliveries: so it is not synced,
+    /// and a failure is only logged.
+    pub(crate) fn note_sessions(&self, sessions: impl Iterator<Item = u64>) {
+        let Some(path) = &self.sessions else {
+            return;
+        };
+        let text: String = sessions.map(|session| format!("{session}\n")).collect();
+        if let Err(error) = fs::write(path, text) {
+            tracing::warn!(path = %path.display(), %error, "the session cannot be noted");
+        }
     }
 }
 
@@ -110,8 +136,12 @@ mod tests {
             Err(IdentityError::InUse { .. })
         ));
         let id = first.id;
+        assert!(first.left_behind.is_empty());
+        first.note_sessions([7, u64::MAX].into_iter());
         drop(first);
-        assert_eq!(Identity::kept(&state).expect("kept").id, id);
+        let second = Identity::kept(&state).expect("kept");
+        assert_eq!(second.id, id);
+        assert_eq!(second.left_behind, [7, u64::MAX]);
         assert_ne!(Identity::ephemeral().id, id);
     }
 

@@ -56,8 +56,6 @@ pub enum StartError {
 /// An agent that is ready to run.
 pub struct Agent {
     uplink: Uplink,
-    // Held for the lock on it.
-    _identity: Identity,
 }
 
 impl std::fmt::Debug for Agent {
@@ -101,17 +99,15 @@ impl Agent {
         let uplink = Uplink {
             dial,
             introduction,
-            end: AgentEnd::new(config.capacity),
+            end: AgentEnd::new(config.capacity, identity.left_behind.clone()),
+            identity,
             engine,
             clock,
             drain,
             gauges: Gauges::new(),
             connected,
         };
-        Ok(Self {
-            uplink,
-            _identity: identity,
-        })
+        Ok(Self { uplink })
     }
 
     /// Delivers until the drain is through: everything in flight has ended, what had not begun is handed back, and the

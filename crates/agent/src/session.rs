@@ -88,6 +88,9 @@ pub(crate) async fn run(
 ) -> End {
     let (outbound, frames) = mpsc::channel(FRAMES);
     let hello = uplink.end.connect(rand::random(), uplink.clock.now());
+    let open = hello.closed_session_ids.iter().copied();
+    let open = open.chain([hello.session_id]);
+    uplink.identity.note_sessions(open);
     let hello = uplink.introduction.hello(hello);
     if outbound.send(hello).await.is_err() {
         return End::lost("the stream did not open");

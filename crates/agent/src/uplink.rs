@@ -31,6 +31,7 @@ use crate::clock::Clock;
 use crate::engine::{Engine, Outcome};
 use crate::frames::Introduction;
 use crate::gauges::Gauges;
+use crate::identity::Identity;
 use crate::session::{self, End};
 
 /// How long connecting may take.
@@ -121,6 +122,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) struct Uplink {
     pub(crate) dial: Dial,
     pub(crate) introduction: Introduction,
+    pub(crate) identity: Identity,
     pub(crate) end: AgentEnd<Outcome>,
     pub(crate) engine: Engine,
     pub(crate) clock: Clock,

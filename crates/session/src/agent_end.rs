@@ -173,13 +173,14 @@ pub struct AgentEnd<R> {
 }
 
 impl<R> AgentEnd<R> {
-    /// Apart, holding nothing. `capacity` is how many deliveries it takes at one time.
+    /// Apart, holding nothing. `capacity` is how many deliveries it takes at one time; `left_behind` are sessions of
+    /// this agent's earlier processes, which are over.
     #[must_use]
-    pub fn new(capacity: u32) -> Self {
+    pub fn new(capacity: u32, left_behind: Vec<u64>) -> Self {
         Self {
             capacity,
             stream: None,
-            closed: Vec::new(),
+            closed: left_behind,
             held: BTreeMap::new(),
             numbers: HashMap::new(),
             next_number: 0,
@@ -461,10 +462,9 @@ impl<R> AgentEnd<R> {
         let Some(stream) = self.stream.take() else {
             return;
         };
-        if self.closed.len() >= CLOSED_SESSIONS_MAX {
-            self.closed.remove(0);
-        }
         self.closed.push(stream.session_id);
+        let surplus = self.closed.len().saturating_sub(CLOSED_SESSIONS_MAX);
+        self.closed.drain(..surplus);
         for held in self.held.values() {
             held.lease.set_renewing(false);
         }

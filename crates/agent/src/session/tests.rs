@@ -228,3 +228,19 @@ async fn a_refused_token_is_told_in_words() {
         "{reason}"
     );
 }
+
+#[tokio::test]
+async fn an_agent_that_was_killed_comes_back_and_closes_what_it_left() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut plane = Plane::with_state(Some(dir.path().to_owned())).await;
+    let (_, killed) = plane.accept().await.hello().await;
+    // Its lock is free as soon as the task is gone.
+    plane.agent.abort();
+    let _ = plane.agent.await;
+
+    let mut plane = Plane::with_state(Some(dir.path().to_owned())).await;
+    let (_, hello) = plane.accept().await.hello().await;
+    assert_eq!(hello.agent_id, killed.agent_id);
+    assert_ne!(hello.boot_id, killed.boot_id);
+    assert_eq!(hello.closed_session_ids, [killed.session_id]);
+}

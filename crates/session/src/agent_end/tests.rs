@@ -14,7 +14,7 @@ const fn ms(ms: u64) -> Duration {
 }
 
 fn together() -> AgentEnd<u32> {
-    let mut end = AgentEnd::new(CAPACITY);
+    let mut end = AgentEnd::new(CAPACITY, Vec::new());
     end.connect(1, Duration::ZERO);
     end.welcome(TERM, EVERY, &[], Duration::ZERO)
         .expect("the first");
@@ -83,9 +83,21 @@ fn a_cut_stream_ends_the_hope_for_a_renewal_and_a_dead_lease_stays_dead() {
 }
 
 #[test]
+fn sessions_of_an_earlier_process_are_closed_and_their_number_has_a_bound() {
+    let mut end: AgentEnd<u32> = AgentEnd::new(CAPACITY, vec![7, 8]);
+    assert_eq!(end.connect(100, ms(0)).closed_session_ids, [7, 8]);
+    for session in 101..300 {
+        end.connect(session, ms(0));
+    }
+    let hello = end.connect(300, ms(0));
+    let newest: Vec<u64> = (236..300).collect();
+    assert_eq!(hello.closed_session_ids, newest);
+}
+
+#[test]
 fn frames_that_do_not_fit_are_errors_and_change_nothing() {
     let id = Bytes::from_static(b"a");
-    let mut apart: AgentEnd<u32> = AgentEnd::new(CAPACITY);
+    let mut apart: AgentEnd<u32> = AgentEnd::new(CAPACITY, Vec::new());
     let early = apart.assign(&id, 1, 1, LIMIT, ms(0)).map(|_| ());
     assert_eq!(early, Err(ProtocolError::NotWelcomed));
     assert_eq!(apart.heartbeat(1), Err(ProtocolError::NotWelcomed));

@@ -49,7 +49,7 @@ impl Rig {
             SecretString::from("058bfb6a3d8cfdc4da7c3be5901b16ae11da982b46a25fb2cd7016e97a140a1c");
         let keys = HashMap::from([("billing".to_owned(), key)]);
         let engine = Engine::new(clock, egress, tls, keys, tasks.clone());
-        let mut end = AgentEnd::new(100_000);
+        let mut end = AgentEnd::new(100_000, Vec::new());
         end.connect(1, clock.now());
         end.welcome(TERM, TERM, &[], clock.now())
             .expect("the first");

@@ -1,6 +1,7 @@
 //! A control plane of the test's own, two receivers, and an agent between them.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -143,6 +144,11 @@ pub(super) struct Plane {
 
 impl Plane {
     pub(super) async fn start() -> Self {
+        Self::with_state(None).await
+    }
+
+    /// With an agent that keeps its identity in a directory.
+    pub(super) async fn with_state(state_dir: Option<PathBuf>) -> Self {
         let tasks = Tasks::new(drain::channel().0);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
@@ -153,6 +159,7 @@ impl Plane {
         tasks.spawn(SERVER, server);
         let mut config = AgentConfig::new(url.parse().expect("a URL"), SecretString::from(TOKEN));
         config.name = "test".to_owned();
+        config.state_dir = state_dir;
         config.capacity = 100;
         config.egress = Egress {
             allow_private: false,

@@ -55,7 +55,7 @@ struct World {
 impl World {
     fn new() -> Self {
         Self {
-            end: AgentEnd::new(CAPACITY),
+            end: AgentEnd::new(CAPACITY, Vec::new()),
             now: ms(1),
             session: 0,
             frames: Vec::new(),
