@@ -8,7 +8,7 @@
 use core::time::Duration;
 
 use redis::{
-    AsyncConnectionConfig, Client, Pipeline, Value,
+    AsyncConnectionConfig, Client, Pipeline, RedisResult, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
 };
 use sidehook_store::StoreError;
@@ -45,24 +45,43 @@ impl Link {
     }
 
     /// Sends a pipeline and answers a value for each of its commands; errors of the
-    /// server are among them.
+    /// server are among them. A connection that broke, perhaps long ago and unseen,
+    /// is replaced and the pipeline sent once more: all that we send is safe to
+    /// repeat.
     pub(crate) async fn send(&self, pipe: &Pipeline) -> Result<Vec<Value>, StoreError> {
         if pipe.is_empty() {
             return Ok(Vec::new());
         }
-        let (generation, mut connection) = self.connected().await?;
-        let mut values = self.exchange(&mut connection, generation, pipe).await?;
-        if values.iter().any(|value| has_code(value, "NOSCRIPT")) {
-            // The server forgot the scripts. What did run is safe to repeat.
-            self.exchange(&mut connection, generation, &scripts::load())
-                .await?;
-            values = self.exchange(&mut connection, generation, pipe).await?;
+        match self.try_send(pipe).await? {
+            Ok(values) => Ok(values),
+            Err(broken) if broken.is_timeout() => Err(error::exchange_error(&broken)),
+            Err(_) => self
+                .try_send(pipe)
+                .await?
+                .map_err(|broken| error::exchange_error(&broken)),
         }
-        if values.iter().any(|value| has_code(value, "READONLY")) {
-            // A failover made this server a replica: the name may lead elsewhere now.
+    }
+
+    /// Sends a pipeline once; teaches the server its scripts if it forgot them. The
+    /// inner error is that of the exchange, the outer one that of connecting.
+    async fn try_send(&self, pipe: &Pipeline) -> Result<RedisResult<Vec<Value>>, StoreError> {
+        let (generation, mut connection) = self.connected().await?;
+        let answer = match exchange(&mut connection, pipe).await {
+            Ok(values) if values.iter().any(|value| has_code(value, "NOSCRIPT")) => {
+                // What did run is safe to repeat.
+                match exchange(&mut connection, &scripts::load()).await {
+                    Ok(_) => exchange(&mut connection, pipe).await,
+                    failed => failed,
+                }
+            }
+            answer => answer,
+        };
+        // A replica answers READONLY: after a failover the name leads elsewhere.
+        let replica = |values: &[Value]| values.iter().any(|value| has_code(value, "READONLY"));
+        if answer.as_deref().map_or(true, replica) {
             self.lost(generation).await;
         }
-        Ok(values)
+        Ok(answer)
     }
 
     /// Sends a pipeline whose every command must succeed.
@@ -74,21 +93,6 @@ impl Link {
             }
         }
         Ok(values)
-    }
-
-    async fn exchange(
-        &self,
-        connection: &mut MultiplexedConnection,
-        generation: u64,
-        pipe: &Pipeline,
-    ) -> Result<Vec<Value>, StoreError> {
-        match connection.req_packed_commands(pipe, 0, pipe.len()).await {
-            Ok(values) => Ok(values),
-            Err(error) => {
-                self.lost(generation).await;
-                Err(error::exchange_error(&error))
-            }
-        }
     }
 
     async fn lost(&self, generation: u64) {
@@ -143,9 +147,7 @@ impl Link {
             .get_multiplexed_async_connection_with_config(&config)
             .await
             .map_err(|error| error::exchange_error(&error))?;
-        let load = scripts::load();
-        let loaded = connection
-            .req_packed_commands(&load, 0, load.len())
+        let loaded = exchange(&mut connection, &scripts::load())
             .await
             .map_err(|error| error::exchange_error(&error))?;
         for value in loaded {
@@ -155,6 +157,13 @@ impl Link {
         }
         Ok(connection)
     }
+}
+
+async fn exchange(
+    connection: &mut MultiplexedConnection,
+    pipe: &Pipeline,
+) -> RedisResult<Vec<Value>> {
+    connection.req_packed_commands(pipe, 0, pipe.len()).await
 }
 
 fn has_code(value: &Value, code: &str) -> bool {
