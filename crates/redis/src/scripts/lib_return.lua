@@ -7,7 +7,7 @@ local function runs_of(record)
     local id, header, size = sub(record, at, at + 19), sub(record, at + 20, at + 40), byte(record, at + 41)
     local q = queue(id)
     runs[#runs + 1] = {
-      id = id, header = header, base = base, size = size, at = at + 42, q = q,
+      id = id, header = header, landed = 0, base = base, size = size, at = at + 42, q = q,
       name = id .. sub(header, 7, 21), segment = sub(header, 9, 21), recorded = byte(header, 5) == 1,
       alive = q and q.epoch == unpack_('>I4', header),
     }

@@ -20,15 +20,12 @@ local records, opens = hmget(P .. 'lease', names), hmget(P .. 'open', names)
 -- The plain ends are only counted; whatever needs a write of its own is in `moves`.
 local rows, moves = {}, {}
 local kept, kept_to, cut = {}, 1, 0
+local row = { segment = '' }
 
--- Notes the record of an attempt in its segment's outcomes: neighbours share a row.
-local function note(segment, items, at, ends)
-  local row = rows[#rows]
-  if not row or row.segment ~= segment then
-    row = { segment = segment, offset = unpack_('>I4', items, at + 3) - cut, attempts = 0, ended = 0 }
-    rows[#rows + 1] = row
-  end
-  row.attempts, row.ended = row.attempts + 1, row.ended + ends
+-- Begins a row of a segment's outcomes: neighbours in the block share one.
+local function begin_row(segment, items, at)
+  row = { segment = segment, offset = unpack_('>I4', items, at + 3) - cut, attempts = 0, ended = 0 }
+  rows[#rows + 1] = row
 end
 
 -- Leaves a stale item's record out of the block.
@@ -38,15 +35,12 @@ local function drop(offset)
   kept_to, cut = offset + length + 1, cut + length
 end
 
--- Moves one open delivery on.
-local function conclude(lease, run, position, index, what, items, at, due, retry)
-  local q, ends = run.q, 0
-  if q then q.flying = q.flying - 1 end
-  if what == END or (what == RETRY and not run.alive) then ends = 1 end
-  if what ~= BACK then note(run.segment, items, at, ends) end
+-- Moves on a delivery that needs more than being counted.
+local function conclude(lease, run, position, index, what, due, retry)
   if what == BACK then
     lease.back[#lease.back + 1] = { position = position, run = run, index = char(index) }
-  elseif ends == 0 then
+  elseif what == RETRY and run.alive then
+    row.ended = row.ended - 1
     moves[#moves + 1] = { name = run.name .. char(index), value = sub(run.header, 6, 6) .. retry, due = due }
   elseif run.recorded then
     moves[#moves + 1] = { name = run.name .. char(index) }
@@ -56,7 +50,9 @@ end
 -- Goes through one lease's items without writing; an error in words if one is
 -- another delivery than the caller takes it for.
 local function examine(lease, groups, items, retries)
-  local at, retry_at, runs, r = 1, 1, lease.runs, 1
+  local at, retry_at, count = 1, 1, 0
+  local record, runs, r = lease.record, lease.runs, 1
+  local run = runs and runs[1]
   local closed, open, size = lease.closed, lease.open, lease.size
   for group_at = 1, #groups, 36 do
     local wanted = sub(groups, group_at + 1, group_at + 35)
@@ -72,19 +68,27 @@ local function examine(lease, groups, items, retries)
         lease.stale[#lease.stale + 1] = char(position)
         if what ~= BACK then drop(unpack_('>I4', items, at + 3)) end
       else
-        if position < runs[r].base then r = 1 end
-        while position >= runs[r].base + runs[r].size do r = r + 1 end
-        local run = runs[r]
-        if run.name ~= wanted or byte(lease.record, run.at + position - run.base) ~= index then
+        if position < run.base then r, run = 1, runs[1] end
+        while position >= run.base + run.size do
+          r = r + 1
+          run = runs[r]
+        end
+        if run.name ~= wanted or byte(record, run.at + position - run.base) ~= index then
           return 'REFUSED position ' .. position .. ' is another delivery'
         end
         closed[position] = true
-        lease.count = lease.count + 1
-        conclude(lease, run, position, index, what, items, at, due, retry)
+        count = count + 1
+        run.landed = run.landed + 1
+        if what ~= BACK then
+          if row.segment ~= run.segment then begin_row(run.segment, items, at) end
+          row.attempts, row.ended = row.attempts + 1, row.ended + 1
+        end
+        if what ~= END or run.recorded then conclude(lease, run, position, index, what, due, retry) end
       end
       at = at + 7
     end
   end
+  lease.count = count
 end
 
 for i, name in ipairs(names) do
@@ -116,7 +120,10 @@ for i, lease in ipairs(leases) do
   reply[i] = char(#lease.stale) .. table.concat(lease.stale)
   if lease.count > 0 then
     for _, run in ipairs(lease.runs) do
-      if run.q then touch(run.q) end
+      if run.q and run.landed > 0 then
+        run.q.flying = run.q.flying - run.landed
+        touch(run.q)
+      end
     end
     table.sort(lease.back, function(a, b) return a.position < b.position end)
     for _, item in ipairs(lease.back) do give_back(item.run.id, item.run.header, item.index) end
