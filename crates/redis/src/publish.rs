@@ -12,7 +12,9 @@ use sidehook_core::{
 };
 use sidehook_store::{
     StoreError,
-    turn::{EventPublished, Publish, PublishReply, Stamp, TenantPublish, TenantPublished},
+    turn::{
+        EventPublished, NewEvent, Publish, PublishReply, Stamp, TenantPublish, TenantPublished,
+    },
 };
 
 use crate::{
@@ -55,22 +57,26 @@ pub(crate) fn append(
     count
 }
 
-fn append_tenant(script: &mut Cmd, tenant: &TenantPublish, bytes: usize) {
+fn append_tenant<'a>(script: &mut Cmd, tenant: &'a TenantPublish, bytes: usize) {
     let mut head = Vec::with_capacity(37);
     head.extend_from_slice(&tenant.tenant.to_bytes());
     head.extend_from_slice(&layout::version(tenant.catalog));
     head.put_u32(bytes as u32);
     head.push(tenant.events.len() as u8);
-    let mut keys = Vec::new();
-    for event in &tenant.events {
-        if let Some(idempotency) = &event.idempotency {
-            keys.push(event.id.index());
-            keys.extend_from_slice(&idempotency.key);
-            keys.extend_from_slice(&idempotency.content);
-            keys.extend_from_slice(&event.id.to_bytes());
-        }
+    let keyed = || {
+        let with_key = |event: &'a NewEvent| Some((event, event.idempotency?));
+        tenant.events.iter().filter_map(with_key)
+    };
+    let indices: Vec<u8> = keyed().map(|(event, _)| event.id.index()).collect();
+    script.arg(head).arg(runs(tenant)).arg(indices);
+    for (event, idempotency) in keyed() {
+        let mut pair = [0; 64];
+        pair[..16].copy_from_slice(&tenant.tenant.to_bytes());
+        pair[16..32].copy_from_slice(&idempotency.key);
+        pair[32..48].copy_from_slice(&idempotency.content);
+        pair[48..].copy_from_slice(&event.id.to_bytes());
+        script.arg(&pair[..32]).arg(&pair[32..]);
     }
-    script.arg(head).arg(keys).arg(runs(tenant));
 }
 
 /// The events of each target, in the order in which targets first occur: queues

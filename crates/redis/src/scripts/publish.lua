@@ -5,15 +5,19 @@
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  stamp
 -- ARGV[3]  how long idempotency keys are remembered, in ms
--- ARGV[4…] three for each tenant: head (tenant, catalog version, bytes of the segment, events);
---          idempotency keys (index, key, content, event id); runs (subscription, count, indices)
+-- ARGV[4…] for each tenant: head (tenant, catalog version, bytes of the segment, events);
+--          runs (subscription, count, indices); indices of the events that have an idempotency
+--          key, and for each of these: tenant and key; content and event id
 -- Returns  status, now, for each tenant 's' version | 'A' count | 'd' count results
 local now, stamp, ttl = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local tenants = (#ARGV - 3) / 3
-local names, fields = {}, {}
-for i = 1, tenants do
-  names[i] = stamp .. char(i - 1)
-  fields[i] = 't' .. sub(ARGV[3 * i + 1], 1, 16)
+local work, names, fields, arg = {}, {}, {}, 4
+while ARGV[arg] do
+  local keyed = ARGV[arg + 2]
+  local tenant = sub(ARGV[arg], 1, 16)
+  local name = stamp .. char(#work)
+  work[#work + 1] = { tenant = tenant, name = name, head = ARGV[arg], runs = ARGV[arg + 1], keyed = keyed, first = arg + 3 }
+  names[#names + 1], fields[#fields + 1] = name, 't' .. tenant
+  arg = arg + 3 + 2 * #keyed
 end
 
 local function unstage(list)
@@ -28,19 +32,17 @@ if before then
   return before
 end
 local versions = hmget(STATE, fields)
-local work, ids, wanted = {}, {}, {}
-for i = 1, tenants do
-  local head, keys, runs = ARGV[3 * i + 1], ARGV[3 * i + 2], ARGV[3 * i + 3]
-  local tenant = sub(head, 1, 16)
-  local item = { tenant = tenant, name = names[i], size = byte(head, 37), keys = keys, runs = runs }
+local ids, wanted = {}, {}
+for i, item in ipairs(work) do
+  local tenant, runs = item.tenant, item.runs
+  item.size = byte(item.head, 37)
   item.current = versions[i] and sub(versions[i], 1, 16) or string.rep('\0', 16)
-  item.stale = item.current ~= sub(head, 17, 32)
-  work[i] = item
-  if call('STRLEN', P .. 'new:' .. names[i]) ~= unpack_('>I4', head, 33) then
+  item.stale = item.current ~= sub(item.head, 17, 32)
+  if call('STRLEN', P .. 'new:' .. item.name) ~= unpack_('>I4', item.head, 33) then
     return redis.error_reply('REFUSED a segment was not staged')
   end
   if not item.stale then
-    for at = 1, #keys, 49 do wanted[#wanted + 1] = tenant .. sub(keys, at + 1, at + 16) end
+    for k = 0, #item.keyed - 1 do wanted[#wanted + 1] = ARGV[item.first + 2 * k] end
     local at = 1
     while at <= #runs do
       ids[#ids + 1] = tenant .. sub(runs, at, at + 3)
@@ -62,22 +64,23 @@ if #wanted > 0 then
 end
 
 -- Results by index of a tenant's events that are not new; remembers the new ones.
+local time = pack('>I8', now)
 local function judge(item)
-  local results, any = {}, false
-  for at = 1, #item.keys, 49 do
-    local index, content = byte(item.keys, at), sub(item.keys, at + 17, at + 32)
-    local field = item.tenant .. sub(item.keys, at + 1, at + 16)
+  local results
+  for k = 0, #item.keyed - 1 do
+    local field, value = ARGV[item.first + 2 * k], ARGV[item.first + 2 * k + 1]
     local row = known[field]
     if row then
-      any = true
-      results[index] = (sub(row, 1, 16) == content and 'd' or 'k') .. sub(row, 17, 32)
+      results = results or {}
+      local same = sub(row, 1, 16) == sub(value, 1, 16)
+      results[byte(item.keyed, k + 1)] = (same and 'd' or 'k') .. sub(row, 17, 32)
     else
-      row = content .. sub(item.keys, at + 33, at + 48) .. pack('>I8', now)
+      row = value .. time
       known[field] = row
       fresh[#fresh + 1], fresh[#fresh + 2] = field, row
     end
   end
-  return any and results or nil
+  return results
 end
 
 local function enqueue(item, results)
