@@ -95,7 +95,8 @@ impl Lane {
                 lane: Arc::clone(self),
                 shared: Arc::clone(shared),
             };
-            shared.tasks.spawn(WORKER, place.work());
+            // Boxed: moving a future into a task copies its whole size, and there are as many as POSTs in flight.
+            shared.tasks.spawn(WORKER, Box::pin(place.work()));
         }
     }
 

@@ -203,10 +203,9 @@ async fn exchange(
             Some(connection) => connection,
             None => {
                 shared.figures.connections.increment(1);
-                shared
-                    .connector
-                    .connect(&target.endpoint, settings.limits)
-                    .await?
+                // Boxed: most of a worker's size would be kept for what it does once.
+                let connect = shared.connector.connect(&target.endpoint, settings.limits);
+                Box::pin(connect).await?
             }
         };
         match connection.ready().await {
