@@ -147,9 +147,38 @@ async fn measure(name: &str, batch: usize, fan: u32, keys: bool) {
     assert!(claimed >= TURNS * batch, "every turn has a full batch");
 }
 
+/// The same for plain SET, GET and DEL of the payload: what no layout can beat by
+/// much, to compare with in the same run.
+async fn measure_floor() {
+    let server = Server::with(&[
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "everysec",
+        "--auto-aof-rewrite-percentage",
+        "0",
+    ]);
+    let mut client = server.client().await;
+    let before = cpu(&mut client).await;
+    for turn in 0..TURNS {
+        let mut pipe = redis::pipe();
+        for item in 0..64 {
+            let key = format!("{turn}-{item}");
+            pipe.set(&key, &[7_u8; 1_024][..]).ignore();
+            pipe.get(&key).ignore();
+            pipe.del(&key).ignore();
+        }
+        let _: () = pipe.query_async(&mut client).await.expect("it answers");
+    }
+    let used = (cpu(&mut client).await - before) * 1e6;
+    let each = used / (TURNS * 64) as f64;
+    println!("floor (SET, GET, DEL): {each:.2} µs of Redis CPU per delivery");
+}
+
 #[tokio::test]
 #[ignore = "measures; run by hand in release"]
 async fn cost_per_delivery() {
+    measure_floor().await;
     measure("batch 64", 64, 1, false).await;
     measure("batch 64, keys", 64, 1, true).await;
     measure("batch 16", 16, 1, false).await;

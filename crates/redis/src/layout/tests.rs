@@ -1,3 +1,5 @@
+//! Round trips of every packed format.
+
 use super::*;
 
 fn an_address() -> SegmentId {
