@@ -10,6 +10,7 @@ use sidehook_api::agent_v1::{
     Drain, GoAway, Heartbeat, LeaseOutcomes, OutcomeKind, OutcomesAck, Renewed,
 };
 use tonic::Status;
+use tonic::transport::Identity;
 
 use plane::{LEASE, Plane, TOKEN, assign, assign_to, welcome};
 
@@ -232,15 +233,35 @@ async fn a_refused_token_is_told_in_words() {
 #[tokio::test]
 async fn an_agent_that_was_killed_comes_back_and_closes_what_it_left() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut plane = Plane::with_state(Some(dir.path().to_owned())).await;
+    let mut plane = Plane::with_state(dir.path().to_owned()).await;
     let (_, killed) = plane.accept().await.hello().await;
     // Its lock is free as soon as the task is gone.
     plane.agent.abort();
     let _ = plane.agent.await;
 
-    let mut plane = Plane::with_state(Some(dir.path().to_owned())).await;
+    let mut plane = Plane::with_state(dir.path().to_owned()).await;
     let (_, hello) = plane.accept().await.hello().await;
     assert_eq!(hello.agent_id, killed.agent_id);
     assert_ne!(hello.boot_id, killed.boot_id);
     assert_eq!(hello.closed_session_ids, [killed.session_id]);
+}
+
+#[tokio::test]
+async fn the_control_plane_is_verified_against_the_file_of_authorities() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("ca.pem");
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(&file, made.cert.pem()).expect("written");
+    let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+    let mut plane = Plane::with_tls(identity.clone(), "localhost", Some(file.clone())).await;
+    let mut stream = plane.accept().await;
+    stream.hello().await;
+    stream.send(welcome(60_000, 60_000)).await;
+    plane.connected().await;
+
+    for (host, ca_file) in [("localhost", None), ("127.0.0.1", Some(file))] {
+        let plane = Plane::with_tls(identity.clone(), host, ca_file).await;
+        let reason = plane.unmet().await;
+        assert!(reason.contains("certificate"), "{host}: {reason}");
+    }
 }

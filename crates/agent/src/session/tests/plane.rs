@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Identity, Server, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::egress::Egress;
@@ -144,27 +145,50 @@ pub(super) struct Plane {
 
 impl Plane {
     pub(super) async fn start() -> Self {
-        Self::with_state(None).await
+        Self::with(None, None, |_| {}).await
     }
 
     /// With an agent that keeps its identity in a directory.
-    pub(super) async fn with_state(state_dir: Option<PathBuf>) -> Self {
+    pub(super) async fn with_state(state_dir: PathBuf) -> Self {
+        Self::with(None, None, |config| config.state_dir = Some(state_dir)).await
+    }
+
+    /// Behind TLS, as this host.
+    pub(super) async fn with_tls(identity: Identity, host: &str, ca_file: Option<PathBuf>) -> Self {
+        Self::with(Some(identity), Some(host), |config| {
+            config.ca_file = ca_file
+        })
+        .await
+    }
+
+    async fn with(
+        identity: Option<Identity>,
+        host: Option<&str>,
+        change: impl FnOnce(&mut AgentConfig),
+    ) -> Self {
         let tasks = Tasks::new(drain::channel().0);
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let port = listener.local_addr().expect("an address").port();
+        let scheme = if identity.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}:{port}", host.unwrap_or("127.0.0.1"));
         let (accepted, streams) = mpsc::channel(4);
-        let server = tonic::transport::Server::builder()
+        let mut server = Server::builder();
+        if let Some(identity) = identity {
+            let tls = ServerTlsConfig::new().identity(identity);
+            server = server.tls_config(tls).expect("a valid identity");
+        }
+        let server = server
             .add_service(AgentServiceServer::new(Service(accepted)))
             .serve_with_incoming(TcpListenerStream::new(listener));
         tasks.spawn(SERVER, server);
         let mut config = AgentConfig::new(url.parse().expect("a URL"), SecretString::from(TOKEN));
         config.name = "test".to_owned();
-        config.state_dir = state_dir;
         config.capacity = 100;
         config.egress = Egress {
             allow_private: false,
             allow_loopback: true,
         };
+        change(&mut config);
         let readiness = Readiness::new(tasks.drain());
         let condition = readiness.condition("control_plane");
         let agent = Agent::new(config, tasks.drain(), tasks.clone(), Some(condition));
