@@ -24,8 +24,8 @@ local function count_ended(segment, count)
   ended[segment] = (ended[segment] or 0) + count
 end
 
--- Notes an entry (header and indices) for the head of its queue; what belongs to a
--- cleared queue ends instead.
+-- Notes an entry (header and indices) for the head of its queue, the last position
+-- first; what belongs to a cleared queue ends instead.
 local function give_back(id, header, indices)
   local q = queue(id)
   if q and q.epoch == unpack_('>I4', header) then
@@ -45,9 +45,7 @@ end
 
 local function write_returned()
   for id, list in pairs(returned) do
-    local backwards = {}
-    for i = #list, 1, -1 do backwards[#backwards + 1] = list[i] end
-    each(4000, backwards, function(...) call('LPUSH', P .. 'que:' .. id, ...) end)
+    each(4000, list, function(...) call('LPUSH', P .. 'que:' .. id, ...) end)
   end
   returned = {}
 end
@@ -69,34 +67,31 @@ end
 -- Gives what is still open of a lease back with `lost` more leases lost, and
 -- removes the lease. Answers how many deliveries.
 local function take_back(lease, record, open, lost)
-  local count, ids = 0, {}
-  for _, run in ipairs((runs_of(record))) do
+  local count, runs = 0, runs_of(record)
+  for i = #runs, 1, -1 do
+    local run = runs[i]
     local indices, header = sub(record, run.at, run.at + run.size - 1), run.header
     if open then
       local kept = {}
-      for i = 1, run.size do
-        if byte(open, run.base + i) == 49 then kept[#kept + 1] = sub(indices, i, i) end
+      for k = 1, run.size do
+        if byte(open, run.base + k) == 49 then kept[#kept + 1] = sub(indices, k, k) end
       end
       indices = table.concat(kept)
     end
     if #indices > 0 then
       count = count + #indices
-      if run.q then
-        run.q.flying = run.q.flying - #indices
-        touch(run.q)
-      end
       if lost > 0 then
         header = sub(header, 1, 5) .. char(math.min(byte(header, 6) + lost, 255)) .. sub(header, 7)
       end
       give_back(run.id, header, indices)
-      ids[#ids + 1] = run.id
+      if run.q then
+        run.q.flying = run.q.flying - #indices
+        touch(run.q)
+        admit(run.q)
+      end
     end
   end
   write_returned()
-  for i = #ids, 1, -1 do
-    local q = queue(ids[i])
-    if q then admit(q) end
-  end
   close_lease(lease, open)
   return count
 end

@@ -83,8 +83,10 @@ local function judge(item)
   return results
 end
 
+-- Queues a tenant's deliveries; how many. Queues join their rings in the order in
+-- which they are first aimed at by an accepted event.
 local function enqueue(item, results)
-  local at, total, runs = 1, 0, item.runs
+  local at, total, runs, aimed = 1, 0, item.runs, {}
   while at <= #runs do
     local size, q = byte(runs, at + 4), queue(item.tenant .. sub(runs, at, at + 3))
     local indices = sub(runs, at + 5, at + 4 + size)
@@ -92,12 +94,20 @@ local function enqueue(item, results)
     if results then
       indices = string.gsub(indices, '.', function(index) return results[byte(index)] and '' or nil end)
     end
-    if q and q.paused == 0 and q.deleted == 0 and #indices > 0 then
-      call('RPUSH', P .. 'que:' .. q.id, pack('>I4I4', q.epoch, 0) .. item.name .. indices)
-      q.ready, total = q.ready + #indices, total + #indices
-      touch(q)
-      admit(q)
-    end
+    if q and q.paused == 0 and q.deleted == 0 and #indices > 0 then aimed[#aimed + 1] = { indices, q.id, q } end
+  end
+  if results then
+    table.sort(aimed, function(a, b)
+      local first, second = byte(a[1]), byte(b[1])
+      return first < second or (first == second and a[2] < b[2])
+    end)
+  end
+  for _, one in ipairs(aimed) do
+    local indices, q = one[1], one[3]
+    call('RPUSH', P .. 'que:' .. q.id, pack('>I4I4', q.epoch, 0) .. item.name .. indices)
+    q.ready, total = q.ready + #indices, total + #indices
+    touch(q)
+    admit(q)
   end
   return total
 end

@@ -125,7 +125,7 @@ for i, lease in ipairs(leases) do
         touch(run.q)
       end
     end
-    table.sort(lease.back, function(a, b) return a.position < b.position end)
+    table.sort(lease.back, function(a, b) return a.position > b.position end)
     for _, item in ipairs(lease.back) do give_back(item.run.id, item.run.header, item.index) end
     write_returned()
     local left = lease.count < lease.size and still_open(lease)
