@@ -20,6 +20,7 @@ pub mod time;
     unused_qualifications,
     clippy::all,
     clippy::too_many_lines,
+    clippy::too_many_lines,
     clippy::allow_attributes_without_reason,
     reason = "generated; the protos carry the documentation"
 )]

@@ -13,9 +13,11 @@ pub mod catalog;
 pub mod error;
 pub mod hint;
 pub mod inspect;
+pub mod model;
 pub mod port;
 pub mod read;
 pub mod registry;
+pub mod rules;
 pub mod turn;
 
 pub use error::{CallError, StoreError};

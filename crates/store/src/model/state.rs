@@ -1,0 +1,209 @@
+//! What one partition holds, and the few moves that everything else is made of.
+//!
+//! A delivery is in exactly one place: in its queue's `ready` or `waiting`, or in
+//! a slot of a lease. [`State::known`] is only an index of those that have
+//! something to tell beyond "queued".
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use bytes::Bytes;
+use sidehook_core::{
+    address::{DeliveryId, Lane, Partition, SegmentId},
+    id::{SubscriptionNumber, TenantId},
+    time::Timestamp,
+    version::Version,
+};
+use tokio::sync::broadcast;
+
+use super::{history::History, idempotency::Keys, lanes::LaneState, lease::Leases, ring::Rings};
+use crate::{
+    catalog::{QueueSettings, Row},
+    hint::Hint,
+    read::Whereabouts,
+};
+
+/// A subscription's queue.
+pub(super) type QueueKey = (TenantId, SubscriptionNumber);
+
+/// One partition.
+pub(super) struct State {
+    pub(super) partition: Partition,
+    pub(super) tenants: HashMap<TenantId, Tenant>,
+    pub(super) queues: BTreeMap<QueueKey, Queue>,
+    pub(super) rings: Rings,
+    pub(super) segments: HashMap<SegmentId, SegmentState>,
+    /// Segments by age, except those past it that still have unfinished deliveries.
+    pub(super) ages: BTreeSet<(Timestamp, SegmentId)>,
+    pub(super) leases: Leases,
+    /// All that waits, by time.
+    pub(super) due: BTreeSet<(Timestamp, QueueKey, DeliveryId)>,
+    /// Deliveries that were retried, are redeliveries, or are lent.
+    pub(super) known: HashMap<DeliveryId, (TenantId, Whereabouts)>,
+    pub(super) keys: Keys,
+    pub(super) lanes: HashMap<Lane, LaneState>,
+    pub(super) history: History,
+    pub(super) hints: broadcast::Sender<Hint>,
+}
+
+/// A tenant's subscriptions and log.
+#[derive(Default)]
+pub(super) struct Tenant {
+    pub(super) version: Version,
+    pub(super) rows: BTreeMap<SubscriptionNumber, Row>,
+    /// Deleted subscriptions, with the version that they had.
+    pub(super) deleted: HashMap<SubscriptionNumber, Version>,
+    /// Segments by position, with the time of their publication.
+    pub(super) log: BTreeMap<u64, (SegmentId, Timestamp)>,
+    /// Position of the last segment of the log, ever.
+    pub(super) position: u64,
+}
+
+/// A subscription's deliveries that are not lent.
+pub(super) struct Queue {
+    pub(super) settings: QueueSettings,
+    pub(super) deleted: bool,
+    pub(super) in_flight: u32,
+    pub(super) ready: VecDeque<Item>,
+    pub(super) waiting: BTreeMap<DeliveryId, (Timestamp, Item)>,
+    pub(super) on_ring: bool,
+}
+
+impl Queue {
+    pub(super) const fn new(settings: QueueSettings) -> Self {
+        Self {
+            settings,
+            deleted: false,
+            in_flight: 0,
+            ready: VecDeque::new(),
+            waiting: BTreeMap::new(),
+            on_ring: false,
+        }
+    }
+
+    /// Deliveries that the window leaves room for.
+    pub(super) const fn room(&self) -> u32 {
+        self.settings.window.saturating_sub(self.in_flight)
+    }
+
+    /// Whether something may be lent.
+    pub(super) fn eligible(&self) -> bool {
+        !self.settings.paused && !self.deleted && self.room() > 0 && !self.ready.is_empty()
+    }
+}
+
+/// A delivery, as its queue knows it.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) segment: SegmentId,
+    pub(super) index: u8,
+    pub(super) generation: u16,
+    pub(super) leases_lost: u8,
+    pub(super) retry: Option<Bytes>,
+}
+
+impl Item {
+    pub(super) fn id(&self, number: SubscriptionNumber) -> DeliveryId {
+        DeliveryId::new(self.segment, self.index, number, self.generation)
+    }
+}
+
+/// A published segment.
+pub(super) struct SegmentState {
+    pub(super) tenant: TenantId,
+    pub(super) published: Timestamp,
+    /// Its place in the tenant's log.
+    pub(super) position: u64,
+    pub(super) records: Vec<Bytes>,
+    pub(super) outcomes: Vec<Bytes>,
+    pub(super) unfinished: u32,
+    /// It is past its age and leaves with its last delivery.
+    pub(super) overdue: bool,
+}
+
+impl State {
+    pub(super) fn new(partition: Partition, hints: broadcast::Sender<Hint>) -> Self {
+        Self {
+            partition,
+            tenants: HashMap::new(),
+            queues: BTreeMap::new(),
+            rings: Rings::default(),
+            segments: HashMap::new(),
+            ages: BTreeSet::new(),
+            leases: Leases::default(),
+            due: BTreeSet::new(),
+            known: HashMap::new(),
+            keys: Keys::default(),
+            lanes: HashMap::new(),
+            history: History::new(partition),
+            hints,
+        }
+    }
+
+    /// Tells listeners, if there are any.
+    pub(super) fn hint(&self, hint: Hint) {
+        // No receiver is no error: hints are for whoever listens.
+        let _ = self.hints.send(hint);
+    }
+
+    /// Puts a queue into its pool's ring or takes it out, as its state wants.
+    pub(super) fn align(&mut self, key: QueueKey) {
+        let Some(queue) = self.queues.get_mut(&key) else {
+            return;
+        };
+        let wanted = queue.eligible();
+        if wanted == queue.on_ring {
+            return;
+        }
+        queue.on_ring = wanted;
+        if !wanted {
+            self.rings.remove(&queue.settings.pool, key);
+        } else if self.rings.add(&queue.settings.pool, key) {
+            let pool = queue.settings.pool.clone();
+            self.hint(Hint::Due {
+                partition: self.partition,
+                pool,
+            });
+        }
+    }
+
+    /// Counts a lent delivery as back; forgets a deleted queue with its last one.
+    pub(super) fn land(&mut self, key: QueueKey) {
+        let Some(queue) = self.queues.get_mut(&key) else {
+            return;
+        };
+        queue.in_flight = queue.in_flight.saturating_sub(1);
+        if queue.deleted && queue.in_flight == 0 {
+            self.queues.remove(&key);
+        }
+    }
+
+    /// Puts a lent delivery back to the head of its queue, or ends it if its
+    /// subscription is gone. The caller aligns the queue.
+    pub(super) fn put_back(&mut self, key: QueueKey, item: Item) {
+        let id = item.id(key.1);
+        match self.queues.get_mut(&key) {
+            Some(queue) if !queue.deleted => {
+                if item.retry.is_none() {
+                    self.known.remove(&id);
+                } else if let Some((_, place)) = self.known.get_mut(&id) {
+                    place.leased = false;
+                }
+                queue.ready.push_front(item);
+            }
+            _ => self.end(id, item.segment),
+        }
+        self.land(key);
+    }
+
+    /// Forgets an ended delivery, and lets its segment go if that waited for it.
+    pub(super) fn end(&mut self, delivery: DeliveryId, segment: SegmentId) {
+        self.known.remove(&delivery);
+        let Some(state) = self.segments.get_mut(&segment) else {
+            return;
+        };
+        state.unfinished = state.unfinished.saturating_sub(1);
+        if state.unfinished == 0 && state.overdue {
+            self.ages.insert((state.published, segment));
+        }
+    }
+}

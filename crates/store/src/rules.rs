@@ -1,0 +1,127 @@
+//! The rules of the port that can be checked without a store: every backend
+//! refuses the same calls, before it changes anything.
+
+use std::collections::HashSet;
+
+use sidehook_core::{
+    address::{Partition, SegmentId},
+    limits::{CALL_BYTES, CALL_RECORDS},
+};
+
+use crate::{
+    error::CallError,
+    turn::{Claim, LeaseId, Publish, Settle, SettleItem, Stamp, TenantPublish},
+};
+
+/// The id of a publish call's segment, or (in a [`LeaseId`]) of a claim's lease,
+/// by the place of its tenant or demand in the call; `None` beyond the 127th.
+#[must_use]
+pub fn address(partition: Partition, stamp: Stamp, place: usize) -> Option<SegmentId> {
+    let ordinal = u8::try_from(place).ok().filter(|ordinal| *ordinal < 128)?;
+    Some(SegmentId {
+        partition,
+        lane: stamp.lane,
+        sequence: stamp.sequence,
+        ordinal,
+    })
+}
+
+/// Checks a publish.
+///
+/// # Errors
+/// [`CallError::Refused`]: too large, a tenant twice or of another partition, an
+/// event's id that is not its place, targets that do not ascend.
+pub fn publish(partition: Partition, stamp: Stamp, call: &Publish) -> Result<(), CallError> {
+    let events = call.tenants.iter().map(|one| one.events.len()).sum();
+    within("events", events)?;
+    within("tenants", call.tenants.len())?;
+    let bytes: usize = call
+        .tenants
+        .iter()
+        .flat_map(|one| &one.events)
+        .map(|event| event.record.len())
+        .sum();
+    if bytes > CALL_BYTES && events > 1 {
+        return Err(refused(format!("{bytes} bytes in one publish")));
+    }
+    let mut seen = HashSet::with_capacity(call.tenants.len());
+    for (place, one) in call.tenants.iter().enumerate() {
+        if !seen.insert(one.tenant) {
+            return Err(refused(format!("{} occurs twice", one.tenant)));
+        }
+        if Partition::of(one.tenant) != partition {
+            return Err(refused(format!("{} lies in another partition", one.tenant)));
+        }
+        events_of(one, address(partition, stamp, place))?;
+    }
+    Ok(())
+}
+
+fn events_of(one: &TenantPublish, segment: Option<SegmentId>) -> Result<(), CallError> {
+    for (place, event) in one.events.iter().enumerate() {
+        if event.id.segment() != segment || usize::from(event.id.index()) != place {
+            return Err(refused(format!("{} is not the id of its place", event.id)));
+        }
+        if !event.targets.is_sorted_by(|one, next| one < next) {
+            return Err(refused(format!("targets of {} do not ascend", event.id)));
+        }
+    }
+    Ok(())
+}
+
+/// Checks a claim.
+///
+/// # Errors
+/// [`CallError::Refused`]: too many demands, or one for nothing.
+pub fn claim(call: &Claim) -> Result<(), CallError> {
+    within("demands", call.demands.len())?;
+    if call.demands.iter().any(|demand| demand.max_deliveries == 0) {
+        return Err(refused("a demand for no deliveries".to_owned()));
+    }
+    Ok(())
+}
+
+/// Checks a settle.
+///
+/// # Errors
+/// [`CallError::Refused`]: too many items, a lease twice or of another partition,
+/// a position twice.
+pub fn settle(partition: Partition, call: &Settle) -> Result<(), CallError> {
+    within("items", call.leases.iter().map(|one| one.items.len()).sum())?;
+    within("leases", call.leases.len())?;
+    let mut leases: HashSet<LeaseId> = HashSet::with_capacity(call.leases.len());
+    for one in &call.leases {
+        if !leases.insert(one.lease) {
+            return Err(refused("a lease occurs twice".to_owned()));
+        }
+        if one.lease.0.partition != partition {
+            return Err(refused("a lease lies in another partition".to_owned()));
+        }
+        positions_of(&one.items)?;
+    }
+    Ok(())
+}
+
+fn positions_of(items: &[SettleItem]) -> Result<(), CallError> {
+    let mut seen = 0_u128;
+    for item in items {
+        // Positions beyond every lease are stale, not wrong: passed over here.
+        let bit = 1_u128.checked_shl(item.position.into()).unwrap_or(0);
+        if seen & bit != 0 {
+            return Err(refused(format!("position {} occurs twice", item.position)));
+        }
+        seen |= bit;
+    }
+    Ok(())
+}
+
+fn within(what: &str, count: usize) -> Result<(), CallError> {
+    if count > CALL_RECORDS {
+        return Err(refused(format!("{count} {what} in one call")));
+    }
+    Ok(())
+}
+
+fn refused(detail: String) -> CallError {
+    CallError::Refused { detail }
+}
