@@ -198,11 +198,7 @@ impl View {
     fn leased(&mut self, dump: &Dump) -> Result<(), StoreError> {
         let mut names = BTreeSet::new();
         let mut found = BTreeMap::new();
-        for (name, record) in dump
-            .lease
-            .iter()
-            .filter(|(name, _)| name.len() == layout::SEGMENT)
-        {
+        for (name, record) in &dump.lease {
             names.insert(name.clone());
             let id = layout::parse_lease_id(self.partition, name.clone())?;
             let open = dump.open.get(name).cloned().unwrap_or_default();

@@ -32,7 +32,7 @@
 //! | `que:`queue | list | entries |
 //! | `tenants:`pool | list | ring of tenants with eligible queues |
 //! | `queues:`tenant pool | list | ring of a tenant's eligible queues: subscription 4 |
-//! | `pools` | set | pools whose ring is not empty, or was not a moment ago |
+//! | `pools` | set | pools whose ring is not empty, or was not at the last tick |
 //! | `lease` | hash | lease → token 16, agent 16, session 8, deadline 8, runs |
 //! | `open` | hash | lease → one `1` (open) or `0` for each position; only after a partial settle |
 //! | `deadlines` | sorted set | leases by deadline |
@@ -46,8 +46,8 @@
 //! | `{shsys}:reg:`kind | hash | key → record |
 //! | `{shsys}:keys:`kind | sorted set | the keys, all with score 0, hence in order |
 //!
-//! Hashes that grow carry one field `pad` longer than 64 bytes: Redis would keep a
-//! small one as a list and search it from the start.
+//! `state` and `idem` carry one field `pad` longer than 64 bytes: Redis would keep a
+//! small hash of short values as a list and search it from the start.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use sidehook_core::{
@@ -65,7 +65,7 @@ use sidehook_store::{
 };
 
 /// Bytes of a packed segment or lease name.
-pub(crate) const SEGMENT: usize = 13;
+const SEGMENT: usize = 13;
 /// Bytes of the table row of one event in a segment.
 const EVENT_ROW: usize = 5;
 

@@ -117,7 +117,7 @@ local function lend(demand, ordinal, runs)
     end
   end
   local text = table.concat(rows)
-  call('HSET', P .. 'lease', 'pad', PAD, lease, sub(demand, 1, 40) .. pack('>I8', deadline) .. text)
+  call('HSET', P .. 'lease', lease, sub(demand, 1, 40) .. pack('>I8', deadline) .. text)
   call('ZADD', P .. 'deadlines', deadline, lease)
   return '1' .. pack('>I8I2', deadline, #runs) .. text
 end
@@ -130,12 +130,7 @@ for i = 5, #ARGV do
   budget = budget - taken
   reply[#reply + 1] = taken > 0 and lend(demand, i - 5, runs) or '0'
 end
-for i = 5, #ARGV do
-  local pool = sub(ARGV[i], 53)
-  local some = call('EXISTS', P .. 'tenants:' .. pool)
-  more[#more + 1] = tostring(some)
-  if some == 0 and reply[i - 4] ~= '0' then call('SREM', P .. 'pools', pool) end
-end
+for i = 5, #ARGV do more[#more + 1] = tostring(call('EXISTS', P .. 'tenants:' .. sub(ARGV[i], 53))) end
 if #dirty > 0 then save_queues() end
 local fields, versions = {}, {}
 for i, tenant in ipairs(tenants) do fields[i] = 't' .. tenant end

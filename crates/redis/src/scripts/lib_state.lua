@@ -105,7 +105,7 @@ end
 -- Admits what became eligible and writes the touched queues back; a deleted one
 -- that is empty and idle is forgotten.
 local function save_queues()
-  local rows, gone = { 'pad', PAD }, {}
+  local rows, gone = {}, {}
   for _, q in ipairs(dirty) do
     admit(q)
     if q.deleted ~= 0 and q.ready == 0 and q.flying == 0 then

@@ -10,7 +10,7 @@ for at = 1, #ARGV[3], 13 do keep[sub(ARGV[3], at, at + 12)] = true end
 local page = call('HSCAN', P .. 'lease', ARGV[1], 'COUNT', 256)
 for i = 1, #page[2], 2 do
   local lease, record = page[2][i], page[2][i + 1]
-  if #lease == 13 and sub(record, 17, 40) == ARGV[2] and not keep[lease] then mine[#mine + 1] = lease end
+  if sub(record, 17, 40) == ARGV[2] and not keep[lease] then mine[#mine + 1] = lease end
 end
 table.sort(mine)
 local records, opens = hmget(P .. 'lease', mine), hmget(P .. 'open', mine)

@@ -42,7 +42,7 @@ else
   q.deleted, q.epoch = 1, q.epoch + 1
   if q.ready > 0 then call('RPUSH', P .. 'clearing', id) end
 end
-call('HSET', STATE, 't' .. tenant, after(state) .. sub(state, 17, 24))
+call('HSET', STATE, 'pad', PAD, 't' .. tenant, after(state) .. sub(state, 17, 24))
 touch(q)
 save_queues()
 call('PUBLISH', P .. 'hints', 'c' .. tenant)
