@@ -1,0 +1,115 @@
+//! Control plane and agent in this process, with a ready-made tenant and keys: what
+//! `dev` and `demo` share.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use secrecy::SecretString;
+use sidehook_agent::{Agent, AgentConfig};
+use sidehook_api::v1;
+use sidehook_control::server::{ControlPlane, ControlPlaneConfig};
+use sidehook_core::id::TenantId;
+use sidehook_runtime::{
+    listen::ListenConfig,
+    probe::Metrics,
+    tasks::{OnPanic, TaskKind, Tasks},
+};
+use sidehook_store::Store;
+
+/// Without it nothing is delivered.
+const AGENT: TaskKind = TaskKind::new("agent", OnPanic::Abort);
+
+/// Name of the ready-made tenant.
+const TENANT: &str = "dev";
+
+/// Where the local system is to listen.
+pub(crate) struct Addresses {
+    /// Health and metrics.
+    pub(crate) http: SocketAddr,
+    /// People and publishers.
+    pub(crate) grpc: SocketAddr,
+    /// Agents.
+    pub(crate) agents: SocketAddr,
+}
+
+/// A running local system.
+pub(crate) struct Local {
+    /// Its control plane.
+    pub(crate) plane: ControlPlane,
+    /// Its tenant.
+    pub(crate) tenant: TenantId,
+}
+
+impl Local {
+    /// Starts control plane and agent; whoever knows `api_key` is the tenant's admin.
+    pub(crate) async fn start(
+        store: Arc<dyn Store>,
+        addresses: &Addresses,
+        api_key: &SecretString,
+        sealing_key: SecretString,
+        tasks: &Tasks,
+    ) -> Result<Self, String> {
+        let metrics = Metrics::install().map_err(|error| error.to_string())?;
+        let config = ControlPlaneConfig {
+            grpc: ListenConfig::new(addresses.grpc),
+            agents: ListenConfig::new(addresses.agents),
+            http: addresses.http,
+            ..ControlPlaneConfig::new(sealing_key)
+        };
+        let plane = ControlPlane::start(config, store, metrics, tasks)
+            .await
+            .map_err(|error| error.to_string())?;
+        let tenant = ready_made(&plane, api_key).await?;
+        let local = Self { plane, tenant };
+        local.start_agent(tasks).await?;
+        Ok(local)
+    }
+
+    async fn start_agent(&self, tasks: &Tasks) -> Result<(), String> {
+        let request = v1::CreateApiKeyRequest {
+            tenant_id: self.tenant.to_string(),
+            name: "local agent".to_owned(),
+            role: v1::Role::Agent.into(),
+            pool: "default".to_owned(),
+        };
+        let (_, token) =
+            self.plane.directory.create_key(request).await.map_err(|error| error.to_string())?;
+        let server = format!("http://{}", self.plane.agents);
+        let server = server.parse().map_err(|error| format!("{server}: {error}"))?;
+        let mut config = AgentConfig::new(server, token);
+        "local".clone_into(&mut config.name);
+        config.egress.allow_loopback = true;
+        config.egress.allow_private = true;
+        let connected = self.plane.readiness.condition("agent");
+        let agent = Agent::new(config, tasks.drain(), tasks.clone(), Some(connected))
+            .map_err(|error| error.to_string())?;
+        tasks.spawn(AGENT, agent.run());
+        Ok(())
+    }
+}
+
+/// The tenant of an earlier start over the same store, else a new one, and its key.
+async fn ready_made(plane: &ControlPlane, api_key: &SecretString) -> Result<TenantId, String> {
+    let directory = &plane.directory;
+    let mut after = None;
+    let tenant = loop {
+        let (page, more) =
+            directory.tenants(after, 500).await.map_err(|error| error.to_string())?;
+        after = page.last().map(|tenant| tenant.id);
+        if let Some(tenant) = page.into_iter().find(|tenant| tenant.name == TENANT) {
+            break tenant.id;
+        }
+        if !more {
+            let request = v1::CreateTenantRequest { name: TENANT.to_owned() };
+            let tenant = directory.create_tenant(request).await;
+            break tenant.map_err(|error| error.to_string())?.id;
+        }
+    };
+    let request = v1::CreateApiKeyRequest {
+        tenant_id: tenant.to_string(),
+        name: "ready-made".to_owned(),
+        role: v1::Role::Admin.into(),
+        ..v1::CreateApiKeyRequest::default()
+    };
+    directory.install_key(request, api_key).await.map_err(|error| error.to_string())?;
+    Ok(tenant)
+}

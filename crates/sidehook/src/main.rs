@@ -1,0 +1,90 @@
+//! `sidehook`: the control plane, a ready-made system to play with, a
+//! demonstration, and the command-line client. `main` only composes.
+//!
+//! Exit codes: 0 done, 1 failed, 2 the command or the configuration is wrong, 3 a
+//! drain was cut off.
+
+mod client;
+mod demo;
+mod dev;
+mod local;
+mod server;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// Returns memory after a burst, which the system's allocator keeps in its arenas.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exit code for a wrong configuration.
+const WRONG_CONFIGURATION: u8 = 2;
+
+/// Webhooks into networks that you cannot reach.
+#[derive(Debug, Parser)]
+#[command(name = "sidehook", version)]
+struct Arguments {
+    #[command(flatten)]
+    global: client::Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the control plane
+    Server(server::Arguments),
+    /// Run control plane and agent on this machine, with a ready-made tenant and key
+    Dev(dev::Arguments),
+    /// Show one event's way through the whole system, in seconds
+    Demo,
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    #[command(flatten)]
+    Client(client::Command),
+}
+
+fn main() -> ExitCode {
+    let Arguments { global, command } = Arguments::parse();
+    match command {
+        Command::Server(arguments) => server::run(arguments),
+        Command::Dev(arguments) => dev::run(arguments, global.api_key),
+        Command::Demo => demo::run(),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "sidehook", &mut io::stdout());
+            ExitCode::SUCCESS
+        }
+        Command::Client(command) => {
+            sidehook_runtime::tls::install_crypto_provider();
+            match sidehook_runtime::tasks::block_on(client::run(command, &global)) {
+                Ok(Ok(())) => ExitCode::SUCCESS,
+                Ok(Err(failure)) => failed(&failure, 1),
+                Err(error) => failed(&error, 1),
+            }
+        }
+    }
+}
+
+/// Says on standard error what is wrong.
+fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    // A closed standard error leaves the exit code to tell.
+    let _ = writeln!(io::stderr(), "sidehook: {error}");
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}
