@@ -1,0 +1,245 @@
+//! A receiver of webhooks on a free loopback port.
+//!
+//! It notes every request before it answers, so a test that saw `count() == n`
+//! knows what was asked of the receiver even when the answer never left it.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    Request, Response, StatusCode, body::Incoming, header, server::conn::http1, service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+
+/// How a receiver answers.
+#[derive(Clone, Copy, Debug)]
+pub enum Behaviour {
+    /// 200 without a body.
+    Ok,
+    /// This status without a body.
+    Status(u16),
+    /// 500 to the first so many requests, then 200.
+    FailFirst(u32),
+    /// Takes the request and never answers.
+    Hang,
+    /// 410: the receiver wants no more.
+    Gone,
+    /// This status, with a `Retry-After` of so many seconds.
+    RetryAfter(u16, u32),
+    /// 200 with a body of so many bytes.
+    LargeBody(usize),
+    /// 302 to `/redirected` of the same receiver.
+    Redirect,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Path, without the query.
+    pub path: String,
+    /// Headers in their order; a value that is not text is replaced lossily.
+    pub headers: Vec<(String, String)>,
+    /// The whole body.
+    pub body: Bytes,
+    /// The status it was answered with; 0 if it is left hanging.
+    pub answered: u16,
+}
+
+impl Received {
+    /// The value of the first header of this name, in any case.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        let found = headers.find(|(key, _)| key.eq_ignore_ascii_case(name))?;
+        Some(&found.1)
+    }
+}
+
+/// The `event.id` of a body; `None` if it is not an envelope.
+#[must_use]
+pub fn event_id(received: &Received) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(&received.body).ok()?;
+    Some(body.get("event")?.get("id")?.as_str()?.to_owned())
+}
+
+type Callback = Box<dyn Fn(&Received) + Send + Sync>;
+
+struct Shared {
+    behaviour: Behaviour,
+    callback: Callback,
+    received: Mutex<Vec<Received>>,
+    news: Notify,
+}
+
+/// A running receiver; its tasks and connections end when it is dropped.
+pub struct Receiver {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    _serving: JoinSet<()>,
+}
+
+impl Receiver {
+    /// Listens on a free port of 127.0.0.1.
+    ///
+    /// # Panics
+    ///
+    /// If no port can be had.
+    pub async fn start(behaviour: Behaviour) -> Self {
+        Self::start_with(behaviour, |_| {}).await
+    }
+
+    /// As `start`; `callback` sees each request after it is noted, before its answer.
+    ///
+    /// # Panics
+    ///
+    /// If no port can be had.
+    pub async fn start_with(
+        behaviour: Behaviour,
+        callback: impl Fn(&Received) + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .expect("a free loopback port");
+        let address = listener.local_addr().expect("a bound listener");
+        let shared = Arc::new(Shared {
+            behaviour,
+            callback: Box::new(callback),
+            received: Mutex::default(),
+            news: Notify::new(),
+        });
+        let mut serving = JoinSet::new();
+        serving.spawn(accept(listener, Arc::clone(&shared)));
+        Self {
+            address,
+            shared,
+            _serving: serving,
+        }
+    }
+
+    /// Its URL, with the path `/hook`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// All requests so far, in the order in which their bodies were complete.
+    #[must_use]
+    pub fn received(&self) -> Vec<Received> {
+        self.shared.received.lock().clone()
+    }
+
+    /// How many requests came so far.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.shared.received.lock().len()
+    }
+
+    /// Waits until `n` requests came; false if they did not within `limit`.
+    pub async fn wait_for(&self, n: usize, limit: Duration) -> bool {
+        let enough = async {
+            loop {
+                let news = self.shared.news.notified();
+                tokio::pin!(news);
+                // Registered before counting: a request between the two wakes it.
+                news.as_mut().enable();
+                if self.count() >= n {
+                    return;
+                }
+                news.await;
+            }
+        };
+        tokio::time::timeout(limit, enough).await.is_ok()
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        while connections.try_join_next().is_some() {}
+        let shared = Arc::clone(&shared);
+        connections.spawn(async move {
+            let service = service_fn(|request| answer(&shared, request));
+            // A client that goes away mid-request is its own affair.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn answer(
+    shared: &Shared,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await?.to_bytes();
+    let headers = head.headers.iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.to_string(), value)
+    });
+    let mut received = Received {
+        path: head.uri.path().to_owned(),
+        headers: headers.collect(),
+        body,
+        answered: 0,
+    };
+    let response = {
+        let mut all = shared.received.lock();
+        let response = respond(shared.behaviour, all.len());
+        received.answered = response.as_ref().map_or(0, |r| r.status().as_u16());
+        all.push(received.clone());
+        response
+    };
+    (shared.callback)(&received);
+    shared.news.notify_waiters();
+    match response {
+        Some(response) => Ok(response),
+        None => std::future::pending().await,
+    }
+}
+
+/// The answer to the request after `before` others; `None` is none at all.
+fn respond(behaviour: Behaviour, before: usize) -> Option<Response<Full<Bytes>>> {
+    let mut body = Bytes::new();
+    let mut extra = None;
+    let status = match behaviour {
+        Behaviour::Hang => return None,
+        Behaviour::Ok => 200,
+        Behaviour::Status(status) => status,
+        Behaviour::FailFirst(n) if before < n as usize => 500,
+        Behaviour::FailFirst(_) => 200,
+        Behaviour::Gone => 410,
+        Behaviour::RetryAfter(status, seconds) => {
+            extra = Some((header::RETRY_AFTER, seconds.to_string()));
+            status
+        }
+        Behaviour::LargeBody(bytes) => {
+            body = Bytes::from(vec![b'x'; bytes]);
+            200
+        }
+        Behaviour::Redirect => {
+            extra = Some((header::LOCATION, "/redirected".to_owned()));
+            302
+        }
+    };
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = StatusCode::from_u16(status).expect("a status of three digits");
+    if let Some((name, value)) = extra {
+        let value = value.parse().expect("a number or a path is a header value");
+        response.headers_mut().insert(name, value);
+    }
+    Some(response)
+}
