@@ -6,6 +6,12 @@
 //! binaries, its configuration files and its API. A failure to set up is a panic
 //! with a sentence that says what to do, for the caller is always a test.
 
+pub mod client;
+pub mod process;
 pub mod receiver;
+pub mod redis_server;
 
+pub use client::{Client, event, subscription};
+pub use process::{Process, binary};
 pub use receiver::{Behaviour, Received, Receiver, event_id};
+pub use redis_server::RedisServer;

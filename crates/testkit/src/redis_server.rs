@@ -1,0 +1,129 @@
+//! A Redis server of the test's own, on a free port and in a folder of its own.
+
+use std::{io::ErrorKind, process::Command, time::Duration};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::process::{Process, free_ports, loopback};
+
+const MISSING: &str = "redis-server is missing: run `sudo apt-get install -y redis-server`";
+const DEFAULTS: [&str; 6] = [
+    "--appendonly",
+    "yes",
+    "--appendfsync",
+    "everysec",
+    "--save",
+    "",
+];
+const START: Duration = Duration::from_secs(20);
+
+/// A running Redis server; it and its data are gone when it is dropped.
+pub struct RedisServer {
+    process: Process,
+    port: u16,
+    arguments: Vec<String>,
+    folder: TempDir,
+}
+
+impl RedisServer {
+    /// Starts a server that syncs its append-only file every second and keeps no snapshots.
+    ///
+    /// # Panics
+    ///
+    /// If redis-server is not installed or does not answer within 20 seconds.
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// As `start`, with further arguments, which override the defaults.
+    ///
+    /// # Panics
+    ///
+    /// As `start`.
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [port] = free_ports();
+        let arguments = DEFAULTS.iter().chain(arguments);
+        let arguments: Vec<_> = arguments.map(|text| (*text).to_owned()).collect();
+        let process = launch(port, &arguments, &folder);
+        let mut server = Self {
+            process,
+            port,
+            arguments,
+            folder,
+        };
+        server.wait_ready().await;
+        server
+    }
+
+    /// Its URL, `redis://127.0.0.1:PORT/`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/", self.port)
+    }
+
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Kills it without warning; its files stay for `restart`.
+    pub fn kill9(&mut self) {
+        self.process.kill9();
+    }
+
+    /// Starts it again on the same port with the same files, killing it if it runs.
+    ///
+    /// # Panics
+    ///
+    /// As `start`.
+    pub async fn restart(&mut self) {
+        self.kill9();
+        self.process = launch(self.port, &self.arguments, &self.folder);
+        self.wait_ready().await;
+    }
+
+    async fn wait_ready(&mut self) {
+        let ready = async {
+            // While it loads its files it listens already and answers `-LOADING`.
+            while !answers(self.port).await {
+                if let Some(status) = self.process.exited() {
+                    panic!("redis-server ended ({status}):\n{}", self.process.log());
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(START, ready).await;
+        in_time.expect("redis-server answers within 20 s");
+    }
+}
+
+fn launch(port: u16, arguments: &[String], folder: &TempDir) -> Process {
+    let found = Command::new("redis-server").arg("--version").output();
+    assert!(
+        !found.is_err_and(|error| error.kind() == ErrorKind::NotFound),
+        "{MISSING}"
+    );
+    let mut command = Command::new("redis-server");
+    command
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
+        .arg(folder.path())
+        .args(arguments);
+    Process::start(command, &folder.path().join("redis.log"))
+}
+
+async fn answers(port: u16) -> bool {
+    let ping = async {
+        let mut stream = TcpStream::connect(loopback(port)).await?;
+        stream.write_all(b"PING\r\n").await?;
+        let mut answer = [0; 7];
+        stream.read_exact(&mut answer).await?;
+        std::io::Result::Ok(&answer == b"+PONG\r\n")
+    };
+    ping.await.unwrap_or(false)
+}
