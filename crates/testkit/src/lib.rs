@@ -10,8 +10,10 @@ pub mod client;
 pub mod process;
 pub mod receiver;
 pub mod redis_server;
+pub mod system;
 
 pub use client::{Client, event, subscription};
 pub use process::{Process, binary};
 pub use receiver::{Behaviour, Received, Receiver, event_id};
 pub use redis_server::RedisServer;
+pub use system::System;
