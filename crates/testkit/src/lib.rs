@@ -7,12 +7,14 @@
 //! with a sentence that says what to do, for the caller is always a test.
 
 pub mod client;
+pub mod ledger;
 pub mod process;
 pub mod receiver;
 pub mod redis_server;
 pub mod system;
 
 pub use client::{Client, event, subscription};
+pub use ledger::Ledger;
 pub use process::{Process, binary};
 pub use receiver::{Behaviour, Received, Receiver, event_id};
 pub use redis_server::RedisServer;

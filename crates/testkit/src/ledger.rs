@@ -1,0 +1,202 @@
+//! The books of a run: what was acknowledged against what arrived.
+//!
+//! Delivery is at least once, so the one thing that may never happen is a loss: a
+//! pair of an acknowledged event and a receiver that matched it, without a
+//! request. Repeats are counted, for they have a price. An arrival that nobody
+//! acknowledged is no fault by itself (the answer to the publisher may have been
+//! lost on its way), so it is listed apart.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use crate::receiver::{Received, event_id};
+
+/// An event's id and a receiver's name.
+pub type Pair = (String, String);
+
+/// The books; see the module.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    published: u64,
+    acknowledged: BTreeSet<String>,
+    expected: BTreeSet<Pair>,
+    arrivals: BTreeMap<Pair, u64>,
+}
+
+impl Ledger {
+    /// Empty books.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// So many events were handed to the publisher's call, whatever became of them.
+    pub const fn published(&mut self, events: u64) {
+        self.published += events;
+    }
+
+    /// This event was acknowledged and has to reach each of `receivers` (names of
+    /// the caller's choice). Saying it again changes nothing.
+    pub fn acknowledged<'a>(&mut self, event: &str, receivers: impl IntoIterator<Item = &'a str>) {
+        self.acknowledged.insert(event.to_owned());
+        for receiver in receivers {
+            self.expected
+                .insert((event.to_owned(), receiver.to_owned()));
+        }
+    }
+
+    /// This event arrived once at `receiver`.
+    pub fn arrived(&mut self, event: &str, receiver: &str) {
+        let pair = (event.to_owned(), receiver.to_owned());
+        *self.arrivals.entry(pair).or_default() += 1;
+    }
+
+    /// Books everything that `receiver` answered with a 2xx: other requests were
+    /// attempts and not deliveries.
+    ///
+    /// # Panics
+    ///
+    /// If a body has no event's id.
+    pub fn received(&mut self, receiver: &str, requests: &[Received]) {
+        for request in requests {
+            if (200..300).contains(&request.answered) {
+                let id = event_id(request).expect("a body names its event");
+                self.arrived(&id, receiver);
+            }
+        }
+    }
+
+    /// Pairs that had to arrive and did not.
+    #[must_use]
+    pub fn lost(&self) -> Vec<Pair> {
+        let missing = |pair: &&Pair| !self.arrivals.contains_key(*pair);
+        self.expected.iter().filter(missing).cloned().collect()
+    }
+
+    /// Pairs that arrived and were not expected: events that were never
+    /// acknowledged, or receivers that they had no business with.
+    #[must_use]
+    pub fn unexpected(&self) -> Vec<Pair> {
+        let stray = |pair: &&Pair| !self.expected.contains(*pair);
+        self.arrivals.keys().filter(stray).cloned().collect()
+    }
+
+    /// Arrivals beyond the first of each pair.
+    #[must_use]
+    pub fn repeated(&self) -> u64 {
+        self.arrivals.values().map(|times| times - 1).sum()
+    }
+
+    /// Expected pairs that arrived, each counted once.
+    #[must_use]
+    pub fn delivered(&self) -> usize {
+        self.expected.len() - self.lost().len()
+    }
+
+    /// Fails the test, with the table and the first pairs, if anything was lost.
+    ///
+    /// # Panics
+    ///
+    /// If a pair was lost, or if nothing was expected: an empty run proves nothing.
+    #[track_caller]
+    pub fn assert_nothing_lost(&self) {
+        assert!(!self.expected.is_empty(), "nothing was expected:\n{self}");
+        let lost = self.lost();
+        let first = &lost[..lost.len().min(10)];
+        assert!(lost.is_empty(), "lost, among others {first:?}:\n{self}");
+    }
+}
+
+/// A table of one row: events published and acknowledged, then pairs of event and receiver.
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = [
+            ("published", self.published),
+            ("acknowledged", self.acknowledged.len() as u64),
+            ("delivered", self.delivered() as u64),
+            ("repeated", self.repeated()),
+            ("lost", self.lost().len() as u64),
+        ];
+        let heads = columns.map(|(head, _)| head);
+        let cells = columns.map(|(head, count)| format!("{count:>width$}", width = head.len()));
+        write!(f, "{}\n{}", heads.join(" | "), cells.join(" | "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn pair(event: &str, receiver: &str) -> Pair {
+        (event.to_owned(), receiver.to_owned())
+    }
+
+    /// Three published, two acknowledged for two receivers; one pair lost, one twice.
+    fn books() -> Ledger {
+        let mut ledger = Ledger::new();
+        ledger.published(3);
+        ledger.acknowledged("ev_1", ["a", "b"]);
+        ledger.acknowledged("ev_2", ["a", "b"]);
+        for (event, receiver) in [("ev_1", "a"), ("ev_1", "a"), ("ev_1", "b"), ("ev_2", "a")] {
+            ledger.arrived(event, receiver);
+        }
+        ledger
+    }
+
+    #[test]
+    fn tells_losses_and_repeats_apart() {
+        let ledger = books();
+        assert_eq!(ledger.lost(), [pair("ev_2", "b")]);
+        assert_eq!((ledger.repeated(), ledger.delivered()), (1, 3));
+        assert!(ledger.unexpected().is_empty());
+    }
+
+    #[test]
+    fn an_arrival_at_the_wrong_receiver_makes_up_for_no_loss() {
+        let mut ledger = books();
+        ledger.arrived("ev_2", "c");
+        ledger.arrived("ev_3", "a");
+        assert_eq!(ledger.lost(), [pair("ev_2", "b")]);
+        assert_eq!(ledger.unexpected(), [pair("ev_2", "c"), pair("ev_3", "a")]);
+    }
+
+    #[test]
+    fn only_what_was_answered_well_is_delivered() {
+        let mut ledger = Ledger::new();
+        ledger.acknowledged("ev_1", ["a"]);
+        let request = |answered| Received {
+            path: "/hook".to_owned(),
+            headers: Vec::new(),
+            body: Bytes::from_static(br#"{"event": {"id": "ev_1"}}"#),
+            answered,
+        };
+        ledger.received("a", &[request(500), request(0)]);
+        assert_eq!(ledger.lost(), [pair("ev_1", "a")]);
+        ledger.received("a", &[request(204)]);
+        ledger.assert_nothing_lost();
+        assert_eq!(ledger.repeated(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "lost, among others")]
+    fn a_loss_fails_the_test() {
+        books().assert_nothing_lost();
+    }
+
+    #[test]
+    #[should_panic(expected = "nothing was expected")]
+    fn an_empty_run_proves_nothing() {
+        Ledger::new().assert_nothing_lost();
+    }
+
+    #[test]
+    fn shows_a_table() {
+        let table = "published | acknowledged | delivered | repeated | lost\n        \
+                     3 |            2 |         3 |        1 |    1";
+        assert_eq!(books().to_string(), table);
+    }
+}

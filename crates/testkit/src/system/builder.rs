@@ -1,0 +1,113 @@
+//! What a system is to be, and its start.
+
+use super::{System, server::Server};
+use crate::redis_server::RedisServer;
+
+/// What a system is to be; see `System::builder`.
+pub struct Builder {
+    servers: usize,
+    pub(super) lease: Option<String>,
+    pub(super) heartbeat: Option<String>,
+    pub(super) capacity: u32,
+    pub(super) drain_timeout: Option<String>,
+    redis: Vec<String>,
+    agent: bool,
+}
+
+impl Builder {
+    pub(super) const fn new() -> Self {
+        Self {
+            servers: 1,
+            lease: None,
+            heartbeat: None,
+            capacity: 256,
+            drain_timeout: None,
+            redis: Vec::new(),
+            agent: true,
+        }
+    }
+
+    /// So many control planes over one Redis; 1 if not told.
+    #[must_use]
+    pub const fn servers(mut self, servers: usize) -> Self {
+        self.servers = servers;
+        self
+    }
+
+    /// How long a delivery is an agent's without a heartbeat, such as `15s`, at
+    /// least 3 s; the server's default if not told.
+    #[must_use]
+    pub fn lease(mut self, lease: &str) -> Self {
+        self.lease = Some(lease.to_owned());
+        self
+    }
+
+    /// The interval of heartbeats, such as `1s`; the server's default if not told.
+    #[must_use]
+    pub fn heartbeat(mut self, heartbeat: &str) -> Self {
+        self.heartbeat = Some(heartbeat.to_owned());
+        self
+    }
+
+    /// How many deliveries the agent takes at one time; 256 if not told.
+    #[must_use]
+    pub const fn capacity(mut self, capacity: u32) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// How long servers and agents drain when asked to end, such as `2s`; their
+    /// own defaults if not told.
+    #[must_use]
+    pub fn drain_timeout(mut self, drain_timeout: &str) -> Self {
+        self.drain_timeout = Some(drain_timeout.to_owned());
+        self
+    }
+
+    /// Further arguments of redis-server.
+    #[must_use]
+    pub fn redis(mut self, arguments: &[&str]) -> Self {
+        self.redis = arguments.iter().map(|text| (*text).to_owned()).collect();
+        self
+    }
+
+    /// No agent until `System::start_agent`.
+    #[must_use]
+    pub const fn without_agent(mut self) -> Self {
+        self.agent = false;
+        self
+    }
+
+    /// Starts everything; on return all servers are ready, and the agent, which
+    /// dials the first of them, has been started.
+    ///
+    /// # Panics
+    ///
+    /// If a binary is missing or a part does not come up within 30 seconds.
+    pub async fn start(self) -> System {
+        let arguments: Vec<_> = self.redis.iter().map(String::as_str).collect();
+        let redis = RedisServer::start_with(&arguments).await;
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let servers: Vec<_> = (0..self.servers)
+            .map(|replica| Server::start(&self, &redis, folder.path(), replica))
+            .collect();
+        let mut system = System {
+            agent: None,
+            servers,
+            redis,
+            tenant: String::new(),
+            key: String::new(),
+            token: String::new(),
+            builder: self,
+            folder,
+        };
+        for server in &mut system.servers {
+            server.wait_ready().await;
+        }
+        system.create_keys().await;
+        if system.builder.agent {
+            system.start_agent(0);
+        }
+        system
+    }
+}

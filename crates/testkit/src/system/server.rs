@@ -1,0 +1,101 @@
+//! One control plane as a process, with its configuration file.
+
+use std::{fs, net::SocketAddr, path::Path, process::Command, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::Builder;
+use crate::{
+    process::{Process, binary, free_ports, loopback},
+    redis_server::RedisServer,
+};
+
+pub(super) const OPERATOR_KEY: &str = "test-operator-key-0123456789abcdef";
+const START: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(10);
+
+/// One control plane.
+pub(super) struct Server {
+    pub(super) process: Process,
+    pub(super) http: SocketAddr,
+    pub(super) grpc: SocketAddr,
+    pub(super) agents: SocketAddr,
+    replica: usize,
+}
+
+impl Server {
+    pub(super) fn start(
+        builder: &Builder,
+        redis: &RedisServer,
+        folder: &Path,
+        replica: usize,
+    ) -> Self {
+        let [http, grpc, agents] = free_ports().map(loopback);
+        let mut text = format!(
+            "operator_key = \"{OPERATOR_KEY}\"\nsealing_key = \"{}\"\n",
+            "5b".repeat(32)
+        );
+        for (key, value) in [
+            ("lease", &builder.lease),
+            ("heartbeat", &builder.heartbeat),
+            ("drain_timeout", &builder.drain_timeout),
+        ] {
+            if let Some(value) = value {
+                text += &format!("{key} = \"{value}\"\n");
+            }
+        }
+        text += &format!(
+            "[store]\nredis = \"{}\"\n[http]\nlisten = \"{http}\"\n\
+             [grpc]\nlisten = \"{grpc}\"\n[agents]\nlisten = \"{agents}\"\n",
+            redis.url()
+        );
+        let config = folder.join(format!("server-{replica}.toml"));
+        fs::write(config, text).expect("the configuration can be written");
+        Self {
+            process: Self::launch(folder, replica),
+            http,
+            grpc,
+            agents,
+            replica,
+        }
+    }
+
+    pub(super) fn launch(folder: &Path, replica: usize) -> Process {
+        let mut command = Command::new(binary("sidehook"));
+        let config = folder.join(format!("server-{replica}.toml"));
+        // Variables of the developer's shell must not configure a test.
+        command.env_clear().args(["server", "--config"]).arg(config);
+        Process::start(command, &folder.join(format!("server-{replica}.log")))
+    }
+
+    pub(super) async fn wait_ready(&mut self) {
+        let ready = async {
+            while !is_ready(self.http).await {
+                if let Some(status) = self.process.exited() {
+                    let log = self.process.log();
+                    panic!("server {} ended ({status}):\n{log}", self.replica);
+                }
+                tokio::time::sleep(POLL).await;
+            }
+        };
+        let in_time = tokio::time::timeout(START, ready).await;
+        in_time.expect("the server is ready within 30 s");
+    }
+}
+
+/// Whether `GET /readyz` is answered 200.
+async fn is_ready(address: SocketAddr) -> bool {
+    let ask = async {
+        let mut stream = TcpStream::connect(address).await?;
+        let request =
+            format!("GET /readyz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await?;
+        std::io::Result::Ok(&answer == b"HTTP/1.1 200")
+    };
+    ask.await.unwrap_or(false)
+}
