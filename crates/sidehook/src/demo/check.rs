@@ -105,3 +105,45 @@ impl Check {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sidehook_signature::Signer;
+
+    const KEY: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+    const OTHER: &str = "0808080808080808080808080808080808080808080808080808080808080808";
+    const BODY: &str = r#"{"event": {"data": {"n":  1}}, "subscription_id": "x"}"#;
+
+    /// What a receiver that trusts `KEY` says of `body`, signed with `key` as `BODY`.
+    fn result(key: &str, body: &'static str, data: &'static str) -> Result<u32, String> {
+        let (screen, _) = Screen::start().expect("a thread");
+        let check = Check::new("receiver", screen, Bytes::from_static(data.as_bytes()));
+        check.trust(&Scheme::Close, KEY).expect("a key");
+        let signer = Signer::new(&Scheme::Close, &[key]).expect("a key");
+        let now = jiff::Timestamp::now().as_second();
+        let signed = signer.sign("", now, &[BODY.as_bytes()]);
+        let headers = signed
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.to_string()));
+        check.examine(&Received {
+            path: "/hook".to_owned(),
+            headers: headers.collect(),
+            body: Bytes::from_static(body.as_bytes()),
+            answered: 200,
+        });
+        check.result()
+    }
+
+    #[test]
+    fn only_the_right_key_and_the_same_bytes_are_good() {
+        assert_eq!(result(KEY, BODY, r#"{"n":  1}"#), Ok(1));
+        let problem = result(OTHER, BODY, r#"{"n":  1}"#).expect_err("another's key");
+        assert!(problem.contains("no signature matches"), "{problem}");
+        let altered = r#"{"event": {"data": {"n":  2}}, "subscription_id": "x"}"#;
+        let problem = result(KEY, altered, r#"{"n":  2}"#).expect_err("an altered body");
+        assert!(problem.contains("no signature matches"), "{problem}");
+        let problem = result(KEY, BODY, r#"{"n": 1}"#).expect_err("other spacing");
+        assert!(problem.contains("byte for byte"), "{problem}");
+    }
+}
