@@ -54,7 +54,8 @@ impl Ledger {
     }
 
     /// Books everything that `receiver` answered with a 2xx: other requests were
-    /// attempts and not deliveries.
+    /// attempts and not deliveries. To be called once per request: one that is
+    /// booked again counts as repeated.
     ///
     /// # Panics
     ///
@@ -66,6 +67,12 @@ impl Ledger {
                 self.arrived(&id, receiver);
             }
         }
+    }
+
+    /// How many events were acknowledged.
+    #[must_use]
+    pub fn acknowledged_count(&self) -> usize {
+        self.acknowledged.len()
     }
 
     /// Pairs that had to arrive and did not.
@@ -114,7 +121,7 @@ impl fmt::Display for Ledger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns = [
             ("published", self.published),
-            ("acknowledged", self.acknowledged.len() as u64),
+            ("acknowledged", self.acknowledged_count() as u64),
             ("delivered", self.delivered() as u64),
             ("repeated", self.repeated()),
             ("lost", self.lost().len() as u64),
@@ -152,6 +159,7 @@ mod tests {
         let ledger = books();
         assert_eq!(ledger.lost(), [pair("ev_2", "b")]);
         assert_eq!((ledger.repeated(), ledger.delivered()), (1, 3));
+        assert_eq!(ledger.acknowledged_count(), 2);
         assert!(ledger.unexpected().is_empty());
     }
 
