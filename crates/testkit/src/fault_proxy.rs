@@ -25,7 +25,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{
         TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+        tcp::{ReadHalf, WriteHalf},
     },
     sync::{mpsc, watch},
     task::JoinSet,
@@ -135,7 +135,7 @@ impl FaultProxy {
     }
 
     /// Forwards so many more bytes, of all connections and both directions
-    /// together, then resets all connections, once.
+    /// together; the byte after them resets all connections, once.
     pub fn cut_after(&self, bytes: usize) {
         *self.shared.budget.lock() = Some(bytes);
     }
@@ -198,7 +198,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         // Taken here, so that a cut after the accept is never missed.
         let state = *shared.state.borrow();
         if state.mode == Mode::Refuse {
-            reset(&stream);
+            // Closed with a reset where the system allows it, else with a goodbye.
+            let _ = stream.set_zero_linger();
             continue;
         }
         let shared = Arc::clone(&shared);
@@ -209,30 +210,98 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn connect_and_relay(near: TcpStream, shared: &Shared, cuts: u64) -> io::Result<()> {
+/// Relays until both ends are done, one fails, or a cut after the `cuts` first ones.
+async fn connect_and_relay(mut near: TcpStream, shared: &Shared, cuts: u64) -> io::Result<()> {
     let mut state = shared.state.subscribe();
     let cut = state.wait_for(|state| state.cuts != cuts);
     tokio::pin!(cut);
-    let far = tokio::select! {
-        far = connect(shared) => far?,
-        _ = &mut cut => {
-            reset(&near);
-            return Ok(());
-        }
+    let connected = tokio::select! {
+        far = connect(shared) => far,
+        _ = &mut cut => Err(io::ErrorKind::ConnectionReset.into()),
+    };
+    let Ok(mut far) = connected else {
+        return near.set_zero_linger();
     };
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
-    let (near_in, near_out) = near.into_split();
-    let (far_in, far_out) = far.into_split();
-    // Reset on every way out but an orderly one, where both ends said goodbye
-    // before and there is nothing left that a reset could destroy.
-    tokio::select! {
-        ended = async {
-            tokio::try_join!(
-                pump(near_in, &far_out_of(far_out), shared, &shared.upwards),
-                pump(far_in, &far_out_of(near_out), shared, &shared.downwards),
-            )
-        } => ended.map(drop),
-        _ = cut => Ok(()),
+    let is_orderly = tokio::select! {
+        ended = relay(&mut near, &mut far, shared) => ended.is_ok(),
+        _ = cut => false,
+    };
+    if !is_orderly {
+        near.set_zero_linger()?;
+        far.set_zero_linger()?;
     }
+    Ok(())
+}
+
+async fn connect(shared: &Shared) -> io::Result<TcpStream> {
+    shared.until_open().await?;
+    TcpStream::connect(shared.target).await
+}
+
+async fn relay(near: &mut TcpStream, far: &mut TcpStream, shared: &Shared) -> io::Result<()> {
+    let (from_near, to_near) = near.split();
+    let (from_far, to_far) = far.split();
+    tokio::try_join!(
+        pump(from_near, to_far, shared, &shared.upwards),
+        pump(from_far, to_near, shared, &shared.downwards),
+    )?;
+    Ok(())
+}
+
+/// One direction of one connection, up to its end.
+async fn pump(
+    from: ReadHalf<'_>,
+    to: WriteHalf<'_>,
+    shared: &Shared,
+    forwarded: &AtomicU64,
+) -> io::Result<()> {
+    let (line, arriving) = mpsc::channel(CHUNKS);
+    tokio::try_join!(
+        read(from, line, shared),
+        write(arriving, to, shared, forwarded)
+    )?;
+    Ok(())
+}
+
+async fn read(
+    mut from: ReadHalf<'_>,
+    line: mpsc::Sender<(Instant, Bytes)>,
+    shared: &Shared,
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        buffer.reserve(CHUNK_BYTES);
+        if from.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        let due = Instant::now() + shared.state.borrow().delay;
+        let sent = line.send((due, buffer.split().freeze())).await;
+        sent.map_err(io::Error::other)?;
+    }
+}
+
+async fn write(
+    mut arriving: mpsc::Receiver<(Instant, Bytes)>,
+    mut to: WriteHalf<'_>,
+    shared: &Shared,
+    forwarded: &AtomicU64,
+) -> io::Result<()> {
+    while let Some((due, chunk)) = arriving.recv().await {
+        tokio::time::sleep_until(due).await;
+        shared.until_open().await?;
+        let allowed = shared.allowance(chunk.len());
+        // Counted first: whoever sees the bytes sees them counted.
+        forwarded.fetch_add(allowed as u64, Ordering::Relaxed);
+        to.write_all(&chunk[..allowed]).await?;
+        if allowed < chunk.len() {
+            // Everybody else's connection breaks with this one.
+            *shared.budget.lock() = None;
+            shared.cut();
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+    }
+    shared.until_open().await?;
+    to.shutdown().await
 }

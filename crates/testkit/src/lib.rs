@@ -7,6 +7,7 @@
 //! with a sentence that says what to do, for the caller is always a test.
 
 pub mod client;
+pub mod fault_proxy;
 pub mod ledger;
 pub mod process;
 pub mod receiver;
@@ -14,6 +15,7 @@ pub mod redis_server;
 pub mod system;
 
 pub use client::{Client, event, subscription};
+pub use fault_proxy::FaultProxy;
 pub use ledger::Ledger;
 pub use process::{Process, binary};
 pub use receiver::{Behaviour, Received, Receiver, event_id};
