@@ -1,0 +1,197 @@
+//! `sidehook admin`: tenants and keys, for operators.
+
+use serde_json::{Value, json};
+use sidehook_api::v1::{self, admin_service_client::AdminServiceClient};
+
+use super::{
+    Failure, Global,
+    channel::{Api, connect, pages},
+    render::{line, list, moment, one, some, word},
+};
+
+/// Largest page of tenants.
+const PAGE: u32 = 500;
+
+/// Commands for operators.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Manage tenants
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// Manage API keys and pool tokens
+    #[command(subcommand)]
+    Key(Key),
+}
+
+/// Commands on tenants.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Tenant {
+    /// Create a tenant
+    Create {
+        /// Its name, 1 to 100 bytes
+        name: String,
+    },
+    /// List tenants
+    List {
+        /// At most this many
+        #[arg(long, default_value_t = 1_000)]
+        limit: u32,
+    },
+}
+
+/// Commands on keys.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Key {
+    /// Make a key; its secret is shown once
+    Create {
+        /// The tenant; left out, with --role agent, for a platform-wide pool token
+        #[arg(long)]
+        tenant: Option<String>,
+        /// What it is for, 1 to 100 bytes
+        #[arg(long)]
+        name: String,
+        /// What its bearer may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// With --role agent: the pool; `default` if left out
+        #[arg(long)]
+        pool: Option<String>,
+    },
+    /// Take a key out of force, everywhere within 5 s
+    Revoke {
+        /// The key's id
+        id: String,
+    },
+}
+
+/// What the bearer of a key may do.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// Everything in the tenant
+    Admin,
+    /// Publish events, and nothing else
+    Publisher,
+    /// Read, and nothing else
+    Viewer,
+    /// Be an agent of one pool, and nothing else
+    Agent,
+}
+
+impl From<Role> for v1::Role {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Admin => Self::Admin,
+            Role::Publisher => Self::Publisher,
+            Role::Viewer => Self::Viewer,
+            Role::Agent => Self::Agent,
+        }
+    }
+}
+
+/// Runs `command`.
+pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure> {
+    let client = AdminServiceClient::new(connect(global).await?);
+    match command {
+        Command::Tenant(command) => tenant(command, client, global).await,
+        Command::Key(command) => key(command, client, global).await,
+    }
+}
+
+async fn tenant(
+    command: Tenant,
+    mut client: AdminServiceClient<Api>,
+    global: &Global,
+) -> Result<(), Failure> {
+    let tenants = match command {
+        Tenant::Create { name } => {
+            let answer = client
+                .create_tenant(v1::CreateTenantRequest { name })
+                .await?;
+            let tenant = answer.into_inner().tenant.unwrap_or_default();
+            let fields = [("ID", tenant.id.clone()), ("NAME", tenant.name.clone())];
+            return one(global.output, &tenant_json(&tenant), &fields);
+        }
+        Tenant::List { limit } => {
+            pages(limit, PAGE, |page_size, page_token| {
+                let mut client = client.clone();
+                async move {
+                    let request = v1::ListTenantsRequest {
+                        page_size,
+                        page_token,
+                    };
+                    let page = client.list_tenants(request).await?.into_inner();
+                    Ok((page.tenants, page.next_page_token))
+                }
+            })
+            .await?
+        }
+    };
+    list(
+        global.output,
+        &tenants,
+        tenant_json,
+        &["ID", "NAME", "CREATED"],
+        |tenant| {
+            vec![
+                tenant.id.clone(),
+                tenant.name.clone(),
+                moment(tenant.created_at.as_ref()),
+            ]
+        },
+    )
+}
+
+fn tenant_json(tenant: &v1::Tenant) -> Value {
+    json!({
+        "id": tenant.id,
+        "name": tenant.name,
+        "created_at": some(moment(tenant.created_at.as_ref())),
+    })
+}
+
+async fn key(
+    command: Key,
+    mut client: AdminServiceClient<Api>,
+    global: &Global,
+) -> Result<(), Failure> {
+    let request = match command {
+        Key::Create {
+            tenant,
+            name,
+            role,
+            pool,
+        } => v1::CreateApiKeyRequest {
+            tenant_id: tenant.unwrap_or_default(),
+            name,
+            role: v1::Role::from(role).into(),
+            pool: pool.unwrap_or_default(),
+        },
+        Key::Revoke { id } => {
+            client
+                .revoke_api_key(v1::RevokeApiKeyRequest { id: id.clone() })
+                .await?;
+            return line(&format!("{id} is out of force everywhere within 5 s"));
+        }
+    };
+    let answer = client.create_api_key(request).await?.into_inner();
+    let key = answer.api_key.unwrap_or_default();
+    let role = word(key.role().as_str_name(), "ROLE_");
+    let value = json!({
+        "id": key.id,
+        "tenant_id": some(key.tenant_id.clone()),
+        "name": key.name,
+        "role": role,
+        "pool": some(key.pool.clone()),
+        "created_at": some(moment(key.created_at.as_ref())),
+        "secret": answer.secret,
+    });
+    let fields = [
+        ("ID", key.id.clone()),
+        ("TENANT", key.tenant_id.clone()),
+        ("NAME", key.name.clone()),
+        ("ROLE", role),
+        ("POOL", key.pool.clone()),
+        ("SECRET (shown once)", answer.secret.clone()),
+    ];
+    one(global.output, &value, &fields)
+}

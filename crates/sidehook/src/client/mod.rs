@@ -1,0 +1,101 @@
+//! The command line's client side: one command, one call of the public API, one table.
+//!
+//! `--output json` is for programs: its names are those of the API and stay. Tables are
+//! for people and may change.
+
+mod admin;
+mod agents;
+mod channel;
+mod deliveries;
+mod event;
+pub(crate) mod event_file;
+mod publish;
+mod render;
+mod settings;
+mod subscription;
+
+use std::path::PathBuf;
+
+pub(crate) use channel::Failure;
+
+/// Where the server is, who calls, and how to print.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Global {
+    /// URL of the control plane
+    #[arg(
+        long,
+        global = true,
+        env = "SIDEHOOK_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8701"
+    )]
+    pub(crate) server: String,
+    /// API key; rather use the environment or a file, which `ps` does not show
+    #[arg(
+        long,
+        global = true,
+        env = "SIDEHOOK_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    pub(crate) api_key: Option<String>,
+    /// File that holds the API key; goes before --api-key
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Certificate authorities (PEM) of the server, in place of the system's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// How to print results
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    pub(crate) output: Output,
+}
+
+/// How to print results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs; lists are arrays, watches one object per line
+    Json,
+}
+
+/// A command of the client.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Manage subscriptions
+    #[command(subcommand)]
+    Subscription(Box<subscription::Command>),
+    /// Publish an event, or a file of events
+    Publish(publish::Arguments),
+    /// Read the event log
+    #[command(subcommand)]
+    Event(event::Command),
+    /// Observe and repeat deliveries
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
+    /// Observe agents
+    #[command(subcommand)]
+    Agents(agents::Agents),
+    /// Observe pools of agents
+    #[command(subcommand)]
+    Pools(agents::Pools),
+    /// Manage tenants and keys; for operators
+    #[command(subcommand)]
+    Admin(admin::Command),
+}
+
+/// Runs `command` against the server that `global` names.
+///
+/// # Errors
+/// What is wrong, and what to do next, for people.
+pub(crate) async fn run(command: Command, global: &Global) -> Result<(), Failure> {
+    match command {
+        Command::Subscription(command) => subscription::run(*command, global).await,
+        Command::Publish(arguments) => publish::run(arguments, global).await,
+        Command::Event(command) => event::run(command, global).await,
+        Command::Deliveries(command) => deliveries::run(command, global).await,
+        Command::Agents(agents::Agents::List { tenant }) => agents::list(tenant, global).await,
+        Command::Pools(agents::Pools::List { tenant }) => agents::pools(tenant, global).await,
+        Command::Admin(command) => admin::run(command, global).await,
+    }
+}

@@ -1,0 +1,245 @@
+//! Results as tables and as JSON. The JSON is written by hand: its names are a promise
+//! that no change of the generated types may break.
+
+use std::io::{self, ErrorKind, Write as _};
+
+use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+use sidehook_api::{time::read_duration, v1};
+
+use super::{Failure, Output};
+
+/// Prints `values` as JSON, or `rows` under `head` as a table.
+pub(super) fn list<T>(
+    output: Output,
+    items: &[T],
+    as_json: impl Fn(&T) -> Value,
+    head: &[&str],
+    as_row: impl Fn(&T) -> Vec<String>,
+) -> Result<(), Failure> {
+    match output {
+        Output::Json => document(&items.iter().map(as_json).collect()),
+        Output::Table if items.is_empty() => line("nothing found"),
+        Output::Table => {
+            let mut table = Table::new();
+            table
+                .load_preset(UTF8_BORDERS_ONLY)
+                .set_header(head.iter().copied());
+            table.add_rows(items.iter().map(as_row));
+            line(&table.to_string())
+        }
+    }
+}
+
+/// Prints one thing: `value` as JSON, or its filled-in `fields` beneath each other.
+pub(super) fn one(output: Output, value: &Value, fields: &[(&str, String)]) -> Result<(), Failure> {
+    match output {
+        Output::Json => document(value),
+        Output::Table => {
+            let mut table = Table::new();
+            table.load_preset(UTF8_BORDERS_ONLY);
+            let filled = fields.iter().filter(|(_, text)| !text.is_empty());
+            table.add_rows(filled.map(|(name, text)| [*name, text.as_str()]));
+            line(&table.to_string())
+        }
+    }
+}
+
+/// Prints indented JSON.
+pub(super) fn document(value: &Value) -> Result<(), Failure> {
+    line(&format!("{value:#}"))
+}
+
+/// Prints a line to standard output, at once.
+pub(super) fn line(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            Err(Failure::new("standard output was closed"))
+        }
+        Err(error) => Err(Failure::new(format!("standard output: {error}"))),
+    }
+}
+
+/// The word of an enum's value: `DELIVERY_STATE_DEAD` is `dead`; empty if not given.
+pub(super) fn word(name: &str, prefix: &str) -> String {
+    let word = name.strip_prefix(prefix).unwrap_or(name);
+    if word == "UNSPECIFIED" {
+        String::new()
+    } else {
+        word.to_ascii_lowercase()
+    }
+}
+
+/// A moment in RFC 3339; empty if absent.
+pub(super) fn moment(moment: Option<&prost_types::Timestamp>) -> String {
+    moment
+        .and_then(|moment| Timestamp::new(moment.seconds, moment.nanos).ok())
+        .map_or_else(String::new, |moment| moment.to_string())
+}
+
+/// A span, for example `1h 30m`; empty if absent.
+pub(super) fn span(span: Option<&prost_types::Duration>) -> String {
+    span.and_then(read_duration)
+        .and_then(|span| SignedDuration::try_from(span).ok())
+        .map_or_else(String::new, |span| format!("{span:#}"))
+}
+
+/// `text`, or null if it is empty.
+pub(super) fn some(text: String) -> Value {
+    if text.is_empty() {
+        Value::Null
+    } else {
+        Value::String(text)
+    }
+}
+
+/// JSON as JSON; other text as a string, so that nothing is lost.
+pub(super) fn payload(bytes: &[u8]) -> Value {
+    if bytes.is_empty() {
+        return Value::Null;
+    }
+    serde_json::from_slice(bytes)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// An event.
+pub(super) fn event(event: &v1::Event) -> Value {
+    json!({
+        "id": event.id,
+        "object_type": event.object_type,
+        "action": event.action,
+        "object_id": some(event.object_id.clone()),
+        "user_id": some(event.user_id.clone()),
+        "lead_id": some(event.lead_id.clone()),
+        "request_id": some(event.request_id.clone()),
+        "campaign_id": some(event.campaign_id.clone()),
+        "organization_id": some(event.organization_id.clone()),
+        "idempotency_key": some(event.idempotency_key.clone()),
+        "occurred_at": some(moment(event.occurred_at.as_ref())),
+        "accepted_at": some(moment(event.accepted_at.as_ref())),
+        "data": payload(&event.data),
+        "previous_data": payload(&event.previous_data),
+        "changed_fields": event.changed_fields,
+        "meta": payload(&event.meta),
+    })
+}
+
+/// What became of a published event.
+pub(super) fn published(result: &v1::PublishResult) -> Value {
+    json!({
+        "event_id": some(result.event_id.clone()),
+        "duplicate": result.duplicate,
+        "matched": result.matched,
+        "durability": some(word(result.durability().as_str_name(), "DURABILITY_")),
+        "error": result.error.as_ref().map(|error| json!({
+            "code": error.code,
+            "message": error.message,
+            "reason": error.reason,
+            "field_violations": error.field_violations.iter().map(|wrong| json!({
+                "field": wrong.field,
+                "description": wrong.description,
+            })).collect::<Value>(),
+        })),
+    })
+}
+
+/// A delivery.
+pub(super) fn delivery(delivery: &v1::Delivery) -> Value {
+    json!({
+        "id": delivery.id,
+        "event_id": delivery.event_id,
+        "subscription_id": delivery.subscription_id,
+        "generation": delivery.generation,
+        "state": state(delivery),
+        "next_attempt_at": some(moment(delivery.next_attempt_at.as_ref())),
+        "reason": some(delivery.reason.clone()),
+        "attempt_count": delivery.attempt_count,
+        "attempts": delivery.attempts.iter().map(attempt).collect::<Value>(),
+    })
+}
+
+/// Where a delivery stands.
+pub(super) fn state(delivery: &v1::Delivery) -> String {
+    word(delivery.state().as_str_name(), "DELIVERY_STATE_")
+}
+
+/// How an attempt ended: the status, or what went wrong.
+pub(super) fn ending(attempt: &v1::Attempt) -> String {
+    let error = word(attempt.error().as_str_name(), "ATTEMPT_ERROR_");
+    match (attempt.response_status, attempt.error_detail.as_str()) {
+        (0, "") => error,
+        (0, detail) => format!("{error}: {detail}"),
+        (status, _) => status.to_string(),
+    }
+}
+
+fn attempt(attempt: &v1::Attempt) -> Value {
+    json!({
+        "number": attempt.number,
+        "started_at": some(moment(attempt.started_at.as_ref())),
+        "duration_ms": attempt.duration.as_ref().map(milliseconds),
+        "agent_id": some(attempt.agent_id.clone()),
+        "response_status": attempt.response_status,
+        "response_body": String::from_utf8_lossy(&attempt.response_body),
+        "error": some(word(attempt.error().as_str_name(), "ATTEMPT_ERROR_")),
+        "error_detail": some(attempt.error_detail.clone()),
+        "blame": some(word(attempt.blame().as_str_name(), "BLAME_")),
+    })
+}
+
+/// Milliseconds, with their fraction.
+pub(super) fn milliseconds(span: &prost_types::Duration) -> f64 {
+    read_duration(span).unwrap_or_default().as_secs_f64() * 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_holds_payloads_as_json_and_other_text_as_text() {
+        let sound = v1::Event {
+            data: r#"{"a":[1]}"#.into(),
+            meta: "{broken".into(),
+            occurred_at: Some(prost_types::Timestamp {
+                seconds: 1,
+                nanos: 500_000_000,
+            }),
+            ..v1::Event::default()
+        };
+        let value = event(&sound);
+        assert_eq!(value["data"]["a"][0], 1);
+        assert_eq!(value["meta"], "{broken");
+        assert_eq!(value["previous_data"], Value::Null);
+        assert_eq!(value["occurred_at"], "1970-01-01T00:00:01.5Z");
+    }
+
+    #[test]
+    fn enums_are_words() {
+        assert_eq!(
+            word("DELIVERY_STATE_IN_FLIGHT", "DELIVERY_STATE_"),
+            "in_flight"
+        );
+        assert_eq!(word("BLAME_UNSPECIFIED", "BLAME_"), "");
+        let timeout = v1::Attempt {
+            error: v1::AttemptError::Timeout.into(),
+            error_detail: "after 30 s".to_owned(),
+            ..v1::Attempt::default()
+        };
+        assert_eq!(ending(&timeout), "timeout: after 30 s");
+    }
+
+    #[test]
+    fn spans_are_for_people() {
+        let hours = prost_types::Duration {
+            seconds: 5_400,
+            nanos: 0,
+        };
+        assert_eq!(span(Some(&hours)), "1h 30m");
+        assert_eq!(span(None), "");
+    }
+}
