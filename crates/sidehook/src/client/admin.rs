@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sidehook_api::v1::{self, admin_service_client::AdminServiceClient};
 
 use super::{
-    Failure, Global,
+    Failure, Global, Output,
     channel::{Api, connect, pages},
     render::{line, list, moment, one, some, word},
 };
@@ -170,7 +170,10 @@ async fn key(
             client
                 .revoke_api_key(v1::RevokeApiKeyRequest { id: id.clone() })
                 .await?;
-            return line(&format!("{id} is out of force everywhere within 5 s"));
+            return match global.output {
+                Output::Json => line(&json!({ "id": id, "revoked": true }).to_string()),
+                Output::Table => line(&format!("{id} is out of force everywhere within 5 s")),
+            };
         }
     };
     let answer = client.create_api_key(request).await?.into_inner();
