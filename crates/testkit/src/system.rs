@@ -150,22 +150,48 @@ impl System {
         self.servers[replica].wait_ready().await;
     }
 
-    /// Makes the tenant, its admin's key and the token of its default pool.
+    /// Where this replica takes calls.
+    #[must_use]
+    pub fn grpc(&self, replica: usize) -> SocketAddr {
+        self.servers[replica].grpc
+    }
+
+    /// A caller with an admin's key of a tenant of its own, which has no agents.
+    ///
+    /// # Panics
+    ///
+    /// If the first replica does not make it.
+    pub async fn another_tenant(&self, name: &str) -> Client {
+        let (_, key, _) = self.make_tenant(name).await;
+        Client::new(self.servers[0].grpc, &key)
+    }
+
     async fn create_keys(&mut self) {
+        let made = self.make_tenant("test").await;
+        (self.tenant, self.key, self.token) = made;
+    }
+
+    /// Makes a tenant, its admin's key and the token of its default pool.
+    async fn make_tenant(&self, name: &str) -> (String, String, String) {
         let mut admin = self.operator(0).admin();
-        let name = "test".to_owned();
-        let tenant = admin.create_tenant(v1::CreateTenantRequest { name }).await;
+        let request = v1::CreateTenantRequest {
+            name: name.to_owned(),
+        };
+        let tenant = admin.create_tenant(request).await;
         let tenant = tenant.expect("a tenant is made").into_inner().tenant;
-        self.tenant = tenant.expect("an answer has its tenant").id;
-        for (role, secret) in [(Role::Admin, &mut self.key), (Role::Agent, &mut self.token)] {
+        let tenant = tenant.expect("an answer has its tenant").id;
+        let mut secrets = [String::new(), String::new()];
+        for (role, secret) in [Role::Admin, Role::Agent].into_iter().zip(&mut secrets) {
             let request = v1::CreateApiKeyRequest {
-                tenant_id: self.tenant.clone(),
-                name: "test".to_owned(),
+                tenant_id: tenant.clone(),
+                name: name.to_owned(),
                 role: role.into(),
                 ..v1::CreateApiKeyRequest::default()
             };
             let answer = admin.create_api_key(request).await;
             *secret = answer.expect("a key is made").into_inner().secret;
         }
+        let [key, token] = secrets;
+        (tenant, key, token)
     }
 }

@@ -57,7 +57,7 @@ const LAYERS: &[(&str, Allowed)] = &[
             "testkit",
         ]),
     ),
-    ("sidehook-tests", Only(&["testkit"])),
+    ("sidehook-tests", Only(&["api", "testkit"])),
     ("sidehook-structure", Only(&[])),
 ];
 

@@ -1,0 +1,322 @@
+//! Bad input gets a precise error that names the field, and changes nothing.
+
+use prost_types::FieldMask;
+use sidehook_api::v1;
+use sidehook_testkit::{
+    client::{Client, event, subscription},
+    system::System,
+};
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+const URL: &str = "http://127.0.0.1:9/hook";
+
+/// The fields that an error names.
+fn fields(status: &Status) -> Vec<String> {
+    let details = status.get_details_bad_request();
+    details.map_or_else(Vec::new, |details| {
+        details
+            .field_violations
+            .into_iter()
+            .map(|violation| violation.field)
+            .collect()
+    })
+}
+
+async fn create(client: &Client, wanted: v1::Subscription) -> Result<v1::Subscription, Status> {
+    let request = v1::CreateSubscriptionRequest {
+        subscription: Some(wanted),
+        ..v1::CreateSubscriptionRequest::default()
+    };
+    let answer = client.webhooks().create_subscription(request).await?;
+    Ok(answer.into_inner().subscription.expect("the subscription"))
+}
+
+async fn list(client: &Client) -> Vec<v1::Subscription> {
+    let request = v1::ListSubscriptionsRequest::default();
+    let answer = client
+        .webhooks()
+        .list_subscriptions(request)
+        .await
+        .expect("a list");
+    answer.into_inner().subscriptions
+}
+
+async fn refused(client: &Client, wanted: v1::Subscription, field: &str) {
+    let before = list(client).await;
+    let status = create(client, wanted).await.expect_err(field);
+    assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status}");
+    assert!(
+        fields(&status).iter().any(|named| named == field),
+        "{field}: {:?}",
+        fields(&status)
+    );
+    assert_eq!(list(client).await, before, "{field}: the state changed");
+}
+
+#[tokio::test]
+async fn a_wrong_subscription_is_refused_field_by_field() {
+    let system = System::builder().start().await;
+    let client = system.client(0);
+    let good = || subscription(URL, "order");
+    for url in [
+        "",
+        "nonsense",
+        "ftp://a/b",
+        "http://user:pw@a/",
+        "http://a/#part",
+    ] {
+        let wanted = v1::Subscription {
+            url: url.into(),
+            ..good()
+        };
+        refused(&client, wanted, "subscription.url").await;
+    }
+    refused(
+        &client,
+        v1::Subscription {
+            events: vec![],
+            ..good()
+        },
+        "subscription.events",
+    )
+    .await;
+    let header = |name: &str, value: &str| v1::Subscription {
+        headers: vec![v1::Header {
+            name: name.into(),
+            value: value.into(),
+        }],
+        ..good()
+    };
+    refused(
+        &client,
+        header("bad name", "x"),
+        "subscription.headers[0].name",
+    )
+    .await;
+    refused(
+        &client,
+        header("webhook-id", "x"),
+        "subscription.headers[0].name",
+    )
+    .await;
+    refused(
+        &client,
+        header("x-good", "a\r\nx-evil: b"),
+        "subscription.headers[0].value",
+    )
+    .await;
+    let wanted = v1::Subscription {
+        pool: "No Pool".into(),
+        ..good()
+    };
+    refused(&client, wanted, "subscription.pool").await;
+}
+
+#[tokio::test]
+async fn a_change_needs_a_known_field_and_the_present_etag() {
+    let system = System::builder().start().await;
+    let client = system.client(0);
+    let made = create(&client, subscription(URL, "order"))
+        .await
+        .expect("made");
+    let before = list(&client).await;
+    let update = |patch: v1::Subscription, path: &str| v1::UpdateSubscriptionRequest {
+        subscription: Some(patch),
+        update_mask: Some(FieldMask {
+            paths: vec![path.into()],
+        }),
+    };
+    let patch = v1::Subscription {
+        id: made.id.clone(),
+        description: "new".into(),
+        ..v1::Subscription::default()
+    };
+    let status = client
+        .webhooks()
+        .update_subscription(update(patch.clone(), "colour"))
+        .await;
+    let status = status.expect_err("unknown path");
+    assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(fields(&status), ["update_mask"], "{status}");
+    let stale = v1::Subscription {
+        etag: "1-0123456789abcdef".into(),
+        ..patch
+    };
+    let status = client
+        .webhooks()
+        .update_subscription(update(stale, "description"))
+        .await;
+    assert_eq!(status.expect_err("wrong etag").code(), Code::Aborted);
+    let delete = v1::DeleteSubscriptionRequest {
+        id: made.id,
+        etag: "1-0123456789abcdef".into(),
+    };
+    let status = client
+        .webhooks()
+        .delete_subscription(delete)
+        .await
+        .expect_err("wrong etag");
+    assert_eq!(status.code(), Code::Aborted);
+    assert_eq!(list(&client).await, before, "the state changed");
+}
+
+#[tokio::test]
+async fn a_wrong_event_is_refused_field_by_field() {
+    let system = System::builder().start().await;
+    let client = system.client(0);
+    let good = || event("order", 1);
+    let time = Some(prost_types::Timestamp {
+        seconds: 1,
+        nanos: 0,
+    });
+    let headers = [("a".to_owned(), "b".to_owned())].into();
+    let wrong = [
+        (
+            "data",
+            v1::Event {
+                data: "{\"a\":1,}".into(),
+                ..good()
+            },
+        ),
+        (
+            "data",
+            v1::Event {
+                data: format!("\"{}\"", "x".repeat(256 * 1024)).into(),
+                ..good()
+            },
+        ),
+        (
+            "object_type",
+            v1::Event {
+                object_type: String::new(),
+                ..good()
+            },
+        ),
+        (
+            "meta",
+            v1::Event {
+                meta: "[1]".into(),
+                ..good()
+            },
+        ),
+        (
+            "id",
+            v1::Event {
+                id: "ev_2sYKRjcrA79yKxi3S4Crd7".into(),
+                ..good()
+            },
+        ),
+        (
+            "ordering_key",
+            v1::Event {
+                ordering_key: "k".into(),
+                ..good()
+            },
+        ),
+        (
+            "deliver_after",
+            v1::Event {
+                deliver_after: time,
+                ..good()
+            },
+        ),
+        (
+            "expires_at",
+            v1::Event {
+                expires_at: time,
+                ..good()
+            },
+        ),
+        ("headers", v1::Event { headers, ..good() }),
+    ];
+    for (field, event) in wrong {
+        let results = client
+            .publish(vec![good(), event])
+            .await
+            .expect("a batch with one bad item");
+        assert!(results[0].error.is_none(), "{field}: the good one suffers");
+        let error = results[1].error.as_ref().expect(field);
+        assert_eq!(error.code, Code::InvalidArgument as i32, "{field}");
+        let named = |violation: &v1::FieldViolation| violation.field.contains(field);
+        assert!(
+            error.field_violations.iter().any(named),
+            "{field}: {error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn foreign_ids_are_unknown_ids() {
+    let system = System::builder().start().await;
+    let client = system.client(0);
+    let mine = create(&client, subscription(URL, "order"))
+        .await
+        .expect("made");
+    let other = system.another_tenant("other").await;
+    let unknown = "whsub_0000000000000000000001".to_owned();
+    for id in [mine.id.clone(), unknown] {
+        let get = v1::GetSubscriptionRequest { id: id.clone() };
+        let status = other
+            .webhooks()
+            .get_subscription(get)
+            .await
+            .expect_err("not theirs");
+        assert_eq!(status.code(), Code::NotFound, "{id}");
+        let delete = v1::DeleteSubscriptionRequest {
+            id,
+            etag: String::new(),
+        };
+        let status = other
+            .webhooks()
+            .delete_subscription(delete)
+            .await
+            .expect_err("not theirs");
+        assert_eq!(status.code(), Code::NotFound);
+    }
+    let get = v1::GetSubscriptionRequest {
+        id: "whsub_short".into(),
+    };
+    let status = client
+        .webhooks()
+        .get_subscription(get)
+        .await
+        .expect_err("no id");
+    assert_eq!(
+        (status.code(), fields(&status)),
+        (Code::InvalidArgument, vec!["id".to_owned()])
+    );
+    let page = v1::ListSubscriptionsRequest {
+        page_token: "rubbish".into(),
+        page_size: 0,
+    };
+    let status = client
+        .webhooks()
+        .list_subscriptions(page)
+        .await
+        .expect_err("bad token");
+    assert_eq!(fields(&status), ["page_token"], "{status}");
+    assert_eq!(list(&client).await.len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_calls_without_a_key_that_may() {
+    let system = System::builder().start().await;
+    let stranger = Client::new(system.grpc(0), "not-a-key");
+    let request = v1::ListSubscriptionsRequest::default();
+    let status = stranger
+        .webhooks()
+        .list_subscriptions(request)
+        .await
+        .expect_err("no key");
+    assert_eq!(status.code(), Code::Unauthenticated);
+    let status = system
+        .client(0)
+        .admin()
+        .list_tenants(v1::ListTenantsRequest::default())
+        .await;
+    assert_eq!(
+        status.expect_err("no operator").code(),
+        Code::PermissionDenied
+    );
+}

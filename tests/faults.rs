@@ -1,0 +1,216 @@
+//! Kills in the middle of the work, and the two ledgers compared afterwards: what
+//! was acknowledged to the publisher against what arrived at the receivers.
+//!
+//! `make faults` kills one victim after another for `SIDEHOOK_FAULTS_SECONDS`.
+
+use std::{
+    env,
+    time::{Duration, Instant},
+};
+
+use sidehook_api::v1;
+use sidehook_testkit::{
+    client::{Client, subscription},
+    ledger::Ledger,
+    receiver::{Behaviour, Receiver},
+    system::System,
+};
+
+/// Events of one story.
+const EVENTS: u64 = 5_000;
+/// Events of one publishing call.
+const BATCH: u64 = 50;
+/// Receivers, each with a subscription for every event.
+const NAMES: [&str; 2] = ["first", "second"];
+/// In-flight window of each subscription: what may be repeated when an agent dies.
+const WINDOW: u32 = 64;
+/// How long everything may take to drain once the fault is healed.
+const DRAIN: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Copy, Debug)]
+enum Victim {
+    Agent,
+    ControlPlane,
+    Redis,
+}
+
+impl Victim {
+    async fn kill(self, system: &mut System) {
+        match self {
+            Self::Agent => system.kill_agent(),
+            Self::ControlPlane => system.kill_server(0),
+            Self::Redis => system.redis.kill9(),
+        }
+    }
+
+    async fn heal(self, system: &mut System) {
+        match self {
+            Self::Agent => system.start_agent(0),
+            Self::ControlPlane => system.restart_server(0).await,
+            Self::Redis => system.redis.restart().await,
+        }
+    }
+}
+
+/// Receivers, their subscriptions, and both ledgers.
+struct Story {
+    system: System,
+    receivers: Vec<Receiver>,
+    ledger: Ledger,
+    published: u64,
+    /// Replica that the publisher uses: not the one that is killed.
+    publisher: Client,
+}
+
+impl Story {
+    async fn begin() -> Self {
+        let system = System::builder()
+            .servers(2)
+            .lease("15s")
+            .heartbeat("2s")
+            .start()
+            .await;
+        let publisher = system.client(1);
+        let mut receivers = Vec::new();
+        for _ in NAMES {
+            let receiver = Receiver::start(Behaviour::Ok).await;
+            let mut wanted = subscription(&receiver.url(), "order");
+            wanted.max_in_flight = WINDOW;
+            wanted.timeouts = Some(v1::Timeouts {
+                total: Some(prost_types::Duration {
+                    seconds: 5,
+                    nanos: 0,
+                }),
+                ..v1::Timeouts::default()
+            });
+            publisher.create(wanted).await;
+            receivers.push(receiver);
+        }
+        Self {
+            system,
+            receivers,
+            ledger: Ledger::new(),
+            published: 0,
+            publisher,
+        }
+    }
+
+    /// Publishes until `total` events are acknowledged, repeating what got no answer
+    /// under the same idempotency keys.
+    async fn publish_until(&mut self, total: u64) {
+        let patience = Instant::now() + Duration::from_secs(120);
+        while self.published < total {
+            let count = BATCH.min(total - self.published);
+            let batch: Vec<_> = (self.published..self.published + count)
+                .map(order)
+                .collect();
+            self.ledger.published(count);
+            loop {
+                assert!(Instant::now() < patience, "publishing never resumed");
+                let Ok(results) = self.publisher.publish(batch.clone()).await else {
+                    continue;
+                };
+                if results.iter().all(|result| result.error.is_none()) {
+                    for result in results {
+                        self.ledger.acknowledged(&result.event_id, NAMES);
+                    }
+                    break;
+                }
+            }
+            self.published += count;
+        }
+    }
+
+    /// Waits until everything arrived, then compares.
+    async fn end(self, kills: u64, what: &str) {
+        let healed = Instant::now();
+        let books = loop {
+            let mut books = self.ledger.clone();
+            for (name, receiver) in NAMES.into_iter().zip(&self.receivers) {
+                books.received(name, &receiver.received());
+            }
+            if books.lost().is_empty() || healed.elapsed() > DRAIN {
+                break books;
+            }
+            // Each request wakes this at most once more than needed.
+            let arrivals = self.receivers.iter().map(|receiver| {
+                Box::pin(receiver.wait_for(receiver.count() + 1, Duration::from_secs(1)))
+            });
+            for arrival in arrivals {
+                arrival.await;
+            }
+        };
+        println!(
+            "{what}: drained in {:.1} s\n{books}",
+            healed.elapsed().as_secs_f64()
+        );
+        books.assert_nothing_lost();
+        assert_eq!(
+            books.unexpected(),
+            [],
+            "something arrived that nobody published"
+        );
+        let bound = kills * u64::from(WINDOW) * NAMES.len() as u64;
+        assert!(
+            books.repeated() <= bound,
+            "more repeats than the {bound} in flight"
+        );
+    }
+}
+
+fn order(n: u64) -> v1::Event {
+    let mut event = sidehook_testkit::client::event("order", n);
+    event.idempotency_key = format!("order-{n}");
+    event
+}
+
+async fn killed_in_the_middle(victim: Victim) {
+    let mut story = Story::begin().await;
+    story.publish_until(EVENTS / 2).await;
+    victim.kill(&mut story.system).await;
+    if !matches!(victim, Victim::Redis) {
+        story.publish_until(EVENTS * 3 / 4).await;
+    }
+    victim.heal(&mut story.system).await;
+    story.publish_until(EVENTS).await;
+    story.end(1, &format!("kill -9 of {victim:?}")).await;
+}
+
+#[tokio::test]
+async fn an_agent_killed_in_the_middle_loses_nothing() {
+    killed_in_the_middle(Victim::Agent).await;
+}
+
+#[tokio::test]
+async fn one_of_two_control_planes_killed_in_the_middle_loses_nothing() {
+    killed_in_the_middle(Victim::ControlPlane).await;
+}
+
+#[tokio::test]
+async fn redis_killed_in_the_middle_loses_nothing() {
+    killed_in_the_middle(Victim::Redis).await;
+}
+
+#[tokio::test]
+#[ignore = "takes a minute: `make faults`"]
+async fn one_kill_after_another_loses_nothing() {
+    let seconds = env::var("SIDEHOOK_FAULTS_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(60));
+    let mut story = Story::begin().await;
+    let mut kills = 0;
+    let victims = [Victim::Agent, Victim::ControlPlane, Victim::Redis];
+    for victim in victims.into_iter().cycle() {
+        if Instant::now() >= end {
+            break;
+        }
+        let before = story.published;
+        story.publish_until(before + 500).await;
+        victim.kill(&mut story.system).await;
+        victim.heal(&mut story.system).await;
+        story.publish_until(before + 1_000).await;
+        kills += 1;
+    }
+    story.end(kills, &format!("{kills} kills")).await;
+}
