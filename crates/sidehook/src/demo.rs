@@ -21,12 +21,16 @@ use std::{process::ExitCode, sync::Arc};
 use sidehook_runtime::{
     drain,
     logging::{self, LogConfig},
-    tasks::{Tasks, block_on},
+    tasks::{OnPanic, TaskKind, Tasks, block_on},
     tls,
 };
 
 use crate::failed;
 use screen::Screen;
+
+/// A task of its own, so that a panic (the test kit's receiver panics where no port is
+/// free) is a failure like any other.
+const STORY: TaskKind = TaskKind::new("story", OnPanic::Abort);
 
 /// How long all of it may take; it takes about a second.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -72,10 +76,18 @@ async fn perform(screen: &Screen, names: &journey::Names) -> Result<(), String> 
     let tasks = Tasks::new(drain::channel().0);
     tasks.watch_signals().map_err(|error| error.to_string())?;
     let stop = tasks.drain();
-    let story = tokio::time::timeout(LIMIT, story::tell(screen, names, &tasks));
+    let story = {
+        let (screen, names, own) = (screen.clone(), Arc::clone(names), tasks.clone());
+        let tell = async move { story::tell(&screen, &names, &own).await };
+        tasks.spawn(STORY, tell).scoped()
+    };
+    let stopped = || Err(stop.cause().unwrap_or("stopped").to_owned());
     let result = tokio::select! {
-        told = story => told.unwrap_or_else(|_| Err(format!("not done within {LIMIT:?}"))),
-        () = stop.draining() => Err(stop.cause().unwrap_or("stopped").to_owned()),
+        told = tokio::time::timeout(LIMIT, story) => match told {
+            Ok(told) => told.unwrap_or_else(stopped),
+            Err(_) => Err(format!("not done within {LIMIT:?}")),
+        },
+        () = stop.draining() => stopped(),
     };
     tasks.trigger().drain("the demonstration is over");
     tasks.finish(GRACE).await;
