@@ -161,17 +161,15 @@ async fn a_change_needs_a_known_field_and_the_present_etag() {
     assert_eq!(list(&client).await, before, "the state changed");
 }
 
-#[tokio::test]
-async fn a_wrong_event_is_refused_field_by_field() {
-    let system = System::builder().start().await;
-    let client = system.client(0);
+/// Events with one wrong field each, and the field.
+fn wrong_events() -> Vec<(&'static str, v1::Event)> {
     let good = || event("order", 1);
     let time = Some(prost_types::Timestamp {
         seconds: 1,
         nanos: 0,
     });
     let headers = [("a".to_owned(), "b".to_owned())].into();
-    let wrong = [
+    vec![
         (
             "data",
             v1::Event {
@@ -229,10 +227,16 @@ async fn a_wrong_event_is_refused_field_by_field() {
             },
         ),
         ("headers", v1::Event { headers, ..good() }),
-    ];
-    for (field, event) in wrong {
+    ]
+}
+
+#[tokio::test]
+async fn a_wrong_event_is_refused_field_by_field() {
+    let system = System::builder().start().await;
+    let client = system.client(0);
+    for (field, event) in wrong_events() {
         let results = client
-            .publish(vec![good(), event])
+            .publish(vec![self::event("order", 1), event])
             .await
             .expect("a batch with one bad item");
         assert!(results[0].error.is_none(), "{field}: the good one suffers");

@@ -122,6 +122,10 @@ impl Story {
     }
 
     /// Waits until everything arrived, then compares.
+    #[expect(
+        clippy::print_stdout,
+        reason = "the table is the result of `make faults`"
+    )]
     async fn end(self, kills: u64, what: &str) {
         let healed = Instant::now();
         let books = loop {

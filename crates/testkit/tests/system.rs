@@ -7,7 +7,6 @@ use std::time::Duration;
 use sidehook_testkit::{Behaviour, Receiver, System, event, event_id};
 
 #[tokio::test]
-#[ignore = "needs the built binaries"]
 async fn delivers_before_and_after_a_restart() {
     let receiver = Receiver::start(Behaviour::Ok).await;
     let start = System::builder().lease("15s").heartbeat("1s");
