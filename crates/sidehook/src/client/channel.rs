@@ -95,7 +95,6 @@ impl From<Status> for Failure {
                 "give the API key in SIDEHOOK_API_KEY, --api-key-file or --api-key; \
                  `sidehook dev` prints its key when it starts",
             ),
-            Code::PermissionDenied => failure.hint("use a key whose role has the right"),
             Code::Aborted => failure.hint("read it again and repeat with the new --etag"),
             Code::Unavailable => failure.hint("this passes: try again in a moment"),
             _ => failure,

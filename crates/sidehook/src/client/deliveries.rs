@@ -185,6 +185,7 @@ fn show(delivery: &v1::Delivery, output: Output) -> Result<(), Failure> {
                 ending(attempt),
                 attempt.agent_id.clone(),
                 String::from_utf8_lossy(&attempt.response_body)
+                    .trim_end()
                     .chars()
                     .take(60)
                     .collect(),

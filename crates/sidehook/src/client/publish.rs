@@ -66,7 +66,7 @@ pub(super) async fn run(arguments: Arguments, global: &Global) -> Result<(), Fai
     };
     let fields = [
         ("EVENT", result.event_id.clone()),
-        ("MATCHED", format!("{} subscriptions", result.matched)),
+        ("SUBSCRIPTIONS MATCHED", result.matched.to_string()),
         ("NOTE", note.to_owned()),
     ];
     one(global.output, &published(&result), &fields)
