@@ -13,6 +13,7 @@ pub mod process;
 pub mod receiver;
 pub mod redis_server;
 pub mod system;
+pub mod verify;
 
 pub use client::{Client, event, subscription};
 pub use fault_proxy::FaultProxy;
@@ -21,3 +22,4 @@ pub use process::{Process, binary};
 pub use receiver::{Behaviour, Received, Receiver, event_id};
 pub use redis_server::RedisServer;
 pub use system::System;
+pub use verify::verify;
