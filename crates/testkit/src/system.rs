@@ -52,6 +52,12 @@ impl System {
         Client::new(self.servers[replica].grpc, OPERATOR_KEY)
     }
 
+    /// Where agents connect to this replica.
+    #[must_use]
+    pub fn agents(&self, replica: usize) -> SocketAddr {
+        self.servers[replica].agents
+    }
+
     /// The tenant's id.
     #[must_use]
     pub fn tenant(&self) -> &str {
@@ -83,14 +89,23 @@ impl System {
     /// If the agent's binary is missing.
     #[must_use]
     pub fn another_agent(&self, name: &str, replica: usize) -> Process {
+        self.agent_at(name, self.agents(replica))
+    }
+
+    /// As `another_agent`, dialling `server`: a `FaultProxy` before a replica.
+    ///
+    /// # Panics
+    ///
+    /// If the agent's binary is missing.
+    #[must_use]
+    pub fn agent_at(&self, name: &str, server: SocketAddr) -> Process {
         let state = self.folder.path().join(name);
         fs::create_dir_all(&state).expect("the agent's folder can be made");
         let drain = self.builder.drain_timeout.as_ref();
         let drain = drain.map(|limit| format!("drain_timeout = \"{limit}\"\n"));
         let text = format!(
-            "server = \"http://{}\"\ntoken = \"{}\"\nname = \"{name}\"\ncapacity = {}\n\
+            "server = \"http://{server}\"\ntoken = \"{}\"\nname = \"{name}\"\ncapacity = {}\n\
              state_dir = \"{}\"\n{}[egress]\nallow_loopback = true\n",
-            self.servers[replica].agents,
             self.token,
             self.builder.capacity,
             state.display(),
