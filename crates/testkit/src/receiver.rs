@@ -16,7 +16,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 
 /// How a receiver answers.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +33,8 @@ pub enum Behaviour {
     FailFirst(u32),
     /// Takes the request and never answers.
     Hang,
+    /// 200 as soon as `Receiver::release` was called; until then requests are held.
+    Held,
     /// 410: the receiver wants no more.
     Gone,
     /// This status, with a `Retry-After` of so many seconds.
@@ -76,6 +82,7 @@ struct Shared {
     callback: Callback,
     received: Mutex<Vec<Received>>,
     news: Notify,
+    released: watch::Sender<bool>,
 }
 
 /// A running receiver; its tasks and connections end when it is dropped.
@@ -113,6 +120,7 @@ impl Receiver {
             callback: Box::new(callback),
             received: Mutex::default(),
             news: Notify::new(),
+            released: watch::Sender::new(!matches!(behaviour, Behaviour::Held)),
         });
         let mut serving = JoinSet::new();
         serving.spawn(accept(listener, Arc::clone(&shared)));
@@ -145,6 +153,11 @@ impl Receiver {
     #[must_use]
     pub fn count(&self) -> usize {
         self.shared.received.lock().len()
+    }
+
+    /// Answers all that a `Held` receiver holds, and from now on at once.
+    pub fn release(&self) {
+        self.shared.released.send_replace(true);
     }
 
     /// Waits until `n` requests came; false if they did not within `limit`.
@@ -205,6 +218,8 @@ async fn answer(
     };
     (shared.callback)(&received);
     shared.news.notify_waiters();
+    // Fails only without a sender, and `shared` is one.
+    let _ = shared.released.subscribe().wait_for(|free| *free).await;
     match response {
         Some(response) => Ok(response),
         None => std::future::pending().await,
@@ -217,7 +232,7 @@ fn respond(behaviour: Behaviour, before: usize) -> Option<Response<Full<Bytes>>>
     let mut extra = None;
     let status = match behaviour {
         Behaviour::Hang => return None,
-        Behaviour::Ok => 200,
+        Behaviour::Ok | Behaviour::Held => 200,
         Behaviour::Status(status) => status,
         Behaviour::FailFirst(n) if before < n as usize => 500,
         Behaviour::FailFirst(_) => 200,

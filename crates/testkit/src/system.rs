@@ -64,6 +64,12 @@ impl System {
         &self.tenant
     }
 
+    /// The token of the tenant's default pool, which its agents present.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// Where this replica serves `/metrics`, `/healthz` and `/readyz`.
     #[must_use]
     pub fn http(&self, replica: usize) -> SocketAddr {
@@ -105,11 +111,12 @@ impl System {
         let drain = drain.map(|limit| format!("drain_timeout = \"{limit}\"\n"));
         let text = format!(
             "server = \"http://{server}\"\ntoken = \"{}\"\nname = \"{name}\"\ncapacity = {}\n\
-             state_dir = \"{}\"\n{}[egress]\nallow_loopback = true\n",
+             state_dir = \"{}\"\n{}[egress]\nallow_loopback = true\n{}",
             self.token,
             self.builder.capacity,
             state.display(),
             drain.unwrap_or_default(),
+            self.builder.log_section(),
         );
         let config = self.folder.path().join(format!("{name}.toml"));
         fs::write(&config, text).expect("the configuration can be written");

@@ -10,6 +10,7 @@ pub struct Builder {
     pub(super) heartbeat: Option<String>,
     pub(super) capacity: u32,
     pub(super) drain_timeout: Option<String>,
+    debug_log: bool,
     redis: Vec<String>,
     agent: bool,
 }
@@ -22,6 +23,7 @@ impl Builder {
             heartbeat: None,
             capacity: 256,
             drain_timeout: None,
+            debug_log: false,
             redis: Vec::new(),
             agent: true,
         }
@@ -62,6 +64,22 @@ impl Builder {
     pub fn drain_timeout(mut self, drain_timeout: &str) -> Self {
         self.drain_timeout = Some(drain_timeout.to_owned());
         self
+    }
+
+    /// Servers and agents log at `debug`; at their default if not told.
+    #[must_use]
+    pub const fn debug_log(mut self) -> Self {
+        self.debug_log = true;
+        self
+    }
+
+    /// The section `log` of every configuration file.
+    pub(super) const fn log_section(&self) -> &'static str {
+        if self.debug_log {
+            "[log]\nlevel = \"debug\"\n"
+        } else {
+            ""
+        }
     }
 
     /// Further arguments of redis-server.

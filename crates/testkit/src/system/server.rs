@@ -49,8 +49,9 @@ impl Server {
         }
         text += &format!(
             "[store]\nredis = \"{}\"\n[http]\nlisten = \"{http}\"\n\
-             [grpc]\nlisten = \"{grpc}\"\n[agents]\nlisten = \"{agents}\"\n",
-            redis.url()
+             [grpc]\nlisten = \"{grpc}\"\n[agents]\nlisten = \"{agents}\"\n{}",
+            redis.url(),
+            builder.log_section(),
         );
         let config = folder.join(format!("server-{replica}.toml"));
         fs::write(config, text).expect("the configuration can be written");
