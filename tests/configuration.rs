@@ -77,6 +77,7 @@ fn all_mistakes_of_a_server_are_told_at_once() {
         "lease",
         "drain_timeuot",
         "did you mean drain_timeout?",
+        "store.redis",
         "grpc.listen",
         "agents.",
         "log.format",

@@ -40,6 +40,14 @@ pub struct RedisConfig {
     pub response_timeout: Duration,
 }
 
+impl RedisConfig {
+    /// Whether `url` is one that `RedisStore::connect` can use, without connecting.
+    #[must_use]
+    pub fn is_url(url: &str) -> bool {
+        url.into_connection_info().is_ok()
+    }
+}
+
 impl fmt::Debug for RedisConfig {
     /// Leaves the URL out: it may hold a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -93,6 +93,10 @@ impl Arguments {
 
 fn read_store(r: &mut Reader<'_>) -> Option<StoreConfig> {
     let redis = r.required_secret("redis");
+    if redis.as_ref().is_some_and(|url| !RedisConfig::is_url(url.expose_secret())) {
+        // The text may hold a password: it is not shown.
+        r.problem("redis", "is not a Redis URL", "give redis://HOST:PORT/ or rediss://HOST:PORT/");
+    }
     let declared = match r.optional::<String>("durability").as_deref() {
         None => None,
         Some("strict") => Some(Durability::Strict),
