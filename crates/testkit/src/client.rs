@@ -11,7 +11,7 @@ use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::Channel,
+    transport::{Certificate, Channel, ClientTlsConfig},
 };
 
 use agent_admin_service_client::AgentAdminServiceClient;
@@ -57,6 +57,22 @@ impl Client {
             channel: endpoint.connect_lazy(),
             bearer: Bearer(bearer.expect("a key of visible ASCII")),
             key: key.to_owned(),
+        }
+    }
+
+    /// As `new`, over TLS, trusting the certificate `ca` (PEM) and nothing else.
+    ///
+    /// # Panics
+    ///
+    /// If `key` cannot be in a header or `ca` is no certificate.
+    #[must_use]
+    pub fn over_tls(address: SocketAddr, key: &str, ca: &str) -> Self {
+        let endpoint = Channel::from_shared(format!("https://{address}"));
+        let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca));
+        let endpoint = endpoint.expect("an address makes a URL").tls_config(tls);
+        Self {
+            channel: endpoint.expect("a certificate").connect_lazy(),
+            ..Self::new(address, key)
         }
     }
 

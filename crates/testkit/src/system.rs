@@ -43,13 +43,21 @@ impl System {
     /// A caller of this replica with an admin's key of the tenant.
     #[must_use]
     pub fn client(&self, replica: usize) -> Client {
-        Client::new(self.servers[replica].grpc, &self.key)
+        self.caller(replica, &self.key)
     }
 
     /// A caller of this replica with the operator's key.
     #[must_use]
     pub fn operator(&self, replica: usize) -> Client {
-        Client::new(self.servers[replica].grpc, OPERATOR_KEY)
+        self.caller(replica, OPERATOR_KEY)
+    }
+
+    fn caller(&self, replica: usize, key: &str) -> Client {
+        let address = self.servers[replica].grpc;
+        match &self.builder.tls {
+            Some((certificate, _)) => Client::over_tls(address, key, certificate),
+            None => Client::new(address, key),
+        }
     }
 
     /// Where agents connect to this replica.
@@ -109,9 +117,16 @@ impl System {
         fs::create_dir_all(&state).expect("the agent's folder can be made");
         let drain = self.builder.drain_timeout.as_ref();
         let drain = drain.map(|limit| format!("drain_timeout = \"{limit}\"\n"));
+        let mut scheme = "http";
+        let mut ca = String::new();
+        if self.builder.tls.is_some() {
+            scheme = "https";
+            let file = self.folder.path().join("tls.pem");
+            ca = format!("ca_file = \"{}\"\n", file.display());
+        }
         let text = format!(
-            "server = \"http://{server}\"\ntoken = \"{}\"\nname = \"{name}\"\ncapacity = {}\n\
-             state_dir = \"{}\"\n{}[egress]\nallow_loopback = true\n{}",
+            "server = \"{scheme}://{server}\"\ntoken = \"{}\"\nname = \"{name}\"\ncapacity = {}\n\
+             state_dir = \"{}\"\n{ca}{}[egress]\nallow_loopback = true\n{}",
             self.token,
             self.builder.capacity,
             state.display(),
@@ -185,7 +200,7 @@ impl System {
     /// If the first replica does not make it.
     pub async fn another_tenant(&self, name: &str) -> Client {
         let (_, key, _) = self.make_tenant(name).await;
-        Client::new(self.servers[0].grpc, &key)
+        self.caller(0, &key)
     }
 
     async fn create_keys(&mut self) {

@@ -11,6 +11,7 @@ pub struct Builder {
     pub(super) capacity: u32,
     pub(super) drain_timeout: Option<String>,
     debug_log: bool,
+    pub(super) tls: Option<(String, String)>,
     redis: Vec<String>,
     agent: bool,
 }
@@ -24,6 +25,7 @@ impl Builder {
             capacity: 256,
             drain_timeout: None,
             debug_log: false,
+            tls: None,
             redis: Vec::new(),
             agent: true,
         }
@@ -70,6 +72,14 @@ impl Builder {
     #[must_use]
     pub const fn debug_log(mut self) -> Self {
         self.debug_log = true;
+        self
+    }
+
+    /// Servers listen with this certificate for 127.0.0.1 and its key (both PEM);
+    /// callers and agents trust it and nothing else.
+    #[must_use]
+    pub fn tls(mut self, certificate: &str, key: &str) -> Self {
+        self.tls = Some((certificate.to_owned(), key.to_owned()));
         self
     }
 

@@ -53,6 +53,9 @@ impl Server {
             redis.url(),
             builder.log_section(),
         );
+        if let Some((certificate, key)) = &builder.tls {
+            text += &tls_sections(folder, certificate, key);
+        }
         let config = folder.join(format!("server-{replica}.toml"));
         fs::write(config, text).expect("the configuration can be written");
         Self {
@@ -85,6 +88,19 @@ impl Server {
         let in_time = tokio::time::timeout(START, ready).await;
         in_time.expect("the server is ready within 30 s");
     }
+}
+
+/// Puts certificate and key into files that both listeners are told of.
+fn tls_sections(folder: &Path, certificate: &str, key: &str) -> String {
+    let files = [("tls.pem", certificate), ("tls.key", key)].map(|(name, text)| {
+        let path = folder.join(name);
+        fs::write(&path, text).expect("a TLS file can be written");
+        path.display().to_string()
+    });
+    let [cert_file, key_file] = files;
+    let section =
+        |name| format!("[{name}.tls]\ncert_file = \"{cert_file}\"\nkey_file = \"{key_file}\"\n");
+    section("grpc") + &section("agents")
 }
 
 /// Whether `GET /readyz` is answered 200.
