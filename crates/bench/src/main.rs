@@ -26,9 +26,12 @@ struct Arguments {
     /// Runs of each measurement, of which the median is reported.
     #[arg(long, default_value_t = 3)]
     runs: usize,
-    /// Seconds of each saturated or paced run.
+    /// Seconds of each paced run.
     #[arg(long, default_value_t = 8)]
     seconds: u64,
+    /// Deliveries of each saturated run.
+    #[arg(long, default_value_t = 150_000)]
+    events: u64,
     /// Where to write the figures.
     #[arg(long, default_value = "target/bench.json")]
     output: std::path::PathBuf,
