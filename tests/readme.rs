@@ -1,0 +1,94 @@
+//! The README's first ten commands, run as they stand there.
+
+use std::{fs, path::Path, process::Command, time::Duration};
+
+use sidehook_testkit::{
+    process::{Process, binary},
+    receiver::{Behaviour, Receiver},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const FENCE: &str = "```sh ten-commands\n";
+/// Where the README's receiver listens.
+const PORT: &str = "127.0.0.1:9000";
+
+/// The block of the README with the commands.
+fn block(root: &Path) -> String {
+    let text = fs::read_to_string(root.join("README.md")).expect("there is a README");
+    let (_, rest) = text.split_once(FENCE).expect("a block of ten commands");
+    let (block, _) = rest.split_once("\n```").expect("the block ends");
+    block.replace("localhost:9000", PORT)
+}
+
+/// How many commands are in a block: lines that neither continue one nor comment.
+fn commands(block: &str) -> usize {
+    let mut continues = false;
+    let begins = |line: &&str| {
+        let is_first = !continues && !line.trim().is_empty() && !line.starts_with('#');
+        continues = line.ends_with('\\');
+        is_first
+    };
+    block.lines().filter(begins).count()
+}
+
+/// Waits for the file that tells where everything serves.
+async fn ready(file: &Path, process: &mut Process) -> serde_json::Value {
+    let text = async {
+        loop {
+            if let Ok(text) = fs::read_to_string(file) {
+                return text;
+            }
+            if let Some(status) = process.wait_exit(Duration::from_millis(10)).await {
+                panic!("it ended ({status}):\n{}", process.log());
+            }
+        }
+    };
+    let text = tokio::time::timeout(PATIENCE, text).await;
+    serde_json::from_str(&text.expect("it is ready within 30 s")).expect("JSON")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ten_commands_work_as_they_stand() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let block = block(root);
+    assert!(commands(&block) >= 10, "ten commands:\n{block}");
+    let receiver = Receiver::start(Behaviour::Ok).await;
+    let script = block.replace(PORT, &receiver.address().to_string());
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("ready.json");
+    let sidehook = binary("sidehook");
+    let mut dev = Command::new(&sidehook);
+    dev.env_clear().args(["dev", "--ready-file"]).arg(&file);
+    for listener in ["--http", "--grpc", "--agents"] {
+        dev.args([listener, "127.0.0.1:0"]);
+    }
+    let mut dev = Process::start(dev, &folder.path().join("dev.log"));
+    let told = ready(&file, &mut dev).await;
+    let told = |name: &str| told[name].as_str().expect("a text").to_owned();
+
+    let bin = sidehook.parent().expect("a folder").display().to_string();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut shell = Command::new("bash");
+    shell
+        .args(["-eu", "-o", "pipefail", "-c", &script])
+        .current_dir(root)
+        .env("PATH", format!("{bin}:{path}"))
+        .env("SIDEHOOK_API_KEY", told("api_key"))
+        .env("SIDEHOOK_SERVER", server(&told("grpc")));
+    let mut shell = Process::start(shell, &folder.path().join("shell.log"));
+    let ended = shell.wait_exit(PATIENCE).await;
+    let ended = ended.expect("the commands end");
+    assert!(ended.success(), "{ended}:\n{}", shell.log());
+    // The test event and the published one.
+    assert!(receiver.wait_for(2, PATIENCE).await, "{}", dev.log());
+}
+
+/// The address with its scheme.
+fn server(grpc: &str) -> String {
+    if grpc.contains("://") {
+        grpc.to_owned()
+    } else {
+        format!("http://{grpc}")
+    }
+}
