@@ -69,7 +69,10 @@ pub(crate) fn run(arguments: Arguments, api_key: Option<String>) -> ExitCode {
                       --redis URL for a state that lasts, or neither for one in memory";
         return failed(&advice, WRONG_CONFIGURATION);
     }
-    let log = LogConfig { level: arguments.log_level.clone(), ..LogConfig::default() };
+    let log = LogConfig {
+        level: arguments.log_level.clone(),
+        ..LogConfig::default()
+    };
     let guard = match logging::init(&log, None) {
         Ok(guard) => guard,
         Err(error) => return failed(&error, WRONG_CONFIGURATION),
@@ -92,8 +95,11 @@ async fn serve(arguments: Arguments, api_key: SecretString) -> Result<ExitCode, 
         Some(url) => connect_redis(url, 4, None, Duration::from_secs(5)).await?,
         None => Arc::new(Model::new()),
     };
-    let addresses =
-        Addresses { http: arguments.http, grpc: arguments.grpc, agents: arguments.agents };
+    let addresses = Addresses {
+        http: arguments.http,
+        grpc: arguments.grpc,
+        agents: arguments.agents,
+    };
     let sealing_key = SecretString::from(SEALING_KEY);
     let local = Local::start(store, &addresses, &api_key, sealing_key, &tasks).await?;
     local.plane.readiness.ready().await;

@@ -71,10 +71,16 @@ impl Local {
             role: v1::Role::Agent.into(),
             pool: "default".to_owned(),
         };
-        let (_, token) =
-            self.plane.directory.create_key(request).await.map_err(|error| error.to_string())?;
+        let (_, token) = self
+            .plane
+            .directory
+            .create_key(request)
+            .await
+            .map_err(|error| error.to_string())?;
         let server = format!("http://{}", self.plane.agents);
-        let server = server.parse().map_err(|error| format!("{server}: {error}"))?;
+        let server = server
+            .parse()
+            .map_err(|error| format!("{server}: {error}"))?;
         let mut config = AgentConfig::new(server, token);
         "local".clone_into(&mut config.name);
         config.egress.allow_loopback = true;
@@ -92,14 +98,18 @@ async fn ready_made(plane: &ControlPlane, api_key: &SecretString) -> Result<Tena
     let directory = &plane.directory;
     let mut after = None;
     let tenant = loop {
-        let (page, more) =
-            directory.tenants(after, 500).await.map_err(|error| error.to_string())?;
+        let (page, more) = directory
+            .tenants(after, 500)
+            .await
+            .map_err(|error| error.to_string())?;
         after = page.last().map(|tenant| tenant.id);
         if let Some(tenant) = page.into_iter().find(|tenant| tenant.name == TENANT) {
             break tenant.id;
         }
         if !more {
-            let request = v1::CreateTenantRequest { name: TENANT.to_owned() };
+            let request = v1::CreateTenantRequest {
+                name: TENANT.to_owned(),
+            };
             let tenant = directory.create_tenant(request).await;
             break tenant.map_err(|error| error.to_string())?.id;
         }
@@ -110,6 +120,9 @@ async fn ready_made(plane: &ControlPlane, api_key: &SecretString) -> Result<Tena
         role: v1::Role::Admin.into(),
         ..v1::CreateApiKeyRequest::default()
     };
-    directory.install_key(request, api_key).await.map_err(|error| error.to_string())?;
+    directory
+        .install_key(request, api_key)
+        .await
+        .map_err(|error| error.to_string())?;
     Ok(tenant)
 }

@@ -58,7 +58,12 @@ fn main() -> ExitCode {
         Command::Dev(arguments) => dev::run(arguments, global.api_key),
         Command::Demo => demo::run(),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "sidehook", &mut io::stdout());
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "sidehook",
+                &mut io::stdout(),
+            );
             ExitCode::SUCCESS
         }
         Command::Client(command) => {

@@ -74,28 +74,48 @@ impl Arguments {
             ("log.level", self.log_level),
             ("log.format", self.log_format),
         ];
-        let given = flags.into_iter().filter_map(|(path, value)| Some((path, value?)));
+        let given = flags
+            .into_iter()
+            .filter_map(|(path, value)| Some((path, value?)));
         let mut layers = Layers::new();
         if let Some(file) = &self.config {
             layers = layers.file(file);
         }
         // The agent's and the client's variables are other programs' affair.
-        let others =
-            ["SIDEHOOK_AGENT_", "SIDEHOOK_CONFIG", "SIDEHOOK_SERVER", "SIDEHOOK_API_KEY"];
-        layers.env("SIDEHOOK_", &others, std::env::vars_os()).flags(given).read(|r| {
-            let control = ControlPlaneConfig::read(r);
-            let store = r.section("store", read_store);
-            let log = r.section("log", LogConfig::read);
-            Some(Config { control: control?, store: store?, log })
-        })
+        let others = [
+            "SIDEHOOK_AGENT_",
+            "SIDEHOOK_CONFIG",
+            "SIDEHOOK_SERVER",
+            "SIDEHOOK_API_KEY",
+        ];
+        layers
+            .env("SIDEHOOK_", &others, std::env::vars_os())
+            .flags(given)
+            .read(|r| {
+                let control = ControlPlaneConfig::read(r);
+                let store = r.section("store", read_store);
+                let log = r.section("log", LogConfig::read);
+                Some(Config {
+                    control: control?,
+                    store: store?,
+                    log,
+                })
+            })
     }
 }
 
 fn read_store(r: &mut Reader<'_>) -> Option<StoreConfig> {
     let redis = r.required_secret("redis");
-    if redis.as_ref().is_some_and(|url| !RedisConfig::is_url(url.expose_secret())) {
+    if redis
+        .as_ref()
+        .is_some_and(|url| !RedisConfig::is_url(url.expose_secret()))
+    {
         // The text may hold a password: it is not shown.
-        r.problem("redis", "is not a Redis URL", "give redis://HOST:PORT/ or rediss://HOST:PORT/");
+        r.problem(
+            "redis",
+            "is not a Redis URL",
+            "give redis://HOST:PORT/ or rediss://HOST:PORT/",
+        );
     }
     let declared = match r.optional::<String>("durability").as_deref() {
         None => None,
@@ -105,13 +125,21 @@ fn read_store(r: &mut Reader<'_>) -> Option<StoreConfig> {
         Some(other) => {
             let right = "give strict, relaxed or volatile; it counts only where Redis does not \
                          tell its own settings";
-            r.problem("durability", format!("{other:?} is no level of durability"), right);
+            r.problem(
+                "durability",
+                format!("{other:?} is no level of durability"),
+                right,
+            );
             None
         }
     };
     let (least, most) = (Duration::from_millis(100), Duration::from_secs(60));
     let response_timeout = r.value_in("response_timeout", Duration::from_secs(5), least..=most);
-    Some(StoreConfig { redis: redis?, declared, response_timeout })
+    Some(StoreConfig {
+        redis: redis?,
+        declared,
+        response_timeout,
+    })
 }
 
 /// Runs the subcommand.
@@ -170,13 +198,21 @@ pub(crate) async fn connect_redis(
     durability_declared: Option<Durability>,
     response_timeout: Duration,
 ) -> Result<Arc<dyn Store>, String> {
-    let config =
-        RedisConfig { url: url.to_owned(), workers, durability_declared, response_timeout };
-    let store = RedisStore::connect(config).await.map_err(|error| error.to_string())?;
+    let config = RedisConfig {
+        url: url.to_owned(),
+        workers,
+        durability_declared,
+        response_timeout,
+    };
+    let store = RedisStore::connect(config)
+        .await
+        .map_err(|error| error.to_string())?;
     let durability = store.durability();
     tracing::info!(?durability, "connected to Redis");
     if durability == Durability::Volatile {
-        tracing::warn!("Redis keeps nothing on disk: set `appendonly yes`, or a restart loses events");
+        tracing::warn!(
+            "Redis keeps nothing on disk: set `appendonly yes`, or a restart loses events"
+        );
     }
     Ok(Arc::new(store))
 }

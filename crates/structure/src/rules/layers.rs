@@ -238,10 +238,7 @@ mod tests {
             violations("sidehook", &[("sidehook-redis", None), ("clap", None)]),
             []
         );
-        assert_eq!(
-            violations("sidehook", &[("sidehook-bench", None)]).len(),
-            1
-        );
+        assert_eq!(violations("sidehook", &[("sidehook-bench", None)]).len(), 1);
     }
 
     #[test]
