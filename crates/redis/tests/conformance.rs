@@ -1,0 +1,34 @@
+//! The suite of the port, over Redis.
+
+mod support;
+
+use sidehook_store::{
+    Store,
+    conformance::{SEEDS, STEPS, StoreFactory, examples, random},
+};
+use support::Server;
+
+/// Empties one server again and again.
+struct Emptied(Server);
+
+#[async_trait::async_trait]
+impl StoreFactory for Emptied {
+    async fn fresh(&self) -> Box<dyn Store> {
+        let mut client = self.0.client().await;
+        let _: () = redis::cmd("FLUSHALL")
+            .query_async(&mut client)
+            .await
+            .expect("it answers");
+        Box::new(self.0.store().await)
+    }
+}
+
+#[tokio::test]
+async fn redis_passes_the_examples() {
+    examples(&Emptied(Server::start())).await;
+}
+
+#[tokio::test]
+async fn redis_passes_random_sequences() {
+    random(&Emptied(Server::start()), SEEDS, STEPS).await;
+}
