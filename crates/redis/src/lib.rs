@@ -1,9 +1,9 @@
 //! The store port over Redis 7 and later.
 //!
 //! Every operation is one Lua script that touches one partition; scripts move, Rust
-//! decides. The batch is the unit of storage: [`layout`] is the table of all keys
+//! decides. The batch is the unit of storage: `layout` is the table of all keys
 //! and packed formats, with the reasons. What a worker has for its partitions at one
-//! moment travels as one pipeline on the worker's own connection ([`turn`]), whose
+//! moment travels as one pipeline on the worker's own connection (`turn`), whose
 //! calls each carry their stamp: a pipeline of which some calls were executed and
 //! others not is repeated as a whole.
 //!

@@ -70,7 +70,8 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Connects and checks that the server can be trusted with deliveries.
+    /// Connects and checks that the server can be trusted with deliveries. For
+    /// `rediss://` the process must have installed rustls' provider before.
     ///
     /// # Errors
     /// [`ConnectError`].
