@@ -6,13 +6,19 @@
 //! moment, in one round trip. Every call is safe to repeat with the same
 //! [`Stamp`]; see [`turn`].
 //!
-//! [`model`] is the in-memory reference; [`conformance`] is the suite that every
-//! backend must pass, and [`ledger`] a naive account kept beside it.
+//! [`model`] is the in-memory reference. With the feature `conformance` come
+//! `conformance`, the suite that every backend must pass, and `ledger`, a naive
+//! account that the suite keeps beside the store. [`rules`] are what every backend
+//! refuses alike.
 
 pub mod catalog;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod error;
 pub mod hint;
 pub mod inspect;
+#[cfg(any(test, feature = "conformance"))]
+pub mod ledger;
 pub mod model;
 pub mod port;
 pub mod read;

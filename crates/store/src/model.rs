@@ -1,7 +1,7 @@
 //! The in-memory reference store: what the port means, as plainly as it can be
 //! said while still serving the demo and `sidehook dev` at full speed.
 //!
-//! Every partition is a [`state::State`] of plain collections behind one mutex;
+//! Every partition is a `State` of plain collections behind one mutex;
 //! a call holds it from its first check to its last change, so that atomicity
 //! needs no thought. Nothing is searched: a delivery costs O(log n), whatever the
 //! backlog. What deliberately is not here: anything on disk, and a bound on

@@ -1,0 +1,77 @@
+//! The suite that every backend must pass: examples, one per promise of the port,
+//! and random sequences of calls, compared after each step with a
+//! [`Ledger`](crate::ledger::Ledger).
+//!
+//! Time is injected and every random choice comes from a fixed seed, so a failure
+//! comes again. A sequence that fails is shortened as long as it still fails, and
+//! told call by call.
+//!
+//! A backend's own test gives a [`StoreFactory`] and calls [`run`], or, to spread
+//! the work over tests, [`examples`] and [`random`].
+
+mod ageing;
+mod cases;
+mod catalogs;
+mod choices;
+mod desk;
+mod draw;
+mod leasing;
+mod publishing;
+mod reading;
+mod sequence;
+mod settling;
+mod world;
+
+use core::ops::Range;
+
+use crate::port::Store;
+
+/// Makes stores to test.
+#[async_trait::async_trait]
+pub trait StoreFactory: Send + Sync {
+    /// An empty store. The one before it is not used any more: it may be the same
+    /// one, emptied.
+    async fn fresh(&self) -> Box<dyn Store>;
+}
+
+/// Random sequences that [`run`] tries.
+pub const SEEDS: Range<u64> = 0..24;
+
+/// Calls of a random sequence of [`run`].
+pub const STEPS: usize = 160;
+
+/// The whole suite.
+///
+/// # Panics
+/// When the store breaks a promise: that is its report.
+pub async fn run(factory: &dyn StoreFactory) {
+    examples(factory).await;
+    random(factory, SEEDS, STEPS).await;
+}
+
+/// The examples.
+///
+/// # Panics
+/// When the store breaks a promise.
+pub async fn examples(factory: &dyn StoreFactory) {
+    for case in cases::all() {
+        let store = factory.fresh().await;
+        (case.play)(&*store).await;
+    }
+}
+
+/// Random sequences of `steps` calls each, one per seed.
+///
+/// # Panics
+/// When the store breaks a promise: with the seed, and the calls of the shortest
+/// sequence found that still fails.
+pub async fn random(factory: &dyn StoreFactory, seeds: Range<u64>, steps: usize) {
+    for seed in seeds {
+        if let Err(failure) = sequence::play(factory, seed, steps).await {
+            panic!("{failure}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The list of all examples.
+
+use core::pin::Pin;
+
+use super::{ageing, catalogs, leasing, publishing, reading, settling};
+use crate::port::Store;
+
+type Playing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// An example: plays on an empty store and panics if it does not go as promised.
+pub(super) struct Case {
+    pub(super) play: for<'a> fn(&'a dyn Store) -> Playing<'a>,
+}
+
+macro_rules! cases {
+    ($($module:ident :: { $($name:ident),* $(,)? }),* $(,)?) => {
+        vec![$($(Case { play: |store| Box::pin($module::$name(store)) }),*),*]
+    };
+}
+
+/// All of them.
+pub(super) fn all() -> Vec<Case> {
+    cases![
+        publishing::{
+            goes_to_its_targets,
+            stale_catalog_accepts_nothing_of_that_tenant,
+            keys_are_remembered_for_a_day,
+            keys_of_one_call_meet,
+            keys_of_tenants_are_apart,
+            paused_enqueues_nothing,
+            calls_that_break_a_rule_change_nothing,
+            repeats_answer_the_same,
+            lower_sequences_are_superseded,
+        },
+        leasing::{
+            first_come_first_lent,
+            windows_hold,
+            windows_change,
+            quiet_tenants_do_not_wait,
+            quiet_subscriptions_do_not_wait,
+            one_call_lends_a_bounded_number,
+            pools_are_apart,
+            lost_leases_are_counted,
+            renewed_leases_last,
+            released_leases_change_nothing,
+            paused_lends_nothing,
+            repeated_claims_lend_once,
+        },
+        settling::{
+            stale_tokens_are_ignored,
+            settled_positions_are_stale,
+            retries_wait_until_they_are_due,
+            released_deliveries_return_to_the_head,
+            repeated_settles_settle_once,
+            deleting_ends_what_is_queued,
+            redelivery_is_a_delivery_of_its_own,
+            redelivery_needs_its_event_and_subscription,
+        },
+        catalogs::{
+            versions_guard_writes,
+            repeated_writes_answer_the_same,
+            numbers_are_never_used_again,
+            catalogs_are_bounded,
+        },
+        reading::{
+            segments_and_outcomes_read_back,
+            logs_page_from_the_newest,
+            registry_keeps_records,
+            hints_tell_what_happened,
+        },
+        ageing::{
+            old_events_leave,
+            unfinished_deliveries_keep_their_event,
+        },
+    ]
+}
