@@ -99,7 +99,6 @@ pub(super) async fn keys_are_remembered_for_a_day(store: &dyn Store) {
     for (wait, content) in [(0, 1), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2), (2, 1)] {
         let begun = super::choices::START;
         desk.now = begun + [Duration::ZERO, last, IDEMPOTENCY_TTL][wait];
-        desk.tick().await;
         let (stamp, mut call) = desk.events(TENANT, 1, &[1]).await;
         call.tenants[0].events[0].idempotency = key(5, content);
         let id = call.tenants[0].events[0].id;

@@ -215,8 +215,10 @@ pub(super) async fn redelivery_needs_its_event_and_subscription(store: &dyn Stor
     let lent = lend(&mut desk, 1).await;
     desk.finish(&lent).await;
     let good = redeliver(lent[0].delivery);
+    let other = tenants(false, 2)[1];
+    desk.subscribe(other, 1, 100).await;
     let elsewhere = Redeliver {
-        tenant: tenants(false, 2)[1],
+        tenant: other,
         ..good.clone()
     };
     assert_eq!(store.redeliver(&elsewhere).await, Ok(false));
