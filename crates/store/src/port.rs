@@ -122,7 +122,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Whereabouts>, StoreError>;
 
     /// Queues a new generation of a delivery. `false` if its subscription or its
-    /// segment is gone. Safe to repeat while the delivery is unfinished.
+    /// segment is gone; a pause does not matter. Safe to repeat while the delivery
+    /// is unfinished.
     ///
     /// # Errors
     /// [`StoreError`].

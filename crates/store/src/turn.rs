@@ -248,7 +248,8 @@ pub struct Run {
     pub segment: SegmentId,
     /// The events' indices in the segment.
     pub indices: Vec<u8>,
-    /// How often these deliveries lost a lease. From
+    /// How often these deliveries lost a lease, retries and releases notwithstanding.
+    /// From
     /// [`LEASES_LOST_MAX`](sidehook_core::limits::LEASES_LOST_MAX) on they must not
     /// be attempted but settled as dead.
     pub leases_lost: u8,
