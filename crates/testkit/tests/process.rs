@@ -1,6 +1,9 @@
 //! A process is logged, signalled and waited for.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use sidehook_testkit::Process;
 
@@ -13,13 +16,12 @@ async fn is_logged_and_ends_when_asked() {
         "trap 'exit 7' TERM; echo ready; while :; do sleep 0.01; done",
     ]);
     let mut process = Process::start(command, &folder.path().join("log"));
-    assert!(
-        process
-            .wait_exit(Duration::from_millis(200))
-            .await
-            .is_none()
-    );
-    assert_eq!(process.log(), "ready\n");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while process.log() != "ready\n" {
+        assert!(Instant::now() < deadline, "it never gets ready");
+        let ended = process.wait_exit(Duration::from_millis(10)).await;
+        assert_eq!(ended, None);
+    }
     process.terminate();
     let status = process.wait_exit(Duration::from_secs(5)).await;
     assert_eq!(status.and_then(|status| status.code()), Some(7));
