@@ -1,6 +1,6 @@
 //! Both listeners over TLS, for callers and agents that trust one certificate.
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use rcgen::generate_simple_self_signed;
 use sidehook_testkit::{
@@ -9,7 +9,7 @@ use sidehook_testkit::{
     system::System,
     verify::verify,
 };
-use tonic::Code;
+use tonic::transport::Error as Failed;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -48,10 +48,11 @@ async fn neither_plaintext_nor_a_strange_certificate_is_taken() {
     ] {
         let refused = caller.publish(vec![event("order", 1)]).await;
         let status = refused.expect_err("no connection");
-        assert!(
-            matches!(status.code(), Code::Unavailable | Code::Unknown),
-            "{status:?}"
-        );
+        // The caller's own transport failed: no status of the server's came through.
+        // Which code that becomes depends on whether the alert or the close is read
+        // first.
+        let transport = status.source().is_some_and(|source| source.is::<Failed>());
+        assert!(transport, "{status:?}");
     }
     let taken = good.publish(vec![event("order", 1)]).await;
     assert!(taken.expect("published")[0].error.is_none());
