@@ -16,13 +16,29 @@ use crate::receiver::{Received, event_id};
 /// An event's id and a receiver's name.
 pub type Pair = (String, String);
 
-/// The books; see the module.
+/// The books; see the module. What is asked between two entries ([`is_complete`])
+/// costs the same however many entries there are.
+///
+/// [`is_complete`]: Ledger::is_complete
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     published: u64,
     acknowledged: BTreeSet<String>,
-    expected: BTreeSet<Pair>,
-    arrivals: BTreeMap<Pair, u64>,
+    pairs: BTreeMap<Pair, Entry>,
+    missing: usize,
+}
+
+/// What is known of a pair.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    expected: bool,
+    arrivals: u64,
+}
+
+impl Entry {
+    const fn missing(self) -> bool {
+        self.expected && self.arrivals == 0
+    }
 }
 
 impl Ledger {
@@ -42,15 +58,21 @@ impl Ledger {
     pub fn acknowledged<'a>(&mut self, event: &str, receivers: impl IntoIterator<Item = &'a str>) {
         self.acknowledged.insert(event.to_owned());
         for receiver in receivers {
-            self.expected
-                .insert((event.to_owned(), receiver.to_owned()));
+            self.note(event, receiver, |entry| entry.expected = true);
         }
     }
 
     /// This event arrived once at `receiver`.
     pub fn arrived(&mut self, event: &str, receiver: &str) {
+        self.note(event, receiver, |entry| entry.arrivals += 1);
+    }
+
+    fn note(&mut self, event: &str, receiver: &str, change: impl FnOnce(&mut Entry)) {
         let pair = (event.to_owned(), receiver.to_owned());
-        *self.arrivals.entry(pair).or_default() += 1;
+        let entry = self.pairs.entry(pair).or_default();
+        self.missing -= usize::from(entry.missing());
+        change(entry);
+        self.missing += usize::from(entry.missing());
     }
 
     /// Books everything that `receiver` answered with a 2xx: other requests were
@@ -75,31 +97,42 @@ impl Ledger {
         self.acknowledged.len()
     }
 
+    /// Whether everything that had to arrive has.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
     /// Pairs that had to arrive and did not.
     #[must_use]
     pub fn lost(&self) -> Vec<Pair> {
-        let missing = |pair: &&Pair| !self.arrivals.contains_key(*pair);
-        self.expected.iter().filter(missing).cloned().collect()
+        self.pairs_that(|entry| entry.missing())
     }
 
     /// Pairs that arrived and were not expected: events that were never
     /// acknowledged, or receivers that they had no business with.
     #[must_use]
     pub fn unexpected(&self) -> Vec<Pair> {
-        let stray = |pair: &&Pair| !self.expected.contains(*pair);
-        self.arrivals.keys().filter(stray).cloned().collect()
+        self.pairs_that(|entry| !entry.expected)
+    }
+
+    fn pairs_that(&self, holds: impl Fn(&Entry) -> bool) -> Vec<Pair> {
+        let found = self.pairs.iter().filter(|(_, entry)| holds(entry));
+        found.map(|(pair, _)| pair.clone()).collect()
     }
 
     /// Arrivals beyond the first of each pair.
     #[must_use]
     pub fn repeated(&self) -> u64 {
-        self.arrivals.values().map(|times| times - 1).sum()
+        let arrivals = self.pairs.values().map(|entry| entry.arrivals);
+        arrivals.map(|times| times.saturating_sub(1)).sum()
     }
 
     /// Expected pairs that arrived, each counted once.
     #[must_use]
     pub fn delivered(&self) -> usize {
-        self.expected.len() - self.lost().len()
+        let expected = self.pairs.values().filter(|entry| entry.expected);
+        expected.count() - self.missing
     }
 
     /// Fails the test, with the table and the first pairs, if anything was lost.
@@ -109,7 +142,8 @@ impl Ledger {
     /// If a pair was lost, or if nothing was expected: an empty run proves nothing.
     #[track_caller]
     pub fn assert_nothing_lost(&self) {
-        assert!(!self.expected.is_empty(), "nothing was expected:\n{self}");
+        let expected = self.pairs.values().any(|entry| entry.expected);
+        assert!(expected, "nothing was expected:\n{self}");
         let lost = self.lost();
         let first = &lost[..lost.len().min(10)];
         assert!(lost.is_empty(), "lost, among others {first:?}:\n{self}");
@@ -124,7 +158,7 @@ impl fmt::Display for Ledger {
             ("acknowledged", self.acknowledged_count() as u64),
             ("delivered", self.delivered() as u64),
             ("repeated", self.repeated()),
-            ("lost", self.lost().len() as u64),
+            ("lost", self.missing as u64),
         ];
         let heads = columns.map(|(head, _)| head);
         let cells = columns.map(|(head, count)| format!("{count:>width$}", width = head.len()));
@@ -161,6 +195,7 @@ mod tests {
         assert_eq!((ledger.repeated(), ledger.delivered()), (1, 3));
         assert_eq!(ledger.acknowledged_count(), 2);
         assert!(ledger.unexpected().is_empty());
+        assert!(!ledger.is_complete());
     }
 
     #[test]
@@ -185,6 +220,7 @@ mod tests {
         ledger.received("a", &[request(500), request(0)]);
         assert_eq!(ledger.lost(), [pair("ev_1", "a")]);
         ledger.received("a", &[request(204)]);
+        assert!(ledger.is_complete());
         ledger.assert_nothing_lost();
         assert_eq!(ledger.repeated(), 0);
     }

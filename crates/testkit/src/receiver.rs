@@ -27,6 +27,8 @@ use tokio::{
 pub enum Behaviour {
     /// 200 without a body.
     Ok,
+    /// 200 without a body, so long after the request.
+    After(Duration),
     /// This status without a body.
     Status(u16),
     /// 500 to the first so many requests, then 200.
@@ -80,9 +82,16 @@ type Callback = Box<dyn Fn(&Received) + Send + Sync>;
 struct Shared {
     behaviour: Behaviour,
     callback: Callback,
-    received: Mutex<Vec<Received>>,
+    requests: Mutex<Requests>,
     news: Notify,
     released: watch::Sender<bool>,
+}
+
+/// What came.
+#[derive(Default)]
+struct Requests {
+    count: usize,
+    kept: Vec<Received>,
 }
 
 /// A running receiver; its tasks and connections end when it is dropped.
@@ -118,7 +127,7 @@ impl Receiver {
         let shared = Arc::new(Shared {
             behaviour,
             callback: Box::new(callback),
-            received: Mutex::default(),
+            requests: Mutex::default(),
             news: Notify::new(),
             released: watch::Sender::new(!matches!(behaviour, Behaviour::Held)),
         });
@@ -143,16 +152,23 @@ impl Receiver {
         self.address
     }
 
-    /// All requests so far, in the order in which their bodies were complete.
+    /// All requests so far but those taken, in the order in which their bodies were
+    /// complete.
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
-        self.shared.received.lock().clone()
+        self.shared.requests.lock().kept.clone()
     }
 
-    /// How many requests came so far.
+    /// As `received`, forgetting them: for runs that would fill the memory.
+    #[must_use]
+    pub fn take(&self) -> Vec<Received> {
+        std::mem::take(&mut self.shared.requests.lock().kept)
+    }
+
+    /// How many requests came so far, with those taken.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.shared.received.lock().len()
+        self.shared.requests.lock().count
     }
 
     /// Answers all that a `Held` receiver holds, and from now on at once.
@@ -210,16 +226,20 @@ async fn answer(
         answered: 0,
     };
     let response = {
-        let mut all = shared.received.lock();
-        let response = respond(shared.behaviour, all.len());
+        let mut requests = shared.requests.lock();
+        let response = respond(shared.behaviour, requests.count);
         received.answered = response.as_ref().map_or(0, |r| r.status().as_u16());
-        all.push(received.clone());
+        requests.count += 1;
+        requests.kept.push(received.clone());
         response
     };
     (shared.callback)(&received);
     shared.news.notify_waiters();
     // Fails only without a sender, and `shared` is one.
     let _ = shared.released.subscribe().wait_for(|free| *free).await;
+    if let Behaviour::After(pause) = shared.behaviour {
+        tokio::time::sleep(pause).await;
+    }
     match response {
         Some(response) => Ok(response),
         None => std::future::pending().await,
@@ -232,7 +252,7 @@ fn respond(behaviour: Behaviour, before: usize) -> Option<Response<Full<Bytes>>>
     let mut extra = None;
     let status = match behaviour {
         Behaviour::Hang => return None,
-        Behaviour::Ok | Behaviour::Held => 200,
+        Behaviour::Ok | Behaviour::After(_) | Behaviour::Held => 200,
         Behaviour::Status(status) => status,
         Behaviour::FailFirst(n) if before < n as usize => 500,
         Behaviour::FailFirst(_) => 200,
