@@ -1,7 +1,8 @@
 //! Kills in the middle of the work, and the two ledgers compared afterwards: what
 //! was acknowledged to the publisher against what arrived at the receivers.
 //!
-//! `make faults` kills one victim after another for `SIDEHOOK_FAULTS_SECONDS`.
+//! `SIDEHOOK_FAULTS_EVENTS` sets the number of events; `tests/kill_loop.rs` goes on
+//! killing.
 
 use std::{
     env,
@@ -16,7 +17,7 @@ use sidehook_testkit::{
     system::System,
 };
 
-/// Events of one story.
+/// Events of one story, if not told otherwise.
 const EVENTS: u64 = 5_000;
 /// Events of one publishing call.
 const BATCH: u64 = 50;
@@ -126,15 +127,14 @@ impl Story {
         clippy::print_stdout,
         reason = "the table is the result of `make faults`"
     )]
-    async fn end(self, kills: u64, what: &str) {
+    async fn end(mut self, what: &str) {
         let healed = Instant::now();
-        let books = loop {
-            let mut books = self.ledger.clone();
+        loop {
             for (name, receiver) in NAMES.into_iter().zip(&self.receivers) {
-                books.received(name, &receiver.received());
+                self.ledger.received(name, &receiver.take());
             }
-            if books.lost().is_empty() || healed.elapsed() > DRAIN {
-                break books;
+            if self.ledger.is_complete() || healed.elapsed() > DRAIN {
+                break;
             }
             // Each request wakes this at most once more than needed.
             let arrivals = self.receivers.iter().map(|receiver| {
@@ -143,7 +143,8 @@ impl Story {
             for arrival in arrivals {
                 arrival.await;
             }
-        };
+        }
+        let books = self.ledger;
         println!(
             "{what}: drained in {:.1} s\n{books}",
             healed.elapsed().as_secs_f64()
@@ -154,7 +155,7 @@ impl Story {
             [],
             "something arrived that nobody published"
         );
-        let bound = kills * u64::from(WINDOW) * NAMES.len() as u64;
+        let bound = u64::from(WINDOW) * NAMES.len() as u64;
         assert!(
             books.repeated() <= bound,
             "more repeats than the {bound} in flight"
@@ -169,15 +170,17 @@ fn order(n: u64) -> v1::Event {
 }
 
 async fn killed_in_the_middle(victim: Victim) {
+    let events = env::var("SIDEHOOK_FAULTS_EVENTS").ok();
+    let events = events.and_then(|text| text.parse().ok()).unwrap_or(EVENTS);
     let mut story = Story::begin().await;
-    story.publish_until(EVENTS / 2).await;
+    story.publish_until(events / 2).await;
     victim.kill(&mut story.system).await;
     if !matches!(victim, Victim::Redis) {
-        story.publish_until(EVENTS * 3 / 4).await;
+        story.publish_until(events * 3 / 4).await;
     }
     victim.heal(&mut story.system).await;
-    story.publish_until(EVENTS).await;
-    story.end(1, &format!("kill -9 of {victim:?}")).await;
+    story.publish_until(events).await;
+    story.end(&format!("kill -9 of {victim:?}")).await;
 }
 
 #[tokio::test]
@@ -193,28 +196,4 @@ async fn one_of_two_control_planes_killed_in_the_middle_loses_nothing() {
 #[tokio::test]
 async fn redis_killed_in_the_middle_loses_nothing() {
     killed_in_the_middle(Victim::Redis).await;
-}
-
-#[tokio::test]
-#[ignore = "takes a minute: `make faults`"]
-async fn one_kill_after_another_loses_nothing() {
-    let seconds = env::var("SIDEHOOK_FAULTS_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let end = Instant::now() + Duration::from_secs(seconds.unwrap_or(60));
-    let mut story = Story::begin().await;
-    let mut kills = 0;
-    let victims = [Victim::Agent, Victim::ControlPlane, Victim::Redis];
-    for victim in victims.into_iter().cycle() {
-        if Instant::now() >= end {
-            break;
-        }
-        let before = story.published;
-        story.publish_until(before + 500).await;
-        victim.kill(&mut story.system).await;
-        victim.heal(&mut story.system).await;
-        story.publish_until(before + 1_000).await;
-        kills += 1;
-    }
-    story.end(kills, &format!("{kills} kills")).await;
 }
