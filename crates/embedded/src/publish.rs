@@ -1,0 +1,255 @@
+//! Publishing: all of one tenant's events or, if its catalog moved on, none; and
+//! the idempotency keys of the last 24 hours.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use sidehook_core::{
+    address::{Partition, SegmentId},
+    limits::{CALL_RECORDS, IDEMPOTENCY_TTL},
+    time::Timestamp,
+};
+use sidehook_store::{
+    rules,
+    turn::{
+        EventPublished, NewEvent, Publish, PublishReply, Stamp, TenantPublish, TenantPublished,
+    },
+};
+
+use crate::{
+    batch::Batch,
+    codec::{Reader, Writer},
+    error::Fault,
+    lanes::Called,
+    layout::{self, Entry, KeyRow, QueueKey, SegmentState},
+};
+
+/// What one tenant's accepted events come to.
+#[derive(Default)]
+struct Gathered {
+    results: Vec<EventPublished>,
+    /// The records, empty where an event was not accepted.
+    records: Vec<Bytes>,
+    /// By queue, in the order in which they were first aimed at: the events.
+    aimed: Vec<(QueueKey, Vec<u8>)>,
+    places: HashMap<QueueKey, usize>,
+    /// The idempotency keys that were new.
+    keys: Vec<[u8; 16]>,
+}
+
+impl Batch<'_> {
+    pub(crate) fn publish(
+        &mut self,
+        partition: Partition,
+        now: Timestamp,
+        stamp: Stamp,
+        call: &Publish,
+    ) -> Called<PublishReply> {
+        rules::publish(partition, stamp, call)?;
+        let mut tenants = Vec::with_capacity(call.tenants.len());
+        for (place, one) in call.tenants.iter().enumerate() {
+            if let Some(segment) = rules::address(partition, stamp, place) {
+                tenants.push(self.publish_tenant(now, segment, one)?);
+            }
+        }
+        Ok(PublishReply { tenants })
+    }
+
+    fn publish_tenant(
+        &mut self,
+        now: Timestamp,
+        id: SegmentId,
+        call: &TenantPublish,
+    ) -> Result<TenantPublished, Fault> {
+        let mut tenant = self.tenant(call.tenant)?.unwrap_or_default();
+        if tenant.version != call.catalog {
+            return Ok(TenantPublished::Stale {
+                current: tenant.version,
+            });
+        }
+        let mut gathered = Gathered::default();
+        for event in &call.events {
+            self.admit(now, call, event, &mut gathered)?;
+        }
+        if !gathered.keys.is_empty() {
+            self.remember_lapses(now, id, call, &gathered.keys)?;
+        }
+        let accepted = |result: &EventPublished| *result == EventPublished::Accepted;
+        if gathered.results.iter().any(accepted) {
+            tenant.position += 1;
+            self.set_tenant(call.tenant, tenant)?;
+            self.store(now, id, call, tenant.position, &gathered)?;
+        }
+        Ok(TenantPublished::Done(gathered.results))
+    }
+
+    /// Judges an event, and notes where it goes if it is new.
+    fn admit(
+        &mut self,
+        now: Timestamp,
+        call: &TenantPublish,
+        event: &NewEvent,
+        to: &mut Gathered,
+    ) -> Result<(), Fault> {
+        let result = self.judge(now, call, event, to)?;
+        to.results.push(result);
+        if result != EventPublished::Accepted {
+            to.records.push(Bytes::new());
+            return Ok(());
+        }
+        to.records.push(event.record.clone());
+        for number in &event.targets {
+            let key = (call.tenant, *number);
+            let place = match to.places.get(&key) {
+                Some(place) => *place,
+                None if self.takes(key)? => {
+                    to.places.insert(key, to.aimed.len());
+                    to.aimed.push((key, Vec::new()));
+                    to.aimed.len() - 1
+                }
+                None => continue,
+            };
+            if let Some((_, indices)) = to.aimed.get_mut(place) {
+                indices.push(event.id.index());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a queue is there and takes deliveries.
+    fn takes(&mut self, key: QueueKey) -> Result<bool, Fault> {
+        let queue = self.queue(key)?;
+        Ok(queue.is_some_and(|queue| queue.is_live() && !queue.settings.paused))
+    }
+
+    fn judge(
+        &mut self,
+        now: Timestamp,
+        call: &TenantPublish,
+        event: &NewEvent,
+        to: &mut Gathered,
+    ) -> Result<EventPublished, Fault> {
+        let Some(idempotency) = &event.idempotency else {
+            return Ok(EventPublished::Accepted);
+        };
+        let key = layout::idempotency(call.tenant, idempotency);
+        if let Some(value) = self.tables.keys.get(&key)? {
+            let used = KeyRow::parse(value)?;
+            if used.at + IDEMPOTENCY_TTL > now {
+                return Ok(if used.content == idempotency.content {
+                    EventPublished::Duplicate(used.event)
+                } else {
+                    EventPublished::KeyReused(used.event)
+                });
+            }
+        }
+        let row = KeyRow {
+            content: idempotency.content,
+            event: event.id,
+            at: now,
+        };
+        self.tables.keys.put(&key, &row.pack())?;
+        to.keys.push(idempotency.key);
+        Ok(EventPublished::Accepted)
+    }
+
+    fn remember_lapses(
+        &mut self,
+        now: Timestamp,
+        id: SegmentId,
+        call: &TenantPublish,
+        keys: &[[u8; 16]],
+    ) -> Result<(), Fault> {
+        let mut row = Writer::with_capacity(16 + 16 * keys.len());
+        row.tenant(call.tenant);
+        for key in keys {
+            row.bytes(key);
+        }
+        let at = layout::timed(now, id);
+        self.tables.lapses.put(&at, &row.finish())
+    }
+
+    /// Writes a segment, and queues its deliveries.
+    fn store(
+        &mut self,
+        now: Timestamp,
+        id: SegmentId,
+        call: &TenantPublish,
+        position: u64,
+        gathered: &Gathered,
+    ) -> Result<(), Fault> {
+        let mut unfinished = 0_usize;
+        for (key, indices) in &gathered.aimed {
+            unfinished += indices.len();
+            let entry = Entry {
+                recorded: false,
+                leases_lost: 0,
+                generation: 0,
+                segment: id,
+                indices: indices.clone(),
+            };
+            self.push_back(*key, &entry)?;
+            self.align(*key)?;
+        }
+        let payload = layout::pack_segment(call.tenant, &gathered.records);
+        self.tables.segments.put(&layout::segment(id), &payload)?;
+        let state = SegmentState {
+            tenant: call.tenant,
+            published: now,
+            position,
+            unfinished: u32::try_from(unfinished).unwrap_or(u32::MAX),
+            outcomes: 0,
+            overdue: false,
+        };
+        self.set_state(id, Some(state));
+        let mut row = Writer::with_capacity(21);
+        row.segment(id).time(now);
+        let at = layout::log(call.tenant, position);
+        self.tables.log.put(&at, &row.finish())?;
+        self.tables.ages.put(&layout::timed(now, id), &[])
+    }
+
+    /// Forgets lapsed keys, one publish's at a time, until a call's worth is gone.
+    pub(crate) fn forget_keys(
+        &mut self,
+        partition: Partition,
+        now: Timestamp,
+    ) -> Result<(), Fault> {
+        let mut forgotten = 0;
+        while forgotten < CALL_RECORDS {
+            let prefix = layout::partition(partition);
+            let Some((key, value)) = self.tables.lapses.first(&prefix)? else {
+                return Ok(());
+            };
+            let (at, _) = layout::parse_timed(&key)?;
+            if at + IDEMPOTENCY_TTL > now {
+                return Ok(());
+            }
+            self.tables.lapses.delete(&key)?;
+            let mut from = Reader::new("lapsing keys", value);
+            let tenant = from.tenant()?;
+            while !from.is_empty() {
+                let key = layout::idempotency_key(tenant, &from.take(16)?);
+                let used = self.tables.keys.get(&key)?;
+                // The key may have been used again since.
+                if used
+                    .map(KeyRow::parse)
+                    .transpose()?
+                    .is_some_and(|used| used.at == at)
+                {
+                    self.tables.keys.delete(&key)?;
+                }
+                forgotten += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the next key lapses.
+    pub(crate) fn keys_due(&self, partition: Partition) -> Result<Option<Timestamp>, Fault> {
+        let first = self.tables.lapses.first(&layout::partition(partition))?;
+        first
+            .map(|(key, _)| Ok(layout::parse_timed(&key)?.0 + IDEMPOTENCY_TTL))
+            .transpose()
+    }
+}

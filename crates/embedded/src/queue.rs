@@ -1,0 +1,210 @@
+//! Queues: entries at both ends, and clearing what is left of a deleted one.
+
+use sidehook_store::turn::Run;
+
+use crate::{
+    batch::Batch,
+    error::Fault,
+    layout::{self, Entry, Place, QueueKey, Record, Stage},
+};
+
+fn lost(key: QueueKey, what: &str) -> Fault {
+    Fault::Corrupt(format!("{} {:?}: {what}", key.0, key.1))
+}
+
+impl Batch<'_> {
+    /// Appends deliveries to a queue. The caller knows that it is there, and aligns it.
+    pub(crate) fn push_back(&mut self, key: QueueKey, entry: &Entry) -> Result<(), Fault> {
+        let Some(queue) = self.queue_mut(key)? else {
+            return Err(lost(key, "no queue to append to"));
+        };
+        let at = queue.tail;
+        queue.tail += 1;
+        queue.ready += entry.indices.len() as u64;
+        self.tables
+            .entries
+            .put(&layout::entry(key, at), &entry.pack())
+    }
+
+    fn push_front(&mut self, key: QueueKey, entry: &Entry) -> Result<(), Fault> {
+        let Some(queue) = self.queue_mut(key)? else {
+            return Err(lost(key, "no queue to return to"));
+        };
+        queue.head -= 1;
+        queue.ready += entry.indices.len() as u64;
+        let at = queue.head;
+        self.tables
+            .entries
+            .put(&layout::entry(key, at), &entry.pack())
+    }
+
+    /// Puts lent deliveries back to the head of their queue, or ends them if its
+    /// subscription is gone. The caller aligns the queue.
+    pub(crate) fn put_back(&mut self, key: QueueKey, entry: &Entry) -> Result<(), Fault> {
+        let count = u32::try_from(entry.indices.len()).unwrap_or(u32::MAX);
+        if self.queue(key)?.is_some_and(layout::Queue::is_live) {
+            self.push_front(key, entry)?;
+        } else {
+            self.end_entry(key, entry)?;
+        }
+        self.land(key, count)
+    }
+
+    /// Ends all deliveries of an entry.
+    fn end_entry(&mut self, key: QueueKey, entry: &Entry) -> Result<(), Fault> {
+        if !entry.recorded {
+            let count = u32::try_from(entry.indices.len()).unwrap_or(u32::MAX);
+            return self.end(entry.segment, count);
+        }
+        for index in &entry.indices {
+            self.end_recorded(&place(key, entry, *index))?;
+        }
+        Ok(())
+    }
+
+    fn head_entry(&self, key: QueueKey, head: u64) -> Result<Entry, Fault> {
+        let value = self.tables.entries.get(&layout::entry(key, head))?;
+        let value = value.ok_or_else(|| lost(key, "an entry is missing"))?;
+        Entry::parse(sidehook_core::address::Partition::of(key.0), value)
+    }
+
+    /// Takes `count` deliveries from the head of a queue that has as many, into
+    /// `runs`; counts them as in flight.
+    pub(crate) fn lend_from(
+        &mut self,
+        key: QueueKey,
+        count: u32,
+        runs: &mut Vec<Run>,
+    ) -> Result<(), Fault> {
+        let mut left = count as usize;
+        let Some(mut head) = self.queue(key)?.map(|queue| queue.head) else {
+            return Err(lost(key, "no queue to lend from"));
+        };
+        while left > 0 {
+            let mut entry = self.head_entry(key, head)?;
+            let at = layout::entry(key, head);
+            if entry.indices.len() > left {
+                let rest = Entry {
+                    indices: entry.indices.split_off(left),
+                    ..entry.clone()
+                };
+                self.tables.entries.put(&at, &rest.pack())?;
+            } else {
+                self.tables.entries.delete(&at)?;
+                head += 1;
+            }
+            left -= entry.indices.len();
+            self.append_runs(key, entry, runs)?;
+        }
+        if let Some(queue) = self.queue_mut(key)? {
+            queue.head = head;
+            queue.ready = queue.ready.saturating_sub(count.into());
+            queue.in_flight += count;
+        }
+        Ok(())
+    }
+
+    /// Turns an entry into runs; a recorded delivery is a run of its own.
+    fn append_runs(&self, key: QueueKey, entry: Entry, runs: &mut Vec<Run>) -> Result<(), Fault> {
+        let run = |indices, retry| Run {
+            tenant: key.0,
+            subscription: key.1,
+            segment: entry.segment,
+            indices,
+            leases_lost: entry.leases_lost,
+            generation: entry.generation,
+            retry,
+        };
+        if entry.recorded {
+            for index in &entry.indices {
+                let place = place(key, &entry, *index);
+                let record = self.record(&place)?;
+                let record = record.ok_or_else(|| lost(key, "a record is missing"))?;
+                runs.push(run(vec![*index], Some(record.retry)));
+            }
+        } else if let Some(last) = runs.last_mut()
+            && last.retry.is_none()
+            && (last.tenant, last.subscription) == key
+            && last.segment == entry.segment
+            && (last.generation, last.leases_lost) == (entry.generation, entry.leases_lost)
+        {
+            last.indices.extend_from_slice(&entry.indices);
+        } else {
+            let indices = entry.indices.clone();
+            runs.push(run(indices, None));
+        }
+        Ok(())
+    }
+
+    /// What a delivery has of its own.
+    pub(crate) fn record(&self, place: &Place) -> Result<Option<Record>, Fault> {
+        let value = self.tables.records.get(&layout::record(place))?;
+        value.map(Record::parse).transpose()
+    }
+
+    /// Ends what a deleted queue still holds, at most `budget` entries and records;
+    /// what is left of the budget. The queue is forgotten with the last of it,
+    /// unless something of it is lent.
+    pub(crate) fn clear(&mut self, key: QueueKey, budget: usize) -> Result<usize, Fault> {
+        let Some(queue) = self.queue(key)? else {
+            self.tables.clearing.delete(&layout::queue(key))?;
+            return Ok(budget);
+        };
+        let (mut head, tail) = (queue.head, queue.tail);
+        let mut left = budget;
+        while left > 0 && head < tail {
+            let entry = self.head_entry(key, head)?;
+            self.tables.entries.delete(&layout::entry(key, head))?;
+            self.end_entry(key, &entry)?;
+            head += 1;
+            left -= 1;
+            if let Some(queue) = self.queue_mut(key)? {
+                queue.head = head;
+                queue.ready = queue.ready.saturating_sub(entry.indices.len() as u64);
+            }
+        }
+        if left == 0 || !self.clear_waiting(key, &mut left)? {
+            return Ok(0);
+        }
+        self.tables.clearing.delete(&layout::queue(key))?;
+        let Some(queue) = self.queue_mut(key)? else {
+            return Ok(left);
+        };
+        queue.stage = Stage::Cleared;
+        if queue.in_flight == 0 {
+            self.set_queue(key, None);
+        }
+        Ok(left)
+    }
+
+    /// Ends what waits; whether that was all. Only lent deliveries keep their
+    /// records, and a window bounds those.
+    fn clear_waiting(&mut self, key: QueueKey, left: &mut usize) -> Result<bool, Fault> {
+        let prefix = layout::queue(key);
+        let in_flight = self.queue(key)?.map_or(0, |queue| queue.in_flight);
+        let most = left.saturating_add(in_flight as usize).saturating_add(1);
+        for (found, value) in self.tables.records.some(&prefix, &prefix, most)? {
+            let Some(at) = Record::parse(value)?.due else {
+                continue;
+            };
+            if *left == 0 {
+                return Ok(false);
+            }
+            *left -= 1;
+            let place = layout::parse_record(&found)?;
+            self.tables.due.delete(&layout::due(at, &place))?;
+            self.end_recorded(&place)?;
+        }
+        Ok(true)
+    }
+}
+
+/// The delivery `index` of an entry.
+pub(crate) const fn place(key: QueueKey, entry: &Entry, index: u8) -> Place {
+    Place {
+        queue: key,
+        generation: entry.generation,
+        segment: entry.segment,
+        index,
+    }
+}

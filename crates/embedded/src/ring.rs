@@ -1,0 +1,186 @@
+//! Rings: whose turn it is. Per partition and pool a ring of tenants, per tenant a
+//! ring of its eligible queues. Both are rows in the order of their positions: the
+//! first is the next, and who was served gets a position behind the last. A queue's
+//! position stands in its own row, a tenant's in `ring_places`, so nothing is
+//! searched when one has to leave from the middle.
+
+use sidehook_core::{address::Partition, id::TenantId, pool::Pool};
+
+use crate::{
+    batch::Batch,
+    codec::Reader,
+    error::Fault,
+    layout::{self, QueueKey},
+    tables::{Pair, Rows},
+};
+
+/// The queue whose turn it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn {
+    pub(crate) queue: QueueKey,
+    /// Its position among its tenant's.
+    position: u64,
+    /// Its tenant's position.
+    tenant_position: u64,
+    /// Whether it is the only one in the ring.
+    pub(crate) alone: bool,
+}
+
+/// The position behind the last one under a prefix.
+fn next_position(rows: &Rows<'_>, prefix: &[u8]) -> Result<u64, Fault> {
+    let Some((key, _)) = rows.last(prefix)? else {
+        return Ok(1);
+    };
+    Ok(position_of(prefix, &key)? + 1)
+}
+
+fn position_of(prefix: &[u8], key: &[u8]) -> Result<u64, Fault> {
+    let rest = key.get(prefix.len()..).unwrap_or_default();
+    Reader::copy("a ring's key", rest).u64()
+}
+
+impl Batch<'_> {
+    /// Adds a queue behind the others of its tenant: its position, and whether the
+    /// pool had none before.
+    pub(crate) fn ring_add(
+        &mut self,
+        pool: &Pool,
+        (tenant, number): QueueKey,
+    ) -> Result<(u64, bool), Fault> {
+        let place = layout::ring_place(pool, tenant);
+        let mut first = false;
+        if !self.tables.ring_places.has(&place)? {
+            first = !self.ring_has(Partition::of(tenant), pool)?;
+            self.append_tenant(pool, tenant)?;
+        }
+        let position = next_position(&self.tables.ring_queues, &place)?;
+        let key = layout::ring_queue(pool, tenant, position);
+        self.tables.ring_queues.put(&key, &number.0.to_be_bytes())?;
+        Ok((position, first))
+    }
+
+    fn append_tenant(&mut self, pool: &Pool, tenant: TenantId) -> Result<(), Fault> {
+        let partition = Partition::of(tenant);
+        let position = next_position(&self.tables.ring_tenants, &layout::pool(partition, pool))?;
+        let key = layout::ring_tenant(partition, pool, position);
+        self.tables.ring_tenants.put(&key, &tenant.to_bytes())?;
+        let place = layout::ring_place(pool, tenant);
+        self.tables.ring_places.put(&place, &position.to_be_bytes())
+    }
+
+    /// Takes a queue out, wherever it is; its tenant stays where it is, unless this
+    /// was its last.
+    pub(crate) fn leave(
+        &mut self,
+        pool: &Pool,
+        (tenant, _): QueueKey,
+        position: u64,
+    ) -> Result<(), Fault> {
+        let key = layout::ring_queue(pool, tenant, position);
+        self.tables.ring_queues.delete(&key)?;
+        let place = layout::ring_place(pool, tenant);
+        if self.tables.ring_queues.first(&place)?.is_some() {
+            return Ok(());
+        }
+        if let Some(at) = self.tables.ring_places.take(&place)? {
+            let at = Reader::new("a tenant's place in a ring", at).u64()?;
+            let key = layout::ring_tenant(Partition::of(tenant), pool, at);
+            self.tables.ring_tenants.delete(&key)?;
+        }
+        Ok(())
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn ring_front(
+        &self,
+        partition: Partition,
+        pool: &Pool,
+    ) -> Result<Option<Turn>, Fault> {
+        let prefix = layout::pool(partition, pool);
+        let tenants = self.tables.ring_tenants.some(&prefix, &prefix, 2)?;
+        let Some((key, value)) = tenants.first() else {
+            return Ok(None);
+        };
+        let tenant = Reader::new("a ring's tenant", value.clone()).tenant()?;
+        let place = layout::ring_place(pool, tenant);
+        let queues = self.tables.ring_queues.some(&place, &place, 2)?;
+        let Some((queue_key, number)) = queues.first() else {
+            let detail = format!("{tenant} is in a ring without a queue");
+            return Err(Fault::Corrupt(detail));
+        };
+        let number = Reader::new("a ring's queue", number.clone()).number()?;
+        Ok(Some(Turn {
+            queue: (tenant, number),
+            position: position_of(&place, queue_key)?,
+            tenant_position: position_of(&prefix, key)?,
+            alone: tenants.len() == 1 && queues.len() == 1,
+        }))
+    }
+
+    /// Puts the queue whose turn it was behind the others of its tenant, and the
+    /// tenant behind the other tenants; the queue's new position.
+    pub(crate) fn ring_rotate(&mut self, pool: &Pool, turn: &Turn) -> Result<u64, Fault> {
+        if turn.alone {
+            return Ok(turn.position);
+        }
+        let (tenant, number) = turn.queue;
+        let key = layout::ring_queue(pool, tenant, turn.position);
+        self.tables.ring_queues.delete(&key)?;
+        self.rotate_tenant(pool, turn)?;
+        let place = layout::ring_place(pool, tenant);
+        let position = next_position(&self.tables.ring_queues, &place)?;
+        let key = layout::ring_queue(pool, tenant, position);
+        self.tables.ring_queues.put(&key, &number.0.to_be_bytes())?;
+        Ok(position)
+    }
+
+    /// Takes the queue whose turn it was out; its tenant goes behind the others if
+    /// it has more.
+    pub(crate) fn ring_retire(&mut self, pool: &Pool, turn: &Turn) -> Result<(), Fault> {
+        let (tenant, _) = turn.queue;
+        self.leave(pool, turn.queue, turn.position)?;
+        if self
+            .tables
+            .ring_places
+            .has(&layout::ring_place(pool, tenant))?
+        {
+            self.rotate_tenant(pool, turn)?;
+        }
+        Ok(())
+    }
+
+    fn rotate_tenant(&mut self, pool: &Pool, turn: &Turn) -> Result<(), Fault> {
+        let (tenant, _) = turn.queue;
+        let key = layout::ring_tenant(Partition::of(tenant), pool, turn.tenant_position);
+        self.tables.ring_tenants.delete(&key)?;
+        self.append_tenant(pool, tenant)
+    }
+
+    /// Whether the pool has work.
+    pub(crate) fn ring_has(&self, partition: Partition, pool: &Pool) -> Result<bool, Fault> {
+        let first = self
+            .tables
+            .ring_tenants
+            .first(&layout::pool(partition, pool))?;
+        Ok(first.is_some())
+    }
+
+    /// The pools that have work, sorted.
+    pub(crate) fn pools(&self, partition: Partition) -> Result<Vec<Pool>, Fault> {
+        let prefix = layout::partition(partition);
+        let mut pools = Vec::new();
+        let mut from = prefix.to_vec();
+        loop {
+            let mut found = self.tables.ring_tenants.some(&prefix, &from, 1)?;
+            let Some((key, _)): Option<Pair> = found.pop() else {
+                break;
+            };
+            let (pool, _) = layout::parse_ring_tenant(&key)?;
+            let last = layout::ring_tenant(partition, &pool, u64::MAX);
+            pools.push(pool);
+            from = last;
+        }
+        pools.sort_unstable();
+        Ok(pools)
+    }
+}
