@@ -2,24 +2,22 @@
 //!
 //! Exit codes: 0 drained, 1 failed, 2 the configuration is wrong, 3 the drain was cut off.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use sidehook_agent::{Agent, AgentConfig};
 use sidehook_runtime::config::{Layers, Problems};
-use sidehook_runtime::drain;
 use sidehook_runtime::probe::{Metrics, Probe, Readiness};
-use sidehook_runtime::tasks::{OnPanic, TaskKind, Tasks, block_on};
-use sidehook_runtime::{logging, tls};
+use sidehook_runtime::process::Process;
+use sidehook_runtime::tasks::{OnPanic, TaskKind, Tasks};
 
 /// Returns memory after a burst, which the system's allocator keeps in its arenas.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const AGENT: TaskKind = TaskKind::new("agent", OnPanic::Abort);
-const WRONG_CONFIGURATION: u8 = 2;
+const PROCESS: Process = Process("sidehook-agent");
 
 /// Delivers webhooks inside this network for a Sidehook control plane.
 ///
@@ -118,43 +116,13 @@ impl Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let is_check = args.check_config;
-    let config = match args.read() {
-        Ok(config) => config,
-        Err(problems) => return failed(&problems, WRONG_CONFIGURATION),
-    };
-    if is_check {
-        // A closed standard output is the reader's choice.
-        let _ = writeln!(std::io::stdout(), "the configuration is valid");
-        return ExitCode::SUCCESS;
+    match PROCESS.configured(args.read(), is_check) {
+        Ok(config) => PROCESS.run(&config.log.clone(), |tasks| serve(config, tasks)),
+        Err(code) => code,
     }
-    let guard = match logging::init(&config.log, None) {
-        Ok(guard) => guard,
-        Err(error) => return failed(&error, 1),
-    };
-    tls::install_crypto_provider();
-    let code = match block_on(serve(config)) {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) => {
-            tracing::error!(error, "the agent does not start");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            tracing::error!(%error, "the runtime does not start");
-            ExitCode::FAILURE
-        }
-    };
-    drop(guard);
-    code
 }
 
-fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "sidehook-agent: {error}");
-    ExitCode::from(code)
-}
-
-async fn serve(config: AgentConfig) -> Result<ExitCode, String> {
-    let tasks = Tasks::new(drain::channel().0);
-    tasks.watch_signals().map_err(|error| error.to_string())?;
+async fn serve(config: AgentConfig, tasks: Tasks) -> Result<ExitCode, String> {
     let readiness = Readiness::new(tasks.drain());
     let connected = readiness.condition("control_plane");
     if let Some(listen) = config.http_listen {

@@ -1,5 +1,6 @@
 //! What a long-running process of Sidehook needs around its job, the same for the control plane and the agent.
 //!
+//! * [`process`]: from a configuration to an exit code.
 //! * [`tasks`]: named spawns; [`drain`]: the one signal that ends them in order.
 //! * [`config`]: defaults, file, environment and flags in layers, with all errors at once.
 //! * [`logging`]: structured logs that cannot stall the process, and [`throttle`] against floods of them.
@@ -17,6 +18,7 @@ pub mod drain;
 pub mod listen;
 pub mod logging;
 pub mod probe;
+pub mod process;
 pub mod tasks;
 pub mod throttle;
 pub mod tls;

@@ -25,7 +25,7 @@ use sidehook_runtime::{
     tls,
 };
 
-use crate::failed;
+use crate::PROCESS;
 use screen::Screen;
 
 /// A task of its own, so that a panic (the test kit's receiver panics where no port is
@@ -41,7 +41,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) fn run() -> ExitCode {
     let (screen, printer) = match Screen::start() {
         Ok(started) => started,
-        Err(error) => return failed(&error, 1),
+        Err(error) => return PROCESS.failed(&error, 1),
     };
     let names = journey::Names::default();
     let log = LogConfig {
@@ -51,15 +51,15 @@ pub(crate) fn run() -> ExitCode {
     let layer = journey::layer(screen.clone(), Arc::clone(&names));
     let guard = match logging::init(&log, Some(layer)) {
         Ok(guard) => guard,
-        Err(error) => return failed(&error, 1),
+        Err(error) => return PROCESS.failed(&error, 1),
     };
     tls::install_crypto_provider();
     let result = block_on(perform(&screen, &names));
     printer.finish(&screen);
     let code = match result {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => failed(&advised(&error), 1),
-        Err(error) => failed(&advised(&error.to_string()), 1),
+        Ok(Err(error)) => PROCESS.failed(&advised(&error), 1),
+        Err(error) => PROCESS.failed(&advised(&error.to_string()), 1),
     };
     drop(guard);
     code

@@ -10,16 +10,11 @@ use std::{
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sidehook_runtime::{
-    drain,
-    logging::{self, LogConfig},
-    tasks::{Tasks, block_on},
-    tls,
-};
+use sidehook_runtime::{logging::LogConfig, process::WRONG_CONFIGURATION, tasks::Tasks};
 use sidehook_store::{Store, model::Model};
 
 use crate::{
-    WRONG_CONFIGURATION, failed,
+    PROCESS,
     local::{Addresses, Local},
     server::connect_redis,
 };
@@ -67,30 +62,21 @@ pub(crate) fn run(arguments: Arguments, api_key: Option<String>) -> ExitCode {
     if arguments.data.is_some() {
         let advice = "--data: the store on disk without Redis is not part of this version; use \
                       --redis URL for a state that lasts, or neither for one in memory";
-        return failed(&advice, WRONG_CONFIGURATION);
+        return PROCESS.failed(&advice, WRONG_CONFIGURATION);
     }
     let log = LogConfig {
         level: arguments.log_level.clone(),
         ..LogConfig::default()
     };
-    let guard = match logging::init(&log, None) {
-        Ok(guard) => guard,
-        Err(error) => return failed(&error, WRONG_CONFIGURATION),
-    };
-    tls::install_crypto_provider();
     let key = SecretString::from(api_key.unwrap_or_else(|| API_KEY.to_owned()));
-    let code = match block_on(serve(arguments, key)) {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) => failed(&error, 1),
-        Err(error) => failed(&error, 1),
-    };
-    drop(guard);
-    code
+    PROCESS.run(&log, |tasks| serve(arguments, key, tasks))
 }
 
-async fn serve(arguments: Arguments, api_key: SecretString) -> Result<ExitCode, String> {
-    let tasks = Tasks::new(drain::channel().0);
-    tasks.watch_signals().map_err(|error| error.to_string())?;
+async fn serve(
+    arguments: Arguments,
+    api_key: SecretString,
+    tasks: Tasks,
+) -> Result<ExitCode, String> {
     let store: Arc<dyn Store> = match &arguments.redis {
         Some(url) => connect_redis(url, 4, None, Duration::from_secs(5)).await?,
         None => Arc::new(Model::new()),

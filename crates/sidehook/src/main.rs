@@ -10,19 +10,16 @@ mod dev;
 mod local;
 mod server;
 
-use std::{
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{io, process::ExitCode};
 
 use clap::{CommandFactory as _, Parser, Subcommand};
+use sidehook_runtime::{process::Process, tasks::block_on, tls};
 
 /// Returns memory after a burst, which the system's allocator keeps in its arenas.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Exit code for a wrong configuration.
-const WRONG_CONFIGURATION: u8 = 2;
+const PROCESS: Process = Process("sidehook");
 
 /// Webhooks into networks that you cannot reach.
 #[derive(Debug, Parser)]
@@ -67,21 +64,14 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Client(command) => {
-            sidehook_runtime::tls::install_crypto_provider();
-            match sidehook_runtime::tasks::block_on(client::run(command, &global)) {
+            tls::install_crypto_provider();
+            match block_on(client::run(command, &global)) {
                 Ok(Ok(())) => ExitCode::SUCCESS,
-                Ok(Err(failure)) => failed(&failure, 1),
-                Err(error) => failed(&error, 1),
+                Ok(Err(failure)) => PROCESS.failed(&failure, 1),
+                Err(error) => PROCESS.failed(&error, 1),
             }
         }
     }
-}
-
-/// Says on standard error what is wrong.
-fn failed(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
-    // A closed standard error leaves the exit code to tell.
-    let _ = writeln!(io::stderr(), "sidehook: {error}");
-    ExitCode::from(code)
 }
 
 #[cfg(test)]

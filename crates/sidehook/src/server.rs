@@ -9,15 +9,13 @@ use sidehook_control::server::{ControlPlane, ControlPlaneConfig};
 use sidehook_redis::{RedisConfig, RedisStore};
 use sidehook_runtime::{
     config::{Layers, Problems, Reader},
-    drain,
-    logging::{self, LogConfig},
+    logging::LogConfig,
     probe::Metrics,
-    tasks::{Tasks, block_on},
-    tls,
+    tasks::Tasks,
 };
 use sidehook_store::{Store, port::Durability};
 
-use crate::{WRONG_CONFIGURATION, failed};
+use crate::PROCESS;
 
 /// Settings come from a TOML file, then from the environment (`SIDEHOOK_LEASE`, two
 /// underscores between section and key: `SIDEHOOK_STORE__REDIS`), then from these
@@ -145,36 +143,13 @@ fn read_store(r: &mut Reader<'_>) -> Option<StoreConfig> {
 /// Runs the subcommand.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let is_check = arguments.check_config;
-    let config = match arguments.read() {
-        Ok(config) => config,
-        Err(problems) => return failed(&problems, WRONG_CONFIGURATION),
-    };
-    if is_check {
-        return failed(&"the configuration is valid", 0);
+    match PROCESS.configured(arguments.read(), is_check) {
+        Ok(config) => PROCESS.run(&config.log.clone(), |tasks| serve(config, tasks)),
+        Err(code) => code,
     }
-    let guard = match logging::init(&config.log, None) {
-        Ok(guard) => guard,
-        Err(error) => return failed(&error, 1),
-    };
-    tls::install_crypto_provider();
-    let code = match block_on(serve(config)) {
-        Ok(Ok(code)) => code,
-        Ok(Err(error)) => {
-            tracing::error!(error, "the control plane does not start");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            tracing::error!(%error, "the runtime does not start");
-            ExitCode::FAILURE
-        }
-    };
-    drop(guard);
-    code
 }
 
-async fn serve(config: Config) -> Result<ExitCode, String> {
-    let tasks = Tasks::new(drain::channel().0);
-    tasks.watch_signals().map_err(|error| error.to_string())?;
+async fn serve(config: Config, tasks: Tasks) -> Result<ExitCode, String> {
     let metrics = Metrics::install().map_err(|error| error.to_string())?;
     let store = connect_redis(
         config.store.redis.expose_secret(),
