@@ -127,7 +127,7 @@ impl Engine {
             .lanes
             .entry(settings.subscription_id.clone())
             .or_default();
-        lane.set_window(settings.max_in_flight);
+        lane.set_window(&self.shared, settings.max_in_flight);
         Arc::new(Prepared::new(
             settings,
             Arc::clone(lane),

@@ -1,31 +1,35 @@
 //! The queue of one subscription at this agent, and its workers.
 //!
 //! A worker is a task that takes one job after the other and holds a connection while there are any. There are at
-//! most as many as the subscription's in-flight window, so a receiver that hangs holds its own lane's workers and
-//! nobody else's. They start when there is work for them and end when there was none for a while.
+//! most as many at work as the subscription's in-flight window, so a receiver that hangs holds its own lane's workers
+//! and nobody else's. They start when there is work for them and end when there was none for a while.
 //!
-//! | worker  | event                     | next    |
-//! |---------|---------------------------|---------|
-//! | (none)  | jobs, window not used up  | working |
-//! | working | queue empty               | idle    |
-//! | working | window became smaller     | (gone)  |
-//! | idle    | jobs: claimed and woken   | working |
-//! | idle    | nothing for ten seconds   | (gone)  |
+//! | worker  | event                               | next    |
+//! |---------|-------------------------------------|---------|
+//! | (none)  | jobs or a wider window, none idle   | working |
+//! | working | queue empty                         | idle    |
+//! | working | window became smaller               | (gone)  |
+//! | working | panic                               | (gone)  |
+//! | idle    | jobs or a wider window: claimed     | working |
+//! | idle    | nothing for ten seconds             | (gone)  |
 //!
-//! Who pushes jobs claims as many idle workers as it wakes, so that two pushes in a row never count on the same one.
+//! Who is called for which change is [`state`]'s to say. A claim is a permit of a semaphore, which keeps it until a
+//! worker takes it: none is lost because nobody stood in line at that moment.
 
-use std::collections::VecDeque;
+mod state;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use sidehook_runtime::tasks::{OnPanic, TaskKind};
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::Shared;
 use super::job::Job;
 use super::post::Desk;
+use state::{Call, Next, State};
 
 /// In the background: the drain waits for the session, which waits for every outcome.
 const WORKER: TaskKind = TaskKind::new("delivery_worker", OnPanic::Log).background();
@@ -34,154 +38,119 @@ const WORKER: TaskKind = TaskKind::new("delivery_worker", OnPanic::Log).backgrou
 const IDLE: Duration = Duration::from_secs(10);
 
 /// A queue and its workers.
-#[derive(Default)]
 pub(crate) struct Lane {
-    state: Mutex<State>,
-    work: Notify,
+    // Boxed: a job moves through the queue as a pointer.
+    state: Mutex<State<Box<Job>>>,
+    claims: Semaphore,
 }
 
-#[derive(Default)]
-struct State {
-    queue: VecDeque<Job>,
-    workers: usize,
-    /// Workers that wait and are not claimed.
-    idle: usize,
-    window: usize,
+impl Default for Lane {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            claims: Semaphore::new(0),
+        }
+    }
 }
 
 /// A worker's place in the lane, given up on drop.
 struct Place {
     lane: Arc<Lane>,
     shared: Arc<Shared>,
-}
-
-enum Next {
-    Job(Box<Job>),
-    Wait,
-    Leave,
+    has_left: bool,
 }
 
 impl Lane {
     /// Sets the in-flight window.
-    pub(super) fn set_window(&self, window: u32) {
-        self.state.lock().window = window.max(1) as usize;
+    pub(super) fn set_window(self: &Arc<Self>, shared: &Arc<Shared>, window: u32) {
+        let call = self.state.lock().set_window(window as usize);
+        self.answer(shared, call);
     }
 
     /// Adds jobs, and sees to it that as many workers as the window allows take them up.
     pub(super) fn push(self: &Arc<Self>, shared: &Arc<Shared>, jobs: impl Iterator<Item = Job>) {
-        let (woken, started) = {
-            let mut state = self.state.lock();
-            state.queue.extend(jobs);
-            let woken = state.idle.min(state.queue.len());
-            state.idle -= woken;
-            (woken, state.hire(woken))
-        };
-        for _ in 0..woken {
-            self.work.notify_one();
-        }
-        self.start(shared, started);
+        let call = self.state.lock().push(jobs.map(Box::new));
+        self.answer(shared, call);
     }
 
     /// Hands everything that has not started back.
     pub(super) fn clear(&self) {
         // Out of the lock: dropping a job reports it.
-        let queue = std::mem::take(&mut self.state.lock().queue);
+        let queue = self.state.lock().clear();
         drop(queue);
     }
 
-    fn start(self: &Arc<Self>, shared: &Arc<Shared>, workers: usize) {
-        for _ in 0..workers {
+    fn answer(self: &Arc<Self>, shared: &Arc<Shared>, call: Call) {
+        self.claims.add_permits(call.claimed);
+        for _ in 0..call.hired {
             let place = Place {
                 lane: Arc::clone(self),
                 shared: Arc::clone(shared),
+                has_left: false,
             };
             // Boxed: moving a future into a task copies its whole size, and there are as many as POSTs in flight.
             shared.tasks.spawn(WORKER, Box::pin(place.work()));
         }
     }
 
-    fn next(&self, mut wait: bool) -> Next {
-        let mut state = self.state.lock();
-        if state.workers > state.window {
-            return Next::Leave;
-        }
-        match state.queue.pop_front() {
-            Some(job) => Next::Job(Box::new(job)),
-            None => {
-                state.idle += usize::from(std::mem::take(&mut wait));
-                Next::Wait
-            }
-        }
+    fn next(&self, waits: bool) -> Next<Box<Job>> {
+        self.state.lock().next(waits)
     }
-}
 
-impl State {
-    /// Takes on as many workers as there are jobs that `woken` ones do not take up, within the window.
-    fn hire(&mut self, woken: usize) -> usize {
-        let room = self.window.saturating_sub(self.workers);
-        let hired = self.queue.len().saturating_sub(woken).min(room);
-        self.workers += hired;
-        hired
+    /// Waits until this worker is claimed; `false` if it was not for long enough.
+    async fn claimed(&self) -> bool {
+        let is_late = timeout(IDLE, self.claim()).await.is_err();
+        if is_late {
+            if self.state.lock().give_up_waiting() {
+                return false;
+            }
+            // Claimed at the last moment.
+            self.claim().await;
+        }
+        true
+    }
+
+    async fn claim(&self) {
+        // The semaphore is never closed.
+        if let Ok(claim) = self.claims.acquire().await {
+            claim.forget();
+        }
     }
 }
 
 impl Place {
-    async fn work(self) {
+    async fn work(mut self) {
         let mut desk = Desk::new();
+        let mut waits = false;
         loop {
-            match self.lane.next(false) {
-                Next::Job(job) => desk.post(&self.shared, *job).await,
-                Next::Leave => return,
-                Next::Wait => {
+            match self.lane.next(waits) {
+                Next::Job(job) => {
+                    desk.post(&self.shared, *job).await;
+                    waits = false;
+                }
+                Next::Leave => break,
+                Next::Wait if !waits => {
+                    // Before it counts as idle: whoever comes next finds the connection.
                     desk.clear(&self.shared);
-                    match self.wait().await {
-                        Some(job) => desk.post(&self.shared, *job).await,
-                        None => return,
+                    waits = true;
+                }
+                Next::Wait => {
+                    if !self.lane.claimed().await {
+                        break;
                     }
                 }
             }
         }
-    }
-
-    /// Waits for a job; `None` when there was none for long enough.
-    async fn wait(&self) -> Option<Box<Job>> {
-        loop {
-            let mut woken = std::pin::pin!(self.lane.work.notified());
-            // In line before looking once more: a push in between wakes us.
-            woken.as_mut().enable();
-            match self.lane.next(true) {
-                Next::Job(job) => return Some(job),
-                Next::Leave => return None,
-                Next::Wait => {}
-            }
-            if timeout(IDLE, woken.as_mut()).await.is_ok() {
-                continue;
-            }
-            {
-                let mut state = self.lane.state.lock();
-                if state.idle > 0 {
-                    state.idle -= 1;
-                    return None;
-                }
-            }
-            // Claimed at the last moment: the call is on its way.
-            woken.await;
-        }
+        self.has_left = true;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let replaced = {
-            let mut state = self.lane.state.lock();
-            state.workers -= 1;
-            // A worker that panicked must not leave the queue without anybody.
-            if std::thread::panicking() {
-                state.hire(0)
-            } else {
-                0
-            }
-        };
-        self.lane.start(&self.shared, replaced);
+        // Without the other two it was cancelled, which only the end of the process does: nobody takes over then.
+        if self.has_left || std::thread::panicking() {
+            let call = self.lane.state.lock().leave();
+            self.lane.answer(&self.shared, call);
+        }
     }
 }

@@ -369,3 +369,50 @@ async fn workers_come_and_go_without_losing_a_job() {
     assert_eq!(receiver.requests().len(), total);
     assert!(receiver.most_open() <= 64, "{}", receiver.most_open());
 }
+
+#[tokio::test]
+async fn a_job_that_arrives_after_the_window_shrank_is_taken_by_those_who_stay() {
+    let mut rig = Rig::new();
+    let receiver = Receiver::start(&rig.tasks, |number| match number {
+        0..3 => Do::AnswerAndHang(Vec::new()),
+        _ => ok(),
+    })
+    .await;
+    let wide = SubscriptionSettings {
+        max_in_flight: 3,
+        total_timeout_ms: 300,
+        ..settings(&receiver.url())
+    };
+    rig.submit(&wide, 3);
+    rig.outcomes(3).await;
+    let narrow = SubscriptionSettings {
+        max_in_flight: 1,
+        total_timeout_ms: 10_000,
+        ..wide
+    };
+    let outcome = rig.post(&narrow).await;
+    assert_eq!((outcome.kind, outcome.status), (OutcomeKind::Response, 200));
+}
+
+#[tokio::test]
+async fn a_window_that_grows_is_used_by_what_waits_already() {
+    let mut rig = Rig::new();
+    let receiver = Receiver::start(&rig.tasks, |number| match number {
+        0 => Do::AnswerAndHang(Vec::new()),
+        _ => ok(),
+    })
+    .await;
+    let narrow = SubscriptionSettings {
+        max_in_flight: 1,
+        total_timeout_ms: 10_000,
+        ..settings(&receiver.url())
+    };
+    rig.submit(&narrow, 2);
+    assert!(wait_for(|| receiver.requests().len() == 1).await);
+    rig.engine.prepare(&SubscriptionSettings {
+        max_in_flight: 2,
+        ..narrow
+    });
+    let outcome = rig.outcomes(1).await.remove(0).outcome;
+    assert_eq!(outcome.status, 200, "{}", outcome.detail);
+}
