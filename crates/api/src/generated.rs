@@ -21,3 +21,6 @@ pub mod record {
         tonic::include_proto!("sidehook.record.v1");
     }
 }
+
+// `Debug` of the messages that hold secrets.
+include!(concat!(env!("OUT_DIR"), "/debug.rs"));

@@ -30,3 +30,6 @@ pub use generated::{agent::v1 as agent_v1, record::v1 as record_v1, v1};
 
 /// The encoded `FileDescriptorSet` of all protos, for server reflection.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+#[cfg(test)]
+mod secrets;
