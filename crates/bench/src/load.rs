@@ -1,92 +1,19 @@
-//! The load generator: a publisher over `StreamEvents`, and the set-up calls.
+//! The load generator: a publisher over `StreamEvents`.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sidehook_api::v1::{self, event_service_client::EventServiceClient};
+use sidehook_api::v1;
+use sidehook_testkit::client::Client;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Request,
-    metadata::{Ascii, MetadataValue},
-    transport::Channel,
-};
 
-use crate::{Failure, process::System, stats::now_us};
+use crate::{Failure, stats::now_us, target::PATIENCE};
 
 /// Bytes of the `data` of an event: with its envelope about 1 KiB on the wire.
 const DATA_BYTES: usize = 600;
 /// Batches that may be unanswered at one time.
 const WINDOW: u64 = 64;
-
-/// A caller with its key.
-#[derive(Clone)]
-pub(crate) struct Caller {
-    channel: Channel,
-    key: MetadataValue<Ascii>,
-}
-
-impl Caller {
-    pub(crate) async fn new(system: &System, key: &str) -> Result<Self, Failure> {
-        let endpoint = Channel::from_shared(format!("http://{}", system.grpc))?.tcp_nodelay(true);
-        Ok(Self {
-            channel: endpoint.connect().await?,
-            key: format!("Bearer {key}").parse()?,
-        })
-    }
-
-    pub(crate) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
-        request
-            .metadata_mut()
-            .insert("authorization", self.key.clone());
-        request
-    }
-
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
-    }
-
-    pub(crate) async fn subscribe(
-        &self,
-        url: String,
-        object_type: &str,
-        timeout: Duration,
-    ) -> Result<String, Failure> {
-        let mut webhooks = v1::webhook_service_client::WebhookServiceClient::new(self.channel());
-        let subscription = v1::Subscription {
-            url,
-            events: vec![v1::EventPattern {
-                object_type: object_type.into(),
-                action: "*".into(),
-            }],
-            timeouts: Some(v1::Timeouts {
-                total: Some(prost_duration(timeout)),
-                ..v1::Timeouts::default()
-            }),
-            ..v1::Subscription::default()
-        };
-        let request = v1::CreateSubscriptionRequest {
-            subscription: Some(subscription),
-            ..v1::CreateSubscriptionRequest::default()
-        };
-        let answer = webhooks
-            .create_subscription(self.request(request))
-            .await?
-            .into_inner();
-        Ok(answer
-            .subscription
-            .ok_or("no subscription in the answer")?
-            .id)
-    }
-}
-
-fn prost_duration(duration: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: 0,
-    }
-}
 
 /// An event of about 1 KiB that says when it was made.
 pub(crate) fn event(object_type: &str) -> v1::Event {
@@ -104,32 +31,25 @@ pub(crate) fn event(object_type: &str) -> v1::Event {
 /// How fast to publish.
 pub(crate) enum Pace {
     /// As fast as answers come, in batches of this many, until so many are out.
-    Saturate {
-        batch: usize,
-        events: u64,
-        time: Duration,
-    },
+    Saturate { batch: usize, events: u64 },
     /// So many events per second, one by one, for so long.
     Steady { per_second: f64, time: Duration },
 }
 
 /// Publishes; answers how many events were accepted.
 pub(crate) async fn publish(
-    caller: &Caller,
+    client: &Client,
     object_type: &str,
     pace: Pace,
 ) -> Result<u64, Failure> {
     let (sender, receiver) = mpsc::channel::<v1::StreamEventsRequest>(8);
-    let mut client = EventServiceClient::new(caller.channel());
     let object_type = object_type.to_owned();
     let answered = std::sync::Arc::new(tokio::sync::Semaphore::new(WINDOW as usize));
     let permits = std::sync::Arc::clone(&answered);
     let mut feeding = tokio::task::JoinSet::new();
     feeding.spawn(async move { feed(&sender, &object_type, pace, &permits).await });
-    let mut answers = client
-        .stream_events(caller.request(ReceiverStream::new(receiver)))
-        .await?
-        .into_inner();
+    let events = ReceiverStream::new(receiver);
+    let mut answers = client.events().stream_events(events).await?.into_inner();
     let mut accepted = 0;
     while let Some(answer) = answers.message().await? {
         if let Some(error) = answer
@@ -155,11 +75,7 @@ async fn feed(
     window: &tokio::sync::Semaphore,
 ) {
     let (batch, events, time, interval) = match pace {
-        Pace::Saturate {
-            batch,
-            events,
-            time,
-        } => (batch, events, time, None),
+        Pace::Saturate { batch, events } => (batch, events, PATIENCE, None),
         Pace::Steady { per_second, time } => (
             1,
             u64::MAX,

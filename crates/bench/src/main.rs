@@ -5,14 +5,14 @@
 //! this load generator), so that each one's CPU and memory can be told apart.
 //! Absolute figures are of this machine only; see `docs/performance.md`.
 
-mod limit;
+mod bare_client;
 mod load;
-mod measure;
-mod process;
+mod proc_stat;
 mod receiver;
 mod report;
-mod scenario;
+mod scenarios;
 mod stats;
+mod target;
 
 use std::process::ExitCode;
 
@@ -58,7 +58,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Some(Command::Receiver { port }) => receiver::serve(port).await,
-        None => scenario::run(&arguments).await,
+        None => scenarios::run(&arguments).await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::stats::Summary;
 
-/// Everything that was measured; each a median of the runs. The keys of
-/// `bench.json` are these fields' names.
+/// Everything that was measured; each a median of the runs, but memory, which is one
+/// sample. The keys of `bench.json` are these fields' names.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     /// Runs of each measurement.

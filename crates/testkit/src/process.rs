@@ -123,7 +123,12 @@ impl Drop for Process {
 }
 
 /// So many loopback ports that nobody listens on, all different.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+///
+/// # Panics
+///
+/// If there are none.
+#[must_use]
+pub fn free_ports<const N: usize>() -> [u16; N] {
     // All are held until all are known, so that they differ.
     let held: [TcpListener; N] = std::array::from_fn(|_| {
         TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port")
@@ -131,6 +136,8 @@ pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     held.map(|listener| listener.local_addr().expect("bound").port())
 }
 
-pub(crate) const fn loopback(port: u16) -> SocketAddr {
+/// An address of this machine.
+#[must_use]
+pub const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port)
 }

@@ -170,6 +170,12 @@ impl System {
         &mut self.servers[replica].process
     }
 
+    /// The id of this replica's process.
+    #[must_use]
+    pub fn server_id(&self, replica: usize) -> u32 {
+        self.servers[replica].process.id()
+    }
+
     /// Kills this replica without warning.
     pub fn kill_server(&mut self, replica: usize) {
         self.servers[replica].process.kill9();
