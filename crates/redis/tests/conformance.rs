@@ -4,7 +4,7 @@ mod support;
 
 use sidehook_store::{
     Store,
-    conformance::{SEEDS, STEPS, StoreFactory, examples, random},
+    conformance::{SEEDS, STEPS, StoreFactory, compare, examples, random},
 };
 use support::Server;
 
@@ -31,4 +31,9 @@ async fn redis_passes_the_examples() {
 #[tokio::test]
 async fn redis_passes_random_sequences() {
     random(&Emptied(Server::start()), SEEDS, STEPS).await;
+}
+
+#[tokio::test]
+async fn redis_answers_as_the_model_does() {
+    compare(&Emptied(Server::start()), 0..12, 250).await;
 }

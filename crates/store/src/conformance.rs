@@ -7,14 +7,17 @@
 //! told call by call.
 //!
 //! A backend's own test gives a [`StoreFactory`] and calls [`run`], or, to spread
-//! the work over tests, [`examples`] and [`random`].
+//! the work over tests, [`examples`] and [`random`]; and [`compare`], which asks for
+//! the model's answers word for word.
 
 mod ageing;
 mod cases;
 mod catalogs;
 mod choices;
+mod compare;
 mod desk;
 mod draw;
+mod driver;
 mod leasing;
 mod publishing;
 mod reading;
@@ -23,6 +26,8 @@ mod settling;
 mod world;
 
 use core::ops::Range;
+
+pub use compare::Comparison;
 
 use crate::port::Store;
 
@@ -70,6 +75,25 @@ pub async fn random(factory: &dyn StoreFactory, seeds: Range<u64>, steps: usize)
         if let Err(failure) = sequence::play(factory, seed, steps).await {
             panic!("{failure}");
         }
+    }
+}
+
+/// Random sequences that must answer as the model does, one per seed.
+///
+/// # Panics
+/// When the store answers otherwise.
+pub async fn compare(factory: &dyn StoreFactory, seeds: Range<u64>, steps: usize) {
+    for seed in seeds {
+        let store = factory.fresh().await;
+        let mut comparison = Comparison::new(seed);
+        for _ in 0..steps {
+            let stepped = comparison.step(&*store).await;
+            stepped.expect("the store answers");
+            let agreed = comparison.agree(&*store).await;
+            agreed.expect("the store answers");
+        }
+        let finished = comparison.finish(&*store).await;
+        finished.expect("the store answers");
     }
 }
 

@@ -1,8 +1,9 @@
-//! Draws random calls, and remembers enough of the answers to draw sensible ones.
+//! Draws random calls for a comparison with the model, and remembers enough of the
+//! answers to draw sensible ones.
 
-use std::{collections::HashMap, time::Duration};
+use core::time::Duration;
+use std::collections::HashMap;
 
-use crate::support::START;
 use bytes::Bytes;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use sidehook_core::{
@@ -12,19 +13,22 @@ use sidehook_core::{
     time::Timestamp,
     version::Version,
 };
-use sidehook_store::{
-    Stamp, Store, Turn,
+
+use super::choices::START;
+use crate::{
     catalog::{Change, Expect, QueueSettings, Write},
     model::Model,
+    port::Store as _,
+    read::Redeliver,
     rules,
     turn::{
         Calls, Claim, Demand, Disposition, Grant, Holder, Idempotency, LeaseSettle, NewEvent,
-        Publish, Settle, SettleItem, TenantPublish,
+        Publish, Settle, SettleItem, Stamp, TenantPublish, Turn, TurnReply,
     },
 };
 
 /// Tenants that share a partition, found by trying.
-pub(crate) fn tenants() -> Vec<TenantId> {
+pub(super) fn tenants() -> Vec<TenantId> {
     let first = Partition::of(TenantId::from_bits(1));
     (1..)
         .map(TenantId::from_bits)
@@ -33,7 +37,7 @@ pub(crate) fn tenants() -> Vec<TenantId> {
         .collect()
 }
 
-pub(crate) fn pools(tenants: &[TenantId]) -> Vec<Pool> {
+pub(super) fn pools(tenants: &[TenantId]) -> Vec<Pool> {
     let named = |owner, name: &str| Pool {
         owner,
         name: name.to_owned(),
@@ -43,23 +47,23 @@ pub(crate) fn pools(tenants: &[TenantId]) -> Vec<Pool> {
     pools
 }
 
-pub(crate) struct Driver {
-    pub(crate) random: StdRng,
-    pub(crate) now: Timestamp,
-    pub(crate) partition: Partition,
-    pub(crate) tenants: Vec<TenantId>,
-    pub(crate) pools: Vec<Pool>,
-    pub(crate) lane: Lane,
-    pub(crate) next: u32,
-    pub(crate) versions: HashMap<(TenantId, u32), Version>,
-    pub(crate) grants: Vec<(Grant, u128)>,
-    pub(crate) segments: Vec<SegmentId>,
-    pub(crate) ended: Vec<(TenantId, DeliveryId)>,
-    pub(crate) last: Option<Turn>,
+pub(super) struct Driver {
+    pub(super) random: StdRng,
+    pub(super) now: Timestamp,
+    pub(super) partition: Partition,
+    pub(super) tenants: Vec<TenantId>,
+    pub(super) pools: Vec<Pool>,
+    pub(super) lane: Lane,
+    pub(super) next: u32,
+    pub(super) versions: HashMap<(TenantId, u32), Version>,
+    pub(super) grants: Vec<(Grant, u128)>,
+    pub(super) segments: Vec<SegmentId>,
+    pub(super) ended: Vec<(TenantId, DeliveryId)>,
+    pub(super) last: Option<Turn>,
 }
 
 impl Driver {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let tenants = tenants();
         Self {
             random: StdRng::seed_from_u64(seed),
@@ -77,19 +81,19 @@ impl Driver {
         }
     }
 
-    pub(crate) fn chance(&mut self, one_in: u32) -> bool {
+    pub(super) fn chance(&mut self, one_in: u32) -> bool {
         self.random.random_range(0..one_in) == 0
     }
 
-    pub(crate) fn tenant(&mut self) -> TenantId {
+    pub(super) fn tenant(&mut self) -> TenantId {
         self.tenants[self.random.random_range(0..self.tenants.len())]
     }
 
-    pub(crate) fn pool(&mut self) -> Pool {
+    pub(super) fn pool(&mut self) -> Pool {
         self.pools[self.random.random_range(0..self.pools.len())].clone()
     }
 
-    pub(crate) fn write(&mut self) -> Write {
+    pub(super) fn write(&mut self) -> Write {
         let tenant = self.tenant();
         let number = self.random.random_range(0..6);
         let known = self.versions.get(&(tenant, number)).copied();
@@ -118,7 +122,7 @@ impl Driver {
         }
     }
 
-    pub(crate) async fn publish(&mut self, model: &Model, stamp: Stamp) -> Publish {
+    pub(super) async fn publish(&mut self, model: &Model, stamp: Stamp) -> Publish {
         let mut tenants = Vec::new();
         let wanted: Vec<_> = self
             .tenants
@@ -148,7 +152,7 @@ impl Driver {
         Publish { tenants }
     }
 
-    pub(crate) fn event(&mut self, segment: SegmentId, index: u8) -> NewEvent {
+    pub(super) fn event(&mut self, segment: SegmentId, index: u8) -> NewEvent {
         let idempotency = self.chance(4).then(|| Idempotency {
             key: [self.random.random_range(0..30); 16],
             content: [self.random.random_range(0..2); 16],
@@ -165,7 +169,7 @@ impl Driver {
         }
     }
 
-    pub(crate) fn claim(&mut self) -> Claim {
+    pub(super) fn claim(&mut self) -> Claim {
         let count = self.random.random_range(1..4);
         let demands = (0..count)
             .map(|_| Demand {
@@ -179,14 +183,14 @@ impl Driver {
         Claim { demands }
     }
 
-    pub(crate) fn holder(&mut self) -> Holder {
+    pub(super) fn holder(&mut self) -> Holder {
         Holder {
             agent: AgentId::from_bits(self.random.random_range(0..3)),
             session: 1,
         }
     }
 
-    pub(crate) fn settle(&mut self) -> Settle {
+    pub(super) fn settle(&mut self) -> Settle {
         let mut leases: Vec<LeaseSettle> = Vec::new();
         let mut room = 128_usize;
         for _ in 0..self.random.random_range(1..4) {
@@ -228,7 +232,7 @@ impl Driver {
         Settle { leases }
     }
 
-    pub(crate) fn disposition(&mut self) -> Disposition {
+    pub(super) fn disposition(&mut self) -> Disposition {
         let record = Bytes::from(vec![self.random.random(); 5]);
         match self.random.random_range(0..10) {
             0..6 => Disposition::End { record },
@@ -241,7 +245,7 @@ impl Driver {
         }
     }
 
-    pub(crate) async fn turn(&mut self, model: &Model) -> Turn {
+    pub(super) async fn turn(&mut self, model: &Model) -> Turn {
         if let Some(last) = &self.last
             && self.random.random_range(0..12) == 0
         {
@@ -269,8 +273,19 @@ impl Driver {
         }
     }
 
+    /// The next generation of the delivery that was lent last.
+    pub(super) fn redeliver(&mut self) -> Option<Redeliver> {
+        let (tenant, id) = self.ended.last().copied()?;
+        Some(Redeliver {
+            tenant,
+            delivery: id.next_generation()?,
+            subscription: id.subscription(),
+            retry: Bytes::from_static(b"again"),
+        })
+    }
+
     /// What a turn's answer tells about leases and ended deliveries.
-    pub(crate) fn learn(&mut self, turn: &Turn, reply: &sidehook_store::TurnReply) {
+    pub(super) fn learn(&mut self, turn: &Turn, reply: &TurnReply) {
         if let (Some((_, call)), Some(Ok(answer))) = (&turn.calls[0].claim, &reply.calls[0].claim) {
             for (demand, grant) in call.demands.iter().zip(&answer.grants) {
                 if let Some(grant) = grant {
@@ -285,11 +300,11 @@ impl Driver {
     }
 }
 
-pub(crate) fn id_of(item: &SettleItem) -> DeliveryId {
+pub(super) fn id_of(item: &SettleItem) -> DeliveryId {
     DeliveryId::new(item.segment, item.index, item.subscription, item.generation)
 }
 
-pub(crate) fn items_of(grant: &Grant) -> Vec<SettleItem> {
+pub(super) fn items_of(grant: &Grant) -> Vec<SettleItem> {
     let items = grant.runs.iter().flat_map(|run| {
         run.indices.iter().map(|index| SettleItem {
             position: 0,
