@@ -4,7 +4,7 @@ use parking_lot::Mutex;
 use sidehook_embedded::Embedded;
 use sidehook_store::{
     Store,
-    conformance::{SEEDS, STEPS, StoreFactory, examples, random},
+    conformance::{SEEDS, STEPS, StoreFactory, compare, examples, random},
     port::Durability,
 };
 use tempfile::TempDir;
@@ -39,4 +39,9 @@ async fn it_passes_the_examples_at_the_strict_level() {
 #[tokio::test]
 async fn it_passes_random_sequences() {
     random(&directories(Durability::Relaxed), SEEDS, STEPS).await;
+}
+
+#[tokio::test]
+async fn it_answers_as_the_model_does() {
+    compare(&directories(Durability::Relaxed), 0..12, 250).await;
 }
