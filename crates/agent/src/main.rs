@@ -95,21 +95,8 @@ impl Args {
             ("log.level", self.log_level),
             ("log.format", self.log_format),
         ];
-        let given = flags
-            .into_iter()
-            .filter_map(|(path, value)| Some((path, value?)));
-        let mut layers = Layers::new();
-        if let Some(file) = &self.config {
-            layers = layers.file(file);
-        }
-        layers
-            .env(
-                "SIDEHOOK_AGENT_",
-                &["SIDEHOOK_AGENT_CONFIG"],
-                std::env::vars_os(),
-            )
-            .flags(given)
-            .read(AgentConfig::read)
+        let variables = ("SIDEHOOK_AGENT_", ["SIDEHOOK_AGENT_CONFIG"].as_slice());
+        Layers::of_process(self.config.as_deref(), variables, flags).read(AgentConfig::read)
     }
 }
 

@@ -72,13 +72,6 @@ impl Arguments {
             ("log.level", self.log_level),
             ("log.format", self.log_format),
         ];
-        let given = flags
-            .into_iter()
-            .filter_map(|(path, value)| Some((path, value?)));
-        let mut layers = Layers::new();
-        if let Some(file) = &self.config {
-            layers = layers.file(file);
-        }
         // The agent's and the client's variables are other programs' affair.
         let others = [
             "SIDEHOOK_AGENT_",
@@ -86,19 +79,17 @@ impl Arguments {
             "SIDEHOOK_SERVER",
             "SIDEHOOK_API_KEY",
         ];
-        layers
-            .env("SIDEHOOK_", &others, std::env::vars_os())
-            .flags(given)
-            .read(|r| {
-                let control = ControlPlaneConfig::read(r);
-                let store = r.section("store", read_store);
-                let log = r.section("log", LogConfig::read);
-                Some(Config {
-                    control: control?,
-                    store: store?,
-                    log,
-                })
+        let variables = ("SIDEHOOK_", others.as_slice());
+        Layers::of_process(self.config.as_deref(), variables, flags).read(|r| {
+            let control = ControlPlaneConfig::read(r);
+            let store = r.section("store", read_store);
+            let log = r.section("log", LogConfig::read);
+            Some(Config {
+                control: control?,
+                store: store?,
+                log,
             })
+        })
     }
 }
 
