@@ -9,10 +9,10 @@ help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: ## One event's way through the whole system, on loopback, in seconds
-	cargo run -q -p sidehook --bin sidehook -- demo
+	cargo run -p sidehook --bin sidehook -- demo
 
-run: ## The same system, kept running to play with (ARGS='--data DIR' and the like)
-	cargo run -q -p sidehook --bin sidehook -- dev $(ARGS)
+run: ## The same system, kept running to play with (ARGS='--redis URL' and the like)
+	cargo run -p sidehook --bin sidehook -- dev $(ARGS)
 
 build:
 	cargo build --workspace --bins
