@@ -17,6 +17,7 @@ mod failure;
 mod figures;
 mod job;
 mod lane;
+mod lookup;
 mod outcome;
 mod post;
 mod response;
@@ -45,6 +46,7 @@ use connect::Connector;
 use endpoint::Endpoints;
 use figures::Figures;
 use lane::Lane;
+use lookup::LookUps;
 
 const SWEEP: TaskKind = TaskKind::new("idle_connections", OnPanic::Abort).background();
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -89,7 +91,11 @@ impl Engine {
     ) -> Self {
         let shared = Arc::new(Shared {
             clock,
-            connector: Connector { egress, tls },
+            connector: Connector {
+                egress,
+                tls,
+                look_ups: LookUps::new(tasks.clone()),
+            },
             figures: Figures::new(),
             tasks: tasks.clone(),
             endpoints: Endpoints::default(),

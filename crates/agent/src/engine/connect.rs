@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sidehook_core::outcome::OutcomeKind;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Host;
 
 use super::connection::Connection;
 use super::endpoint::{Endpoint, Tls};
 use super::failure::Failure;
+use super::lookup::LookUps;
 use crate::egress::Egress;
 use crate::trust::ReceiverTls;
 
@@ -22,6 +23,7 @@ const ADDRESSES_MAX: usize = 4;
 pub(super) struct Connector {
     pub(super) egress: Egress,
     pub(super) tls: ReceiverTls,
+    pub(super) look_ups: LookUps,
 }
 
 /// Time limits of one attempt.
@@ -36,12 +38,14 @@ pub(super) struct Limits {
 }
 
 impl Connector {
+    /// A connection to `endpoint` for an attempt of `tenant`.
     pub(super) async fn connect(
         &self,
         endpoint: &Endpoint,
+        tenant: &str,
         limits: Limits,
     ) -> Result<Connection, Failure> {
-        let addresses = self.allowed(look_up(endpoint, limits.dns).await?)?;
+        let addresses = self.allowed(self.look_up(endpoint, tenant, limits).await?)?;
         let opening = self.open(endpoint, &addresses, Instant::now() + limits.connect);
         let late = |_| {
             Failure::new(
@@ -50,6 +54,26 @@ impl Connector {
             )
         };
         timeout(limits.connect, opening).await.map_err(late)?
+    }
+
+    async fn look_up(
+        &self,
+        endpoint: &Endpoint,
+        tenant: &str,
+        limits: Limits,
+    ) -> Result<Vec<SocketAddr>, Failure> {
+        let found = match &endpoint.host {
+            Host::Domain(name) => {
+                // Most of the attempt's time stays the receiver's, so that running out of it is the receiver's too.
+                let patience = limits.dns.min(limits.total / 4);
+                let found = self.look_ups.addresses(tenant, name, patience, limits.dns);
+                found.await?
+            }
+            Host::Ipv4(address) => vec![IpAddr::V4(*address)],
+            Host::Ipv6(address) => vec![IpAddr::V6(*address)],
+        };
+        let with_port = |address| SocketAddr::new(address, endpoint.port);
+        Ok(found.into_iter().map(with_port).collect())
     }
 
     /// The addresses that the rules allow, at most four.
@@ -105,26 +129,6 @@ impl Connector {
 
 fn http(connection: hyper::Result<Connection>) -> Result<Connection, Failure> {
     connection.map_err(|error| Failure::http(&error))
-}
-
-async fn look_up(endpoint: &Endpoint, limit: Duration) -> Result<Vec<SocketAddr>, Failure> {
-    let name = match &endpoint.host {
-        Host::Domain(name) => name.as_str(),
-        Host::Ipv4(address) => {
-            return Ok(vec![SocketAddr::new(IpAddr::V4(*address), endpoint.port)]);
-        }
-        Host::Ipv6(address) => {
-            return Ok(vec![SocketAddr::new(IpAddr::V6(*address), endpoint.port)]);
-        }
-    };
-    match timeout(limit, lookup_host((name, endpoint.port))).await {
-        Ok(Ok(found)) => Ok(found.collect()),
-        Ok(Err(error)) => Err(Failure::new(OutcomeKind::Dns, error.to_string())),
-        Err(_) => Err(Failure::new(
-            OutcomeKind::Dns,
-            format!("no answer within {limit:?}"),
-        )),
-    }
 }
 
 /// Tries one address after the other; each gets an equal share of the time that is left.

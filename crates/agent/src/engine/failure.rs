@@ -8,7 +8,7 @@ use std::time::Duration;
 use sidehook_core::outcome::OutcomeKind;
 
 /// Why an attempt failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) kind: OutcomeKind,
     pub(super) detail: String,
@@ -29,14 +29,24 @@ impl Failure {
         Self::new(OutcomeKind::Timeout, format!("{what} within {limit:?}"))
     }
 
-    /// An error of the system when connecting. What this machine lacks is not the receiver's fault: no attempt began.
+    /// A name without an answer.
+    pub(super) fn look_up(error: &io::Error) -> Self {
+        Self::of_system(OutcomeKind::Dns, error)
+    }
+
+    /// An error of the system when connecting.
     pub(super) fn connect(error: &io::Error) -> Self {
+        Self::of_system(OutcomeKind::Connect, error)
+    }
+
+    /// What this machine lacks is not the receiver's fault: no attempt began.
+    fn of_system(kind: OutcomeKind, error: &io::Error) -> Self {
         // EMFILE, ENFILE, ENOBUFS, ENOMEM, EADDRNOTAVAIL: out of files, memory or ports.
         let is_ours = matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12 | 99));
         let kind = if is_ours {
             OutcomeKind::NotStarted
         } else {
-            OutcomeKind::Connect
+            kind
         };
         Self::new(kind, error.to_string())
     }

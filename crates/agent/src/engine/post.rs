@@ -204,7 +204,8 @@ async fn exchange(
             None => {
                 shared.figures.connections.increment(1);
                 // Boxed: most of a worker's size would be kept for what it does once.
-                let connect = shared.connector.connect(&target.endpoint, settings.limits);
+                let (connector, tenant) = (&shared.connector, settings.tenant_id());
+                let connect = connector.connect(&target.endpoint, tenant, settings.limits);
                 Box::pin(connect).await?
             }
         };
