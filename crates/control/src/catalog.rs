@@ -41,7 +41,7 @@ use sidehook_store::{
 };
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::{keys::ManagedKey, sealing::Sealer};
+use crate::{sealing::Sealer, signing_keys::ManagedKey};
 
 /// Without it catalogs are reloaded when they are found stale, as after a lost hint.
 const REFRESH: TaskKind = TaskKind::new("catalog_refresh", OnPanic::Log).background();

@@ -6,7 +6,7 @@
 //! | [`errors`] | how errors look on the wire |
 //! | [`directory`] | tenants and keys |
 //! | [`catalog`] | what a tenant's subscriptions are right now |
-//! | [`subscriptions`] | how subscriptions change, and their signing keys ([`keys`], [`sealing`]) |
+//! | [`subscriptions`] | how subscriptions change, and their signing keys ([`signing_keys`], [`sealing`]) |
 //! | [`eventlog`], [`deliveries`] | what happened, and where deliveries stand |
 //! | [`engine`] | how events, claims and outcomes reach the store |
 //! | `board` | which agent works on which partition |
@@ -25,7 +25,6 @@ pub mod directory;
 pub mod engine;
 pub mod errors;
 pub mod eventlog;
-pub mod keys;
 mod leases;
 mod outcomes;
 mod paging;
@@ -34,5 +33,6 @@ pub mod sealing;
 mod segments;
 pub mod server;
 mod services;
+pub mod signing_keys;
 pub mod subscriptions;
 pub mod watch;

@@ -33,8 +33,8 @@ use crate::{
     catalog::{Catalogs, Compiled, CompiledSubscription},
     engine::OnGone,
     errors::OperationError,
-    keys::{self, ManagedKey},
     sealing::Sealer,
+    signing_keys::{self, ManagedKey},
 };
 
 /// How often a change is tried again because somebody was faster.
@@ -115,7 +115,7 @@ impl Subscriptions {
             let id = SubscriptionId::from_bits(rand::random());
             let subscription = create(proto, id, &who.subject, now)?;
             self.check_total(&subscription)?;
-            let keys = keys::first(&subscription.signing, secret, "signing_secret", now)?;
+            let keys = signing_keys::first(&subscription.signing, secret, "signing_secret", now)?;
             let keyed = Keyed { subscription, keys };
             match self.put(who.tenant, &keyed, Expect::Absent).await? {
                 Written::Done(version) => return Ok(keyed.at(version)),
@@ -197,11 +197,12 @@ impl Subscriptions {
             if subscription.timeouts.total() != current.subscription.timeouts.total() {
                 self.check_total(&subscription)?;
             }
-            let keys = if keys::same_kind(&subscription.signing, &current.subscription.signing) {
-                current.keys.clone()
-            } else {
-                keys::first(&subscription.signing, "", "signing", now)?
-            };
+            let keys =
+                if signing_keys::same_kind(&subscription.signing, &current.subscription.signing) {
+                    current.keys.clone()
+                } else {
+                    signing_keys::first(&subscription.signing, "", "signing", now)?
+                };
             Ok(Some(Keyed { subscription, keys }))
         };
         self.change(who.tenant, id, etag, Some(&who.subject), change)
@@ -248,7 +249,7 @@ impl Subscriptions {
     ) -> Result<Keyed, OperationError> {
         let change = |current: &Keyed, now| {
             let signing = &current.subscription.signing;
-            let keys = keys::rotated(signing, &current.keys, secret, overlap, now)?;
+            let keys = signing_keys::rotated(signing, &current.keys, secret, overlap, now)?;
             let subscription = current.subscription.clone();
             Ok(Some(Keyed { subscription, keys }))
         };
