@@ -1,12 +1,20 @@
 //! Which settings the agent has: each version of a subscription goes over the stream
-//! once.
+//! once, unless it was not used for so long that others took its place.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sidehook_core::{
     id::{SubscriptionNumber, TenantId},
+    limits::ASSIGN_DELIVERIES,
     version::Version,
 };
+
+/// Settings that an agent keeps for one stream; of more, those that were not used for
+/// longest are replaced.
+pub(super) const SETTINGS_MAX: usize = 4_096;
+
+// Nothing that a frame uses may be replaced by what the same frame brings.
+const _: () = assert!(SETTINGS_MAX >= ASSIGN_DELIVERIES);
 
 /// What to write into an Assign for a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +28,8 @@ pub enum SettingsUse {
     Send {
         /// Their key, new on this stream.
         key: u64,
-        /// The key whose settings they replace; 0 if none.
+        /// The key whose settings they take the place of, an earlier version's or
+        /// those of a subscription that was not used for long; 0 if none.
         replaces: u64,
     },
 }
@@ -35,11 +44,25 @@ impl SettingsUse {
     }
 }
 
+type Name = (TenantId, SubscriptionNumber);
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    key: u64,
+    version: Version,
+    signing_keys: usize,
+    /// The latest use, as [`SentSettings::uses`] counted it.
+    used: u64,
+}
+
 /// The settings that went out on one stream. A lease is made into frames under one
 /// lock, so that a key is never used before its settings are on their way.
 #[derive(Debug, Default)]
 pub struct SentSettings {
-    sent: HashMap<(TenantId, SubscriptionNumber), (u64, Version, usize)>,
+    sent: HashMap<Name, Sent>,
+    /// What was sent, by its latest use.
+    by_use: BTreeMap<u64, Name>,
+    uses: u64,
     last_key: u64,
 }
 
@@ -53,18 +76,40 @@ impl SentSettings {
         version: Version,
         signing_keys: usize,
     ) -> SettingsUse {
-        let known = self.sent.get(&(tenant, subscription)).copied();
-        if let Some((key, sent, keys)) = known
-            && (sent, keys) == (version, signing_keys)
-        {
-            return SettingsUse::Known { key };
+        let name = (tenant, subscription);
+        self.uses += 1;
+        let known = self.sent.get_mut(&name);
+        let known = known.map(|sent| (std::mem::replace(&mut sent.used, self.uses), *sent));
+        if let Some((used, sent)) = known {
+            self.by_use.remove(&used);
+            self.by_use.insert(self.uses, name);
+            if (sent.version, sent.signing_keys) == (version, signing_keys) {
+                return SettingsUse::Known { key: sent.key };
+            }
         }
+        let replaces = known.map_or_else(|| self.make_room(), |(_, sent)| sent.key);
         self.last_key += 1;
-        let entry = (self.last_key, version, signing_keys);
-        self.sent.insert((tenant, subscription), entry);
+        let sent = Sent {
+            key: self.last_key,
+            version,
+            signing_keys,
+            used: self.uses,
+        };
+        self.sent.insert(name, sent);
+        self.by_use.insert(self.uses, name);
         SettingsUse::Send {
             key: self.last_key,
-            replaces: known.map_or(0, |(key, _, _)| key),
+            replaces,
         }
+    }
+
+    /// The key that makes room for one more; 0 if there is room.
+    fn make_room(&mut self) -> u64 {
+        if self.sent.len() < SETTINGS_MAX {
+            return 0;
+        }
+        let oldest = self.by_use.pop_first();
+        let sent = oldest.and_then(|(_, name)| self.sent.remove(&name));
+        sent.map_or(0, |sent| sent.key)
     }
 }

@@ -1,15 +1,17 @@
 //! Examples and properties of the server's end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use proptest::prelude::*;
 use sidehook_core::{
     address::{Lane, Partition, SegmentId, Sequence},
     id::{SubscriptionNumber, TenantId},
+    limits::ASSIGN_DELIVERIES,
     retry::RetryState,
     version::Version,
 };
 
+use super::settings::SETTINGS_MAX;
 use super::{Ack, Acks, Credit, LeaseRef, Lent, Receipt, ServerEnd, SettingsUse, Void};
 
 fn segment(sequence: u32) -> SegmentId {
@@ -85,6 +87,38 @@ fn settings_go_out_on_first_use_and_change() {
     assert_eq!(settings.want(tenant, number, new, 2), send(4, 3));
 }
 
+/// What an agent has, that does what it is told.
+#[derive(Default)]
+struct Kept(HashMap<u64, u64>);
+
+impl Kept {
+    fn apply(&mut self, subscription: u64, wanted: SettingsUse) {
+        if let SettingsUse::Send { key, replaces } = wanted {
+            self.0.remove(&replaces);
+            assert!(self.0.insert(key, subscription).is_none());
+        }
+        assert_eq!(self.0.get(&wanted.key()), Some(&subscription));
+    }
+}
+
+#[test]
+fn subscriptions_that_come_and_go_leave_nothing_behind() {
+    let mut settings = super::SentSettings::default();
+    let mut kept = Kept::default();
+    let (tenant, version) = (TenantId::from_bits(1), Version::default().next(1));
+    let mut want = |number: u32| {
+        let wanted = settings.want(tenant, SubscriptionNumber(number), version, 1);
+        kept.apply(number.into(), wanted);
+        (kept.0.len(), wanted)
+    };
+    for number in 0..20_000 {
+        let (len, _) = want(number);
+        assert!(len <= SETTINGS_MAX);
+        let (_, always) = want(u32::MAX);
+        assert_eq!(always.key(), 2, "in use all the time");
+    }
+}
+
 #[test]
 fn numbers_left_out_and_zero_break_the_session() {
     let mut acks = Acks::default();
@@ -93,6 +127,32 @@ fn numbers_left_out_and_zero_break_the_session() {
     assert_eq!(acks.receive(u64::MAX), Receipt::Broken);
     assert_eq!(acks.receive(1), Receipt::New);
     assert_eq!(acks.receive(1), Receipt::Repeat);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn what_one_frame_uses_is_with_the_agent_when_it_arrives(
+        frames in prop::collection::vec((0_u32..20_000, 1_u32..=ASSIGN_DELIVERIES as u32, 0_u64..3), 100..150),
+    ) {
+        let mut settings = super::SentSettings::default();
+        let mut kept = Kept::default();
+        for (first, count, version) in frames {
+            let version = Version::default().next(version);
+            let numbers = first..first + count;
+            let used: Vec<_> = numbers
+                .map(|number| {
+                    let wanted = settings.want(TenantId::from_bits(1), SubscriptionNumber(number), version, 1);
+                    kept.apply(number.into(), wanted);
+                    (number, wanted.key())
+                })
+                .collect();
+            for (number, key) in used {
+                prop_assert_eq!(kept.0.get(&key), Some(&u64::from(number)));
+            }
+            prop_assert!(kept.0.len() <= SETTINGS_MAX);
+        }
+    }
 }
 
 proptest! {
