@@ -161,6 +161,7 @@ fn piece_of(lease: LeaseRef, session: Option<&Arc<Session>>) -> SettlePiece {
         retry_at: None,
         session: session.cloned(),
         ticket: None,
+        alone: false,
     }
 }
 

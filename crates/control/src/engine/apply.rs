@@ -95,6 +95,16 @@ fn settled(
             return None;
         }
         Err(Fate::Refused(detail)) => {
+            let (_, settle) = calls.settle.as_mut()?;
+            let apart = flight.settle.as_mut()?.apart(settle);
+            if !apart.is_empty() {
+                // Whichever is to blame is to fail alone.
+                calls.settle = None;
+                flight.settle = None;
+                let inbox = worker.shared.inbox(calls.partition);
+                inbox.settle_apart(calls.partition, apart);
+                return None;
+            }
             // Repeating is of no use. The leases run out and the deliveries are made
             // again: nothing is lost.
             tracing::error!(detail, "the store refused to settle outcomes");
@@ -133,7 +143,7 @@ fn count_settled(worker: &Worker, settle: &Settle, reply: &SettleReply) {
 }
 
 fn finish_settle(worker: &mut Worker, partition: Partition, flight: SettleFlight) {
-    for piece in flight.pieces {
+    for piece in flight.into_pieces() {
         if let Some(at) = piece.retry_at {
             worker.tick_by(partition, at);
         }

@@ -76,6 +76,19 @@ impl Inbox {
         self.notify.notify_one();
     }
 
+    /// Puts outcomes of one partition back, before all others, each to travel alone.
+    pub(super) fn settle_apart(&self, partition: Partition, pieces: Vec<SettlePiece>) {
+        let mut waiting = self.waiting.lock();
+        waiting.settling |= bit(partition);
+        let queue = &mut waiting.settles[usize::from(partition.number())];
+        for piece in pieces.into_iter().rev() {
+            queue.push_front(SettlePiece {
+                alone: true,
+                ..piece
+            });
+        }
+    }
+
     /// Tells the worker that there is something to claim.
     pub(crate) fn wake(&self) {
         self.notify.notify_one();
@@ -104,10 +117,14 @@ impl Waiting {
                 bytes: piece.bytes,
                 pairs: 0,
             });
-            if !taken.is_empty() && !load.fits() {
+            if !taken.is_empty() && (piece.alone || !load.fits()) {
                 break;
             }
+            let alone = piece.alone;
             taken.extend(queue.pop_front());
+            if alone {
+                break;
+            }
         }
         if queue.is_empty() {
             self.settling &= !bit(partition);

@@ -139,6 +139,8 @@ pub(crate) struct SettlePiece {
     pub(crate) session: Option<Arc<Session>>,
     /// What is acknowledged once all pieces of a frame are settled.
     pub(crate) ticket: Option<Arc<Ticket>>,
+    /// Whether it travels without others: a call that it was in was refused.
+    pub(crate) alone: bool,
 }
 
 /// What may wait for the store, over all workers.

@@ -7,8 +7,8 @@ use futures_util::{FutureExt as _, StreamExt as _, future::pending};
 use prost::Message as _;
 use sidehook_api::{
     agent_v1::{
-        Assign, ConnectRequest, Hello, LeaseOutcomes, Outcome, OutcomeKind, Outcomes, OutcomesAck,
-        Welcome, connect_request, connect_response,
+        Assign, ConnectRequest, Heartbeat, Hello, LeaseOutcomes, Outcome, OutcomeKind, Outcomes,
+        OutcomesAck, Welcome, connect_request, connect_response,
     },
     event, v1,
 };
@@ -86,7 +86,12 @@ impl Replica {
 
     /// A subscription to every `order` event; its first back-off is 100 ms.
     pub(crate) async fn subscribe(&self) -> Keyed {
-        let wire = v1::Subscription {
+        self.subscribe_with(|_| {}).await
+    }
+
+    /// The same, changed.
+    pub(crate) async fn subscribe_with(&self, change: impl Fn(&mut v1::Subscription)) -> Keyed {
+        let mut wire = v1::Subscription {
             url: "http://receiver.test/hook".to_owned(),
             events: vec![v1::EventPattern {
                 object_type: "order".to_owned(),
@@ -102,6 +107,7 @@ impl Replica {
             }),
             ..v1::Subscription::default()
         };
+        change(&mut wire);
         let created = self
             .subscriptions
             .create(&principal(Role::Admin), &wire, "")
@@ -255,6 +261,16 @@ impl Agent {
         }
     }
 
+    /// Makes sure that whatever was sent has been read.
+    pub(crate) async fn heard(&mut self) {
+        let beat = Heartbeat {
+            number: self.stamp,
+            in_flight: 0,
+        };
+        self.send(connect_request::Frame::Heartbeat(beat)).await;
+        while self.next().await != Some(connect_response::Frame::Heartbeat(beat)) {}
+    }
+
     /// Reports all deliveries of a lease with the same answer.
     pub(crate) async fn answer(&mut self, assign: &Assign, status: u32) {
         let positions = assign.deliveries.iter().map(|delivery| delivery.position);
@@ -263,18 +279,24 @@ impl Agent {
     }
 
     pub(crate) async fn report(&mut self, lease: Bytes, positions: Vec<u32>, status: u32) {
+        self.report_all(vec![(lease, positions)], status).await;
+    }
+
+    /// Reports deliveries of several leases in one frame, all with the same answer.
+    pub(crate) async fn report_all(&mut self, leases: Vec<(Bytes, Vec<u32>)>, status: u32) {
         self.sequence += 1;
-        let outcomes = positions.into_iter().map(|position| Outcome {
+        let outcome = |position| Outcome {
             position,
             kind: OutcomeKind::Response.into(),
             response_status: status,
             duration_us: 1_000,
             ..Outcome::default()
-        });
-        let leases = vec![LeaseOutcomes {
+        };
+        let leases = leases.into_iter().map(|(lease, positions)| LeaseOutcomes {
             lease,
-            outcomes: outcomes.collect(),
-        }];
+            outcomes: positions.into_iter().map(outcome).collect(),
+        });
+        let leases = leases.collect();
         let sequence = self.sequence;
         self.send(connect_request::Frame::Outcomes(Outcomes {
             sequence,

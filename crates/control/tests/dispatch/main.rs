@@ -1,7 +1,9 @@
 //! Dispatch from publish to settle: real workers and sessions over the model store,
 //! with the agent's side of the stream played by the tests.
 
+mod faults;
 mod harness;
+mod settling;
 mod shaky;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};

@@ -32,6 +32,8 @@ use sidehook_store::{
 };
 use tokio::sync::broadcast;
 
+use crate::faults::{self, Faults};
+
 /// See the module.
 #[derive(Clone)]
 pub(crate) struct Shaky {
@@ -43,6 +45,8 @@ pub(crate) struct Shaky {
     failed: Arc<AtomicU64>,
     /// Calls that were executed although nobody was told.
     untold: Arc<Mutex<HashSet<(u64, u32)>>>,
+    /// What goes wrong because the test says so.
+    pub(crate) faults: Arc<Faults>,
 }
 
 impl Shaky {
@@ -54,7 +58,13 @@ impl Shaky {
             turns: Arc::default(),
             failed: Arc::default(),
             untold: Arc::default(),
+            faults: Arc::default(),
         }
+    }
+
+    /// Another way to the same state, with faults of its own.
+    pub(crate) fn sound(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.model) as Arc<dyn Store>
     }
 
     pub(crate) fn set_away(&self, away: bool) {
@@ -112,7 +122,15 @@ fn stamps(turn: &Turn) -> impl Iterator<Item = (u64, u32)> {
 impl Store for Shaky {
     async fn turn(&self, worker: usize, turn: &Turn) -> Result<TurnReply, StoreError> {
         if self.away.load(Ordering::SeqCst) {
+            if turn.calls.iter().any(|calls| calls.settle.is_some()) {
+                self.faults.unsettled.add();
+            }
             return Err(self.fail());
+        }
+        let mut sound = turn.clone();
+        let places = self.faults.refuse(&mut sound);
+        if !places.is_empty() {
+            return faults::refused(self.model.turn(worker, &sound).await?, &places);
         }
         // A walk through 0..100 in steps that share no factor with it.
         let draw = (self.turns.fetch_add(1, Ordering::SeqCst) * 37) % 100;
