@@ -157,6 +157,9 @@ impl Deliveries {
         let mut items = Vec::new();
         'page: while !walk.is_over() {
             for (id, segment) in walk.segments().await? {
+                if !walk.enter_segment() {
+                    break 'page;
+                }
                 let pairs = segment.map_or_else(|| Ok(Vec::new()), |found| pairs(id, found))?;
                 let mut passed = core::mem::take(&mut walk.position.passed) as usize;
                 while passed < pairs.len() {

@@ -7,7 +7,8 @@
 //!
 //! A page is bounded three ways: items shown, entries examined
 //! ([`LIST_EXAMINED`]: a filter that matches nothing must not read a log of millions)
-//! and bytes (a page travels as one message).
+//! and bytes (a page travels as one message). A segment counts as an entry itself: one
+//! with nothing to examine is read all the same.
 
 use core::mem;
 use std::{collections::VecDeque, sync::Arc};
@@ -179,6 +180,13 @@ impl Walk<'_> {
         Ok(ids.into_iter().zip(segments).collect())
     }
 
+    /// Enters the first pending segment; false if the page has examined its share.
+    pub(crate) fn enter_segment(&mut self) -> bool {
+        let left = self.budget.checked_sub(1);
+        self.budget = left.unwrap_or_default();
+        left.is_some()
+    }
+
     /// Whether nothing is left, as far as is known.
     pub(crate) fn is_over(&self) -> bool {
         self.started && self.position.is_end()
@@ -257,6 +265,9 @@ impl EventLog {
         let (mut items, mut bytes) = (Vec::new(), 0);
         'page: while !walk.is_over() {
             for (_, segment) in walk.segments().await? {
+                if !walk.enter_segment() {
+                    break 'page;
+                }
                 let records = segment.map_or_else(Vec::new, |segment| segment.records);
                 let entries = u32::try_from(records.len()).unwrap_or(u32::MAX);
                 let passed = mem::take(&mut walk.position.passed) as usize;

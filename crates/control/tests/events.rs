@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use sidehook_api::v1;
+use sidehook_core::limits::LIST_EXAMINED;
 use support::{Api, assert_field, assert_reason, event, start, subscription, with};
 use tonic::Code;
 
@@ -297,6 +298,23 @@ async fn event_lists_show_everything_once_and_filter() {
     };
     let page = api.events().list_events(with(&api.admin, request)).await;
     assert_eq!(page.unwrap().into_inner().events.len(), 3);
+}
+
+#[tokio::test]
+async fn a_log_of_events_that_matched_nothing_is_walked_in_short_pages() {
+    let api = start().await;
+    api.create(subscription()).await.unwrap();
+    let wanted = api.publish(event()).await.unwrap().event_id;
+    for _ in 0..LIST_EXAMINED {
+        let unmatched = v1::Event {
+            object_type: "lead".into(),
+            ..event()
+        };
+        assert_eq!(api.publish(unmatched).await.unwrap().matched, 0);
+    }
+    let (all, count) = pages(&api, v1::ListDeliveriesRequest::default()).await;
+    assert_eq!((all.len(), count), (1, 2), "one page cannot examine all");
+    assert_eq!(all[0].event_id, wanted);
 }
 
 #[tokio::test]
