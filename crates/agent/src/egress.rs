@@ -10,7 +10,8 @@
 //! | cloud metadata, link-local, unspecified, multicast, broadcast, reserved, Teredo | never |
 //! | loopback | with `egress.allow_loopback` |
 //! | private (RFC 1918, shared CGNAT, unique local, site-local, benchmarking) | with `egress.allow_private` |
-//! | IPv6 forms that carry an IPv4 address (mapped, compatible, NAT64, 6to4) | as the address inside |
+//! | IPv6 forms that carry an IPv4 address (mapped, translated, compatible, NAT64, 6to4) | as the address inside |
+//! | NAT64 for local use (RFC 8215) | as private, or as the address inside if that is stricter |
 //! | everything else | yes |
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -44,15 +45,15 @@ pub enum Refusal {
     Loopback(IpAddr),
 }
 
-/// What kind of address it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What kind of address it is, the stricter the later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Public,
     Private,
     Loopback,
+    NotUnicast,
     LinkLocal,
     Metadata,
-    NotUnicast,
 }
 
 impl Egress {
@@ -100,21 +101,20 @@ fn kind_v4(address: Ipv4Addr) -> Kind {
 }
 
 fn kind_v6(address: Ipv6Addr) -> Kind {
-    // Amazon's and Google's, within the unique local addresses.
-    const METADATA: [Ipv6Addr; 2] = [
-        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
-        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
-    ];
-    if METADATA.contains(&address) {
+    // Google's. Amazon's have a range of their own, for Kubernetes' identities too.
+    const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254);
+    if address == METADATA {
         return Kind::Metadata;
     }
     if address.is_loopback() {
         return Kind::Loopback;
     }
     match address.segments() {
+        [0xfd00, 0xec2, ..] => Kind::Metadata,
         [0xfe80..=0xfebf, ..] => Kind::LinkLocal,
-        // Unique local, the former site-local, and the local NAT64 prefix, which can lead anywhere inside.
-        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] | [0x64, 0xff9b, 1, ..] => Kind::Private,
+        [0x64, 0xff9b, 1, ..] => kind_nat64_local(address),
+        // Unique local, and the former site-local.
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Kind::Private,
         // Multicast, unspecified, discard-only, Teredo (the address inside is the far end's NAT).
         [0xff00..=0xffff, ..]
         | [0, 0, 0, 0, 0, 0, 0, 0]
@@ -124,14 +124,32 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
     }
 }
 
+/// NAT64 for local use leads anywhere inside. How long the network's prefix is cannot be seen, so the IPv4 address is
+/// looked for in each of the four places where RFC 6052 may put it. In three of them stands something else, which
+/// mostly is no address at all: what is none there says nothing.
+fn kind_nat64_local(address: Ipv6Addr) -> Kind {
+    let octets = address.octets();
+    let places = [
+        [6, 7, 9, 10],
+        [7, 9, 10, 11],
+        [9, 10, 11, 12],
+        [12, 13, 14, 15],
+    ];
+    let inside =
+        places.map(|place| kind_v4(Ipv4Addr::from(place.map(|index: usize| octets[index]))));
+    let kinds = inside.into_iter().filter(|kind| *kind != Kind::NotUnicast);
+    kinds.fold(Kind::Private, Kind::max)
+}
+
 /// The IPv4 address that packets to `address` end up at, if its form carries one.
 fn carried_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let join = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
     match address.segments() {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
-        [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            Some(join(high, low))
-        }
+        // Mapped, compatible; translated (RFC 2765); NAT64.
+        [0, 0, 0, 0, 0, 0xffff | 0, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(join(high, low)),
         [0x2002, high, low, ..] => Some(join(high, low)),
         _ => None,
     }
@@ -171,6 +189,7 @@ mod tests {
             "64:ff9b::8.8.8.8",
             "2002:0808:0808::1",
             "::ffff:8.8.8.8",
+            "::ffff:0:8.8.8.8",
         ] {
             assert_eq!(CLOSED.check(ip(text)), Ok(()), "{text}");
         }
@@ -196,6 +215,9 @@ mod tests {
             "febf::1",
             "ff02::1",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd00:ec2::253",
+            "fd00:ec2:ffff::1",
             "fd20:ce::254",
             "100::1",
             "2001:0:4136:e378::1",
@@ -204,6 +226,13 @@ mod tests {
             "64:ff9b::169.254.169.254",
             "64:ff9b::100.100.100.200",
             "2002:a9fe:a9fe::1",
+            "::ffff:0:169.254.169.254",
+            "::ffff:0:0.0.0.0",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:a9:fe:a9fe::",
+            "64:ff9b:1:2:a9:fea9:fe00:0",
+            "64:ff9b:1:6464:64:c800::",
+            "64:ff9b:1:1234:64:6464:c800:0",
         ] {
             assert!(OPEN.check(ip(text)).is_err(), "{text}");
         }
@@ -226,6 +255,10 @@ mod tests {
             "::10.0.0.1",
             "64:ff9b::10.0.0.1",
             "64:ff9b:1::10.0.0.1",
+            "64:ff9b:1::8.8.8.8",
+            "64:ff9b:1:fffe::8.8.8.8",
+            "64:ff9b:1:1234:8:808:800:0",
+            "::ffff:0:10.0.0.1",
             "2002:0a00:0001::1",
         ] {
             assert_eq!(
@@ -250,6 +283,8 @@ mod tests {
             "::1",
             "::ffff:127.0.0.1",
             "64:ff9b::127.0.0.1",
+            "64:ff9b:1::127.0.0.1",
+            "::ffff:0:127.0.0.1",
         ] {
             let only_private = Egress {
                 allow_private: true,
