@@ -15,7 +15,12 @@ use std::{
 };
 
 use sidehook_api::{event, record};
-use sidehook_core::{address::SegmentId, id::TenantId, retry::RetryState, version::Version};
+use sidehook_core::{
+    address::SegmentId,
+    id::TenantId,
+    retry::{RetryPolicy, RetryState},
+    version::Version,
+};
 use sidehook_runtime::{
     backoff::Backoff,
     tasks::{OnPanic, TaskKind},
@@ -242,7 +247,8 @@ fn settle_rejects(
     }
 }
 
-/// The deliveries of runs, in the order of their positions, without their bytes.
+/// The deliveries of runs, in the order of their positions, without what only their
+/// events and subscriptions tell: their bytes and policies.
 pub(crate) fn expand(runs: &[Run]) -> impl Iterator<Item = Lent> {
     runs.iter().flat_map(|run| {
         let retry = run
@@ -256,6 +262,7 @@ pub(crate) fn expand(runs: &[Run]) -> impl Iterator<Item = Lent> {
             index: *index,
             generation: run.generation,
             retry,
+            policy: None,
             bytes: 0,
         })
     })
@@ -270,12 +277,21 @@ fn remembered(retry: &[u8]) -> RetryState {
     })
 }
 
-/// The deliveries of a lease that are open, by position.
-pub(crate) fn open_positions(lease: &Lease) -> Vec<Option<Lent>> {
+/// The deliveries of a lease that are open, by position, with the policies that
+/// `policy_of` knows.
+pub(crate) fn open_positions(
+    lease: &Lease,
+    policy_of: impl Fn(&Lent) -> Option<RetryPolicy>,
+) -> Vec<Option<Lent>> {
     let is_open = |position: usize| {
         u16::try_from(position).is_ok_and(|position| lease.open.binary_search(&position).is_ok())
     };
     let lent = expand(&lease.runs).enumerate();
-    lent.map(|(position, lent)| is_open(position).then_some(lent))
-        .collect()
+    lent.map(|(position, lent)| {
+        is_open(position).then(|| Lent {
+            policy: policy_of(&lent),
+            ..lent
+        })
+    })
+    .collect()
 }

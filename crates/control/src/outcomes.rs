@@ -1,7 +1,7 @@
 //! From outcomes to what the store is told.
 //!
 //! What becomes of a delivery is decided by [`decide`](sidehook_core::retry::decide)
-//! with its subscription's policy; here that decision becomes a disposition and an
+//! with its subscription's policy, which it brings along; here that decision becomes a disposition and an
 //! attempt record. A frame is acknowledged once everything in it is settled, or is
 //! void: an outcome whose lease is over decides nothing any more.
 //!
@@ -17,10 +17,10 @@ use sidehook_api::{
 };
 use sidehook_core::{
     delivery::{Attempt, DeliveryState, reason},
-    id::{AgentId, SubscriptionNumber, TenantId},
+    id::AgentId,
     limits::{CALL_BYTES, CALL_RECORDS},
     outcome::{AttemptError, Outcome},
-    retry::{self, RetryPolicy},
+    retry,
     time::Timestamp,
 };
 use sidehook_session::server_end::{LeaseRef, Lent, Receipt};
@@ -218,7 +218,6 @@ struct Decider<'a> {
     session: &'a Arc<Session>,
     now: Timestamp,
     tell: bool,
-    policy: Option<((TenantId, SubscriptionNumber), RetryPolicy)>,
 }
 
 impl<'a> Decider<'a> {
@@ -226,16 +225,12 @@ impl<'a> Decider<'a> {
         Self {
             now: shared.clock.now(),
             tell: tracing::enabled!(target: "sidehook::journey", tracing::Level::DEBUG),
-            policy: None,
             shared,
             session,
         }
     }
 
-    fn pieces(
-        &mut self,
-        taken: Vec<(LeaseRef, Vec<(Lent, agent_v1::Outcome)>)>,
-    ) -> Vec<SettlePiece> {
+    fn pieces(&self, taken: Vec<(LeaseRef, Vec<(Lent, agent_v1::Outcome)>)>) -> Vec<SettlePiece> {
         let mut pieces: Vec<SettlePiece> = Vec::with_capacity(taken.len());
         for (lease, deliveries) in taken {
             let mut piece = piece_of(lease, Some(self.session));
@@ -271,12 +266,12 @@ impl<'a> Decider<'a> {
     }
 
     fn decide(
-        &mut self,
+        &self,
         lent: &Lent,
         outcome: Outcome,
         retry_at: &mut Option<Timestamp>,
     ) -> Disposition {
-        let policy = self.policy(lent.tenant, lent.subscription);
+        let policy = lent.policy.unwrap_or_default();
         // Successes, which are nearly all, need no randomness.
         let random01 = if outcome.is_success() {
             0.0
@@ -287,7 +282,11 @@ impl<'a> Decider<'a> {
         let metrics = &self.shared.metrics;
         let attempt =
             |outcome| Attempt::of(lent.retry.next_number(), self.session.holder.agent, outcome);
+        let deleted = lent.policy.is_none();
         let step = match decision {
+            retry::Disposition::Retry { .. } | retry::Disposition::Dead { .. } if deleted => {
+                "cancelled"
+            }
             retry::Disposition::Delivered => "delivered",
             retry::Disposition::Retry { .. } => "retrying",
             retry::Disposition::Dead { .. } => "dead",
@@ -303,6 +302,11 @@ impl<'a> Decider<'a> {
             );
         }
         match decision {
+            retry::Disposition::Retry { .. } | retry::Disposition::Dead { .. } if deleted => {
+                metrics.outcomes_failed.increment(1);
+                let reason = reason::SUBSCRIPTION_DELETED;
+                end(lent, DeliveryState::Cancelled, reason, attempt(outcome))
+            }
             retry::Disposition::Delivered => {
                 metrics.outcomes_delivered.increment(1);
                 end(lent, DeliveryState::Delivered, "", attempt(outcome))
@@ -332,24 +336,6 @@ impl<'a> Decider<'a> {
         if self.shared.gone.try_send(gone).is_err() {
             // The next such answer asks again.
             self.shared.metrics.gone_dropped.increment(1);
-        }
-    }
-
-    /// The policy of a subscription; the default for one that is gone, whose
-    /// deliveries end either way.
-    fn policy(&mut self, tenant: TenantId, number: SubscriptionNumber) -> RetryPolicy {
-        match self.policy {
-            Some((known, policy)) if known == (tenant, number) => policy,
-            _ => {
-                let catalog = self.shared.catalogs.cached(tenant);
-                let compiled = catalog
-                    .as_ref()
-                    .and_then(|it| it.subscriptions.get(&number));
-                let policy =
-                    compiled.map_or_else(RetryPolicy::default, |it| it.subscription.retry_policy);
-                self.policy = Some(((tenant, number), policy));
-                policy
-            }
         }
     }
 }

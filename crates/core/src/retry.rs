@@ -54,6 +54,15 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// The policy that gives up last, for a delivery whose own cannot be read now: what
+    /// it decides leaves everything to the next attempt.
+    pub const PATIENT: Self = Self {
+        initial_backoff: BACKOFF_INITIAL_DEFAULT,
+        max_backoff: BACKOFF_MAX_DEFAULT,
+        max_age: RETRY_AGE_MAX,
+        max_attempts: None,
+    };
+
     /// First and longest back-off, time from the first attempt to the last, and
     /// attempts at most (`None` or `Some(0)`: not limited).
     ///

@@ -27,7 +27,7 @@ use std::collections::HashMap;
 use sidehook_core::{
     address::{DeliveryId, SegmentId},
     id::{SubscriptionNumber, TenantId},
-    retry::RetryState,
+    retry::{RetryPolicy, RetryState},
 };
 
 pub use acks::{Ack, Acks, Receipt};
@@ -50,6 +50,8 @@ pub struct Lent {
     pub generation: u16,
     /// What it remembers of earlier attempts.
     pub retry: RetryState,
+    /// When it is tried again; `None` if its subscription is gone.
+    pub policy: Option<RetryPolicy>,
     /// Bytes of its event, as counted against the agent's capacity.
     pub bytes: u32,
 }

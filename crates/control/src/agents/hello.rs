@@ -5,20 +5,26 @@
 //! before anything else: whichever replica lent them, their outcomes are taken here.
 //! Closed sessions give back what the agent does not list; what it lists stays.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+};
 
 use futures_util::future::try_join_all;
 use sha2::{Digest as _, Sha256};
 use sidehook_api::agent_v1::{Hello, Welcome};
 use sidehook_core::{
-    id::AgentId,
-    limits::AGENT_CAPACITY_MAX,
+    address::SegmentId,
+    id::{AgentId, TenantId},
+    limits::{AGENT_CAPACITY_MAX, CALL_RECORDS},
     pool::Pool,
     principal::{Principal, Role},
+    retry::RetryPolicy,
 };
-use sidehook_session::server_end::{Credit, LeaseRef};
+use sidehook_session::server_end::{Credit, LeaseRef, Lent};
 use sidehook_store::{
     StoreError,
+    read::Lease,
     turn::{Holder, LeaseId},
 };
 use tonic::Status;
@@ -27,7 +33,7 @@ use super::{
     outbox::Outbox,
     session::{Profile, Session},
 };
-use crate::{engine::Shared, leases};
+use crate::{catalog::Compiled, engine::Shared, leases};
 
 /// The protocol's version.
 const PROTOCOL: u32 = 1;
@@ -189,22 +195,40 @@ async fn adopt(
     shared: &Shared,
     session: &Session,
     held: &[LeaseRef],
-) -> Result<Vec<sidehook_core::address::SegmentId>, StoreError> {
-    if held.is_empty() {
-        return Ok(Vec::new());
+) -> Result<HashSet<SegmentId>, StoreError> {
+    let mut ours: Vec<(LeaseRef, Lease)> = Vec::new();
+    for held in held.chunks(CALL_RECORDS) {
+        let ids: Vec<LeaseId> = held.iter().map(|lease| LeaseId(lease.id)).collect();
+        let leases = shared.store.leases(&ids).await?;
+        let open = held.iter().zip(leases);
+        ours.extend(open.filter_map(|(wanted, lease)| {
+            let is_ours = |lease: &Lease| {
+                lease.token == wanted.token && lease.holder.agent == session.holder.agent
+            };
+            Some((*wanted, lease.filter(is_ours)?))
+        }));
     }
-    let ids: Vec<LeaseId> = held.iter().map(|lease| LeaseId(lease.id)).collect();
-    let leases = shared.store.leases(&ids).await?;
-    let mut alive = Vec::new();
-    let mut end = session.end.lock();
-    for (wanted, lease) in held.iter().zip(leases) {
-        let ours = |lease: &sidehook_store::read::Lease| {
-            lease.token == wanted.token && lease.holder.agent == session.holder.agent
-        };
-        if let Some(lease) = lease.filter(ours) {
-            end.assign(*wanted, leases::open_positions(&lease));
-            alive.push(wanted.id);
+    let mut catalogs: HashMap<TenantId, Option<Arc<Compiled>>> = HashMap::new();
+    for run in ours.iter().flat_map(|(_, lease)| &lease.runs) {
+        if let Entry::Vacant(vacant) = catalogs.entry(run.tenant) {
+            vacant.insert(match shared.catalogs.fresh(run.tenant).await {
+                Ok(compiled) => Some(compiled),
+                // One tenant's affair: the agent works for others as well.
+                Err(StoreError::Corrupt { .. }) => None,
+                Err(away @ StoreError::Unavailable { .. }) => return Err(away),
+            });
         }
     }
-    Ok(alive)
+    let policy_of = |lent: &Lent| match catalogs.get(&lent.tenant) {
+        Some(Some(compiled)) => {
+            let subscription = compiled.subscriptions.get(&lent.subscription)?;
+            Some(subscription.subscription.retry_policy)
+        }
+        _ => Some(RetryPolicy::PATIENT),
+    };
+    let mut end = session.end.lock();
+    for (lease, open) in &ours {
+        end.assign(*lease, leases::open_positions(open, policy_of));
+    }
+    Ok(ours.into_iter().map(|(lease, _)| lease.id).collect())
 }

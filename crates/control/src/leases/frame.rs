@@ -135,6 +135,7 @@ impl Maker<'_> {
             self.places.insert((run.segment, lent.index), place);
             place
         });
+        lent.policy = Some(subscription.subscription.retry_policy);
         lent.bytes = u32::try_from(event.len()).unwrap_or(u32::MAX);
         self.ids.extend_from_slice(&lent.id().to_bytes());
         self.deliveries.push(AssignedDelivery {

@@ -1,6 +1,7 @@
 //! Dispatch from publish to settle: real workers and sessions over the model store,
 //! with the agent's side of the stream played by the tests.
 
+mod adopting;
 mod faults;
 mod harness;
 mod settling;

@@ -299,3 +299,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_patient_policy_is_valid_and_outlasts_all_others() {
+    let patient = RetryPolicy::PATIENT;
+    let same = RetryPolicy::new(
+        patient.initial_backoff(),
+        patient.max_backoff(),
+        patient.max_age(),
+        patient.max_attempts(),
+    );
+    assert_eq!(same, Ok(patient));
+    assert_eq!(
+        (patient.max_age(), patient.max_attempts()),
+        (RETRY_AGE_MAX, None)
+    );
+}

@@ -38,6 +38,7 @@ fn lent(index: u8) -> Lent {
         index,
         generation: 0,
         retry: RetryState::default(),
+        policy: None,
         bytes: 100,
     }
 }

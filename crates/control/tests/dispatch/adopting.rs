@@ -1,0 +1,67 @@
+//! What a replica does with leases that another one made.
+
+use std::sync::Arc;
+
+use sidehook_api::{agent_v1::Hello, record::AttemptEntry, v1};
+use sidehook_core::delivery::{DeliveryState, reason};
+use sidehook_store::{Store, model::Model};
+
+use crate::harness::{Agent, Replica, TENANT, config, hello, patient};
+
+/// An agent works for `here`, and then goes on `there` with the lease that it holds.
+async fn moved(here: &Replica, there: &Replica, meanwhile: impl Future<Output = ()>) -> Told {
+    here.publish(1).await;
+    let (mut agent, _) = Agent::connect(here, hello(1, 10)).await;
+    let work = agent.work().await;
+    drop(agent);
+    meanwhile.await;
+    let mut watch = there.engine.watch(TENANT);
+    let again = Hello {
+        closed_session_ids: vec![1],
+        held_leases: vec![work.lease.clone()],
+        held_deliveries: 1,
+        ..hello(2, 10)
+    };
+    let (mut agent, welcome) = Agent::connect(there, again).await;
+    assert!(welcome.dead_leases.is_empty());
+    agent.answer(&work, 500).await;
+    let item = patient("an attempt", watch.recv()).await.expect("all");
+    let entry = AttemptEntry::decode(item.record).expect("a record");
+    assert!(entry.attempt.is_some(), "it was made");
+    (entry.state, entry.reason)
+}
+
+type Told = (DeliveryState, String);
+
+async fn two_replicas() -> (Replica, Replica) {
+    let store: Arc<dyn Store> = Arc::new(Model::new());
+    let here = Replica::start(Arc::clone(&store), config()).await;
+    (here, Replica::start(store, config()).await)
+}
+
+#[tokio::test]
+async fn an_adopted_delivery_is_decided_by_its_own_policy() {
+    let (here, there) = two_replicas().await;
+    let once = |wire: &mut v1::Subscription| {
+        if let Some(policy) = &mut wire.retry_policy {
+            policy.max_attempts = 1;
+        }
+    };
+    here.subscribe_with(once).await;
+    let told = moved(&here, &there, async {}).await;
+    assert_eq!(told, (DeliveryState::Dead, reason::EXHAUSTED.to_owned()));
+}
+
+#[tokio::test]
+async fn an_adopted_delivery_of_a_deleted_subscription_is_cancelled() {
+    let (here, there) = two_replicas().await;
+    let keyed = here.subscribe().await;
+    let deletion = async {
+        let id = keyed.subscription.id;
+        let deleted = here.subscriptions.delete(TENANT, id, None).await;
+        deleted.expect("it was there");
+    };
+    let told = moved(&here, &there, deletion).await;
+    let cancelled = reason::SUBSCRIPTION_DELETED.to_owned();
+    assert_eq!(told, (DeliveryState::Cancelled, cancelled));
+}
