@@ -27,7 +27,7 @@ mod world;
 
 use core::ops::Range;
 
-pub use compare::Comparison;
+pub use compare::{Comparison, Holdings};
 
 use crate::port::Store;
 

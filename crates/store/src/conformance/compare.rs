@@ -8,25 +8,46 @@
 
 use core::{fmt::Debug, time::Duration};
 
+use bytes::Bytes;
 use rand::Rng as _;
-use sidehook_core::address::{DeliveryId, Partition};
+use sidehook_core::{
+    address::{DeliveryId, Partition, SegmentId},
+    time::Timestamp,
+};
 
 use super::driver::Driver;
 use crate::{
-    catalog::Written,
+    catalog::{Catalog, Write, Written},
     error::StoreError,
     inspect::Inspection,
     model::Model,
     port::Store,
-    turn::{Calls, LeaseId, Replies, Turn},
+    read::{Lease, LogPage, Redeliver, Segment},
+    turn::{Calls, Holder, LeaseId, Replies, Turn},
 };
+
+/// How long leases are renewed for.
+const TERM: Duration = Duration::from_secs(60);
 
 /// A sequence of random calls to the model and to a store.
 pub struct Comparison {
     model: Model,
     driver: Driver,
+    asked: Asked,
     seed: u64,
     steps: usize,
+}
+
+/// What a store holds of a sequence's partition. Two that are equal are equal in
+/// everything that can be asked for, but for idempotency keys and lanes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holdings {
+    /// Where the deliveries are.
+    pub places: Inspection,
+    catalogs: Vec<Catalog>,
+    logs: Vec<LogPage>,
+    leases: Vec<Option<Lease>>,
+    segments: Vec<(SegmentId, Segment, Vec<Bytes>)>,
 }
 
 /// Order within a lease aside, which both give by position.
@@ -36,12 +57,26 @@ fn sorted(mut seen: Inspection) -> Inspection {
     seen
 }
 
-/// When idempotency keys lapse is of no matter to anyone.
-fn undated(mut replies: Replies) -> Replies {
+/// When idempotency keys lapse is of no matter to anyone. A tick that is repeated
+/// takes back nothing.
+fn comparable(mut replies: Replies, again: bool) -> Replies {
     if let Some(Ok(tick)) = &mut replies.tick {
         tick.next_due = None;
+        if again {
+            tick.leases_lost = 0;
+        }
     }
     replies
+}
+
+/// A call, and what the model answered.
+enum Asked {
+    Read,
+    Write(Write, Written),
+    Renew(Timestamp, Vec<(LeaseId, u128)>, Vec<bool>),
+    Release(Holder, Vec<LeaseId>, u32),
+    Redeliver(Redeliver, bool),
+    Turn(Turn, Vec<Replies>),
 }
 
 /// What a store that is away answers is no difference.
@@ -59,6 +94,7 @@ impl Comparison {
         Self {
             model: Model::new(),
             driver: Driver::new(seed),
+            asked: Asked::Read,
             seed,
             steps: 0,
         }
@@ -70,10 +106,37 @@ impl Comparison {
         self.driver.partition
     }
 
-    /// What the model holds, as [`Comparison::agree`] compares it.
-    pub async fn wanted(&self) -> Inspection {
-        let seen = self.model.inspect(self.driver.partition).await;
-        sorted(seen.expect("the model answers"))
+    /// What the model holds now.
+    pub async fn wanted(&self) -> Holdings {
+        let held = self.holdings(&self.model).await;
+        held.expect("the model answers")
+    }
+
+    /// What a store holds, as far as this sequence can know of it.
+    ///
+    /// # Errors
+    /// [`StoreError`], when the store answers so.
+    pub async fn holdings(&self, store: &dyn Store) -> Result<Holdings, StoreError> {
+        let mut held = Holdings {
+            places: sorted(store.inspect(self.driver.partition).await?),
+            ..Holdings::default()
+        };
+        for tenant in &self.driver.tenants {
+            held.catalogs.extend(store.catalog(*tenant, None).await?);
+            held.logs.push(store.log(*tenant, None, usize::MAX).await?);
+        }
+        let mut leases: Vec<_> = held.places.leased.iter().map(|(.., id)| *id).collect();
+        leases.sort_unstable();
+        leases.dedup();
+        held.leases = store.leases(&leases).await?;
+        let segments = &self.driver.segments;
+        let events = store.segments(segments).await?;
+        let outcomes = store.outcomes(segments).await?;
+        let all = segments.iter().zip(events.into_iter().zip(outcomes));
+        held.segments = all
+            .filter_map(|(id, (events, outcomes))| Some((*id, events?, outcomes)))
+            .collect();
+        Ok(held)
     }
 
     /// The store was opened anew and has forgotten its lanes: nothing of before is
@@ -91,17 +154,23 @@ impl Comparison {
     /// When the answers differ.
     pub async fn step(&mut self, store: &dyn Store) -> Result<(), StoreError> {
         self.steps += 1;
-        let done = match self.driver.random.random_range(0..40) {
-            0..4 => self.write(store).await,
-            4..7 => self.read(store).await,
-            7 => self.renew(store).await,
-            8 => self.release(store).await,
-            9..11 => self.redeliver(store).await,
-            _ => self.turn(store).await,
-        };
+        self.asked = self.draw().await;
         let wait = Duration::from_millis(self.driver.random.random_range(0..8_000));
         self.driver.now = self.driver.now + wait;
-        done
+        self.ask(store, false).await
+    }
+
+    /// Makes the last call again, unchanged, because nobody knows whether the store
+    /// has executed it. Only what the port lets differ then may differ: how many
+    /// leases were lost or released.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the store still is.
+    ///
+    /// # Panics
+    /// When the answers differ.
+    pub async fn again(&self, store: &dyn Store) -> Result<(), StoreError> {
+        self.ask(store, true).await
     }
 
     /// Compares what both hold.
@@ -115,7 +184,9 @@ impl Comparison {
         let seen = away(store.inspect(self.driver.partition).await)?;
         let seen = seen.expect("what it holds is readable");
         assert_eq!(seen.faults, Vec::<String>::new(), "{}", self.place());
-        assert_eq!(sorted(seen), self.wanted().await, "{}", self.place());
+        let wanted = self.model.inspect(self.driver.partition).await;
+        let wanted = wanted.expect("the model answers");
+        assert_eq!(sorted(seen), sorted(wanted), "{}", self.place());
         Ok(())
     }
 
@@ -133,59 +204,84 @@ impl Comparison {
         Ok(())
     }
 
-    async fn write(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        let write = self.driver.write();
-        let wanted = self.model.write(&write).await;
-        if let Ok(Written::Done(version)) = wanted {
-            let key = (write.tenant, write.number.0);
-            self.driver.versions.insert(key, version);
+    /// Draws a call, and has the model answer it.
+    async fn draw(&mut self) -> Asked {
+        let answers = "the model answers";
+        match self.driver.random.random_range(0..40) {
+            0..4 => {
+                let write = self.driver.write();
+                let wanted = self.model.write(&write).await.expect(answers);
+                if let Written::Done(version) = wanted {
+                    let key = (write.tenant, write.number.0);
+                    self.driver.versions.insert(key, version);
+                }
+                Asked::Write(write, wanted)
+            }
+            4..7 => Asked::Read,
+            7 => {
+                let grants = self.driver.grants.iter().take(3);
+                let leases: Vec<_> = grants.map(|(grant, token)| (grant.lease, *token)).collect();
+                let now = Some(self.driver.now);
+                let wanted = self.model.renew(now, &leases, TERM).await;
+                Asked::Renew(self.driver.now, leases, wanted.expect(answers))
+            }
+            8 => {
+                let holder = self.driver.holder();
+                let grants = self.driver.grants.iter().take(2);
+                let keep: Vec<LeaseId> = grants.map(|(grant, _)| grant.lease).collect();
+                let wanted = self.model.release(holder, &keep).await;
+                Asked::Release(holder, keep, wanted.expect(answers))
+            }
+            9..11 => match self.driver.redeliver() {
+                Some(call) => {
+                    let wanted = self.model.redeliver(&call).await;
+                    Asked::Redeliver(call, wanted.expect(answers))
+                }
+                None => Asked::Read,
+            },
+            _ => {
+                let turn = self.driver.turn(&self.model).await;
+                let wanted = self.model.turn(0, &turn).await.expect(answers);
+                self.driver.learn(&turn, &wanted);
+                Asked::Turn(turn, wanted.calls)
+            }
         }
-        self.same(store.write(&write).await, wanted, &write)?;
-        let wanted = self.model.catalog(write.tenant, None).await;
-        self.same(store.catalog(write.tenant, None).await, wanted, &write)
     }
 
-    async fn turn(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        let turn = self.driver.turn(&self.model).await;
-        let wanted = self.model.turn(0, &turn).await;
-        let wanted = wanted.expect("the model answers");
-        self.driver.learn(&turn, &wanted);
-        let got = away(store.turn(0, &turn).await)?.expect("a turn's calls fail by themselves");
-        let all = |replies: Vec<Replies>| {
-            let replies = replies.into_iter().map(undated);
-            format!("{:?}", replies.collect::<Vec<_>>())
-        };
-        assert_eq!(
-            all(got.calls),
-            all(wanted.calls),
-            "{} {turn:#?}",
-            self.place()
-        );
-        Ok(())
-    }
-
-    async fn renew(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        let grants = self.driver.grants.iter().take(3);
-        let leases: Vec<_> = grants.map(|(grant, token)| (grant.lease, *token)).collect();
-        let (now, term) = (Some(self.driver.now), Duration::from_secs(60));
-        let wanted = self.model.renew(now, &leases, term).await;
-        self.same(store.renew(now, &leases, term).await, wanted, &leases)
-    }
-
-    async fn release(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        let holder = self.driver.holder();
-        let grants = self.driver.grants.iter().take(2);
-        let keep: Vec<LeaseId> = grants.map(|(grant, _)| grant.lease).collect();
-        let wanted = self.model.release(holder, &keep).await;
-        self.same(store.release(holder, &keep).await, wanted, (holder, &keep))
-    }
-
-    async fn redeliver(&mut self, store: &dyn Store) -> Result<(), StoreError> {
-        let Some(call) = self.driver.redeliver() else {
-            return Ok(());
-        };
-        let wanted = self.model.redeliver(&call).await;
-        self.same(store.redeliver(&call).await, wanted, &call)
+    /// Has the store answer, too.
+    async fn ask(&self, store: &dyn Store, again: bool) -> Result<(), StoreError> {
+        match &self.asked {
+            Asked::Read => self.read(store).await,
+            Asked::Write(write, wanted) => {
+                self.same(store.write(write).await, Ok(*wanted), write)?;
+                let wanted = self.model.catalog(write.tenant, None).await;
+                self.same(store.catalog(write.tenant, None).await, wanted, write)
+            }
+            Asked::Renew(now, leases, wanted) => {
+                let got = store.renew(Some(*now), leases, TERM).await;
+                self.same(got, Ok(wanted.clone()), leases)
+            }
+            Asked::Release(holder, keep, wanted) => {
+                let got = away(store.release(*holder, keep).await)?;
+                if !(again && got == Ok(0)) {
+                    self.same(got, Ok(*wanted), (holder, keep))?;
+                }
+                Ok(())
+            }
+            Asked::Redeliver(call, wanted) => {
+                self.same(store.redeliver(call).await, Ok(*wanted), call)
+            }
+            Asked::Turn(turn, wanted) => {
+                let got = away(store.turn(0, turn).await)?;
+                let got = got.expect("a turn's calls fail by themselves").calls;
+                let all = |replies: &[Replies]| {
+                    let replies = replies.iter().map(|one| comparable(one.clone(), again));
+                    format!("{:?}", replies.collect::<Vec<_>>())
+                };
+                assert_eq!(all(&got), all(wanted), "{} {turn:#?}", self.place());
+                Ok(())
+            }
+        }
     }
 
     /// Reads everything that a sequence has left behind, but the logs.
