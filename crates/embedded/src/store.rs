@@ -32,7 +32,7 @@ use crate::{
     media::{Directory, Media},
     open,
     tables::View,
-    work::{Operation, TurnWork, Work},
+    work::{Asker, Operation, TurnWork},
     writer::{Message, QUEUE, Slot, Writer},
 };
 
@@ -112,7 +112,7 @@ impl Embedded {
     /// # Errors
     /// [`StoreError::Unavailable`] when that failed.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.ask(Message::Flush, |_| Ok(())).await
+        self.ask(Message::Flush).await
     }
 
     /// Brings everything to disk and lets the directory go; what is called afterwards
@@ -121,22 +121,15 @@ impl Embedded {
     /// # Errors
     /// [`StoreError::Unavailable`] when not everything could be brought to disk.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.ask(Message::Close, |_| Ok(())).await
+        self.ask(Message::Close).await
     }
 
-    /// Lets the writer do something.
-    async fn ask<T, F>(
-        &self,
-        message: fn(Box<dyn Work>) -> Message,
-        run: F,
-    ) -> Result<T, StoreError>
-    where
-        T: Send + 'static,
-        F: FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
-    {
+    /// Lets the writer do something, and waits for its answer.
+    async fn ask<T>(&self, message: impl FnOnce(Asker<T>) -> Message) -> Result<T, StoreError> {
         let (asker, answer) = oneshot::channel();
-        let work = Box::new(Operation::new(run, asker));
-        self.send(message(work)).await?;
+        let inbox = self.inbox.as_ref().ok_or_else(closed)?;
+        let sent = inbox.send(message(asker)).await;
+        sent.map_err(|_| closed())?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -146,12 +139,8 @@ impl Embedded {
         T: Send + 'static,
         F: FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
     {
-        self.ask(Message::Work, run).await
-    }
-
-    async fn send(&self, message: Message) -> Result<(), StoreError> {
-        let inbox = self.inbox.as_ref().ok_or_else(closed)?;
-        inbox.send(message).await.map_err(|_| closed())
+        self.ask(|asker| Message::Work(Box::new(Operation::new(run, asker))))
+            .await
     }
 
     /// Reads something, where it may wait for the disk.
@@ -195,10 +184,9 @@ impl Drop for Embedded {
 #[async_trait::async_trait]
 impl Store for Embedded {
     async fn turn(&self, _worker: usize, turn: &Turn) -> Result<TurnReply, StoreError> {
-        let (asker, answer) = oneshot::channel();
-        let work = Box::new(TurnWork::new(turn.clone(), asker));
-        self.send(Message::Work(work)).await?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        let turn = turn.clone();
+        self.ask(|asker| Message::Work(Box::new(TurnWork::new(turn, asker))))
+            .await
     }
 
     async fn renew(
@@ -316,6 +304,10 @@ impl Store for Embedded {
 
     fn hints(&self) -> broadcast::Receiver<Hint> {
         self.hints.subscribe()
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        Self::close(self).await
     }
 
     fn durability(&self) -> Durability {

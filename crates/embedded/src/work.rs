@@ -37,7 +37,7 @@ pub(crate) trait Work: Send {
 }
 
 /// Where an answer goes. Whoever asked may be gone: then nobody needs it.
-type Asker<T> = oneshot::Sender<Result<T, StoreError>>;
+pub(crate) type Asker<T> = oneshot::Sender<Result<T, StoreError>>;
 
 /// One operation that is no turn.
 pub(crate) struct Operation<T, F> {

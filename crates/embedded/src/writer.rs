@@ -35,7 +35,7 @@ use crate::{
     media::Media,
     open,
     tables::Tables,
-    work::Work,
+    work::{Asker, Work},
 };
 
 /// Work that may wait for the writer; whoever comes then, waits to wait.
@@ -58,9 +58,9 @@ pub(crate) enum Message {
     /// A reader met an I/O error: see whether the database must be reopened.
     Check,
     /// Bring everything to disk.
-    Flush(Box<dyn Work>),
+    Flush(Asker<()>),
     /// Bring everything to disk and stop.
-    Close(Box<dyn Work>),
+    Close(Asker<()>),
 }
 
 pub(crate) struct Writer {
@@ -94,9 +94,8 @@ impl Writer {
         while closing.is_none() {
             let message = match self.wait(&mut inbox, waiter) {
                 Waited::Message(message) => message,
-                // What fails is told by reopening.
                 Waited::Due => {
-                    let _ = self.flush(&mut inbox, waiter);
+                    self.flush(None, &mut inbox, waiter);
                     continue;
                 }
                 Waited::Over => break,
@@ -106,9 +105,9 @@ impl Writer {
             while let Some(message) = next.take() {
                 match message {
                     Message::Work(work) => batch.push(work),
-                    Message::Check => drop(self.flush(&mut inbox, waiter)),
-                    Message::Flush(work) => flush.push(work),
-                    Message::Close(work) => closing = Some(work),
+                    Message::Check => self.flush(None, &mut inbox, waiter),
+                    Message::Flush(asker) => flush.push(asker),
+                    Message::Close(asker) => closing = Some(asker),
                 }
                 if batch.len() < BATCH && flush.is_empty() && closing.is_none() {
                     next = inbox.try_recv().ok();
@@ -117,11 +116,8 @@ impl Writer {
             if !batch.is_empty() {
                 self.execute(batch, &mut inbox, waiter);
             }
-            for work in flush {
-                match self.flush(&mut inbox, waiter) {
-                    Ok(()) => work.answer(),
-                    Err(fault) => work.fail(fault.into()),
-                }
+            for asker in flush {
+                self.flush(Some(asker), &mut inbox, waiter);
             }
         }
         self.close(closing);
@@ -229,17 +225,19 @@ impl Writer {
         Ok(done)
     }
 
-    /// Brings to disk what is not there yet; reopens the database if that fails.
+    /// Brings to disk what is not there yet, answers, and reopens the database if
+    /// that failed.
     fn flush(
         &mut self,
+        asker: Option<Asker<()>>,
         inbox: &mut mpsc::Receiver<Message>,
         waiter: &runtime::Runtime,
-    ) -> Result<(), Fault> {
+    ) {
         let flushed = self.bring_to_disk();
-        if let Err(Fault::Io(detail) | Fault::Corrupt(detail)) = &flushed {
-            self.reopen(detail, inbox, waiter);
+        tell(asker, &flushed);
+        if let Err(Fault::Io(detail) | Fault::Corrupt(detail)) = flushed {
+            self.reopen(&detail, inbox, waiter);
         }
-        flushed
     }
 
     fn bring_to_disk(&mut self) -> Result<(), Fault> {
@@ -281,15 +279,20 @@ impl Writer {
         }
     }
 
-    fn close(mut self, closing: Option<Box<dyn Work>>) {
+    fn close(mut self, closing: Option<Asker<()>>) {
         let flushed = self.bring_to_disk();
-        *self.slot.write() = None;
-        match (closing, flushed) {
-            (Some(work), Ok(())) => work.answer(),
-            (Some(work), Err(fault)) => work.fail(fault.into()),
-            (None, Err(fault)) => tracing::error!(?fault, "closing the store failed"),
-            (None, Ok(())) => {}
+        if let Err(fault) = &flushed {
+            tracing::error!(?fault, "closing the store failed");
         }
+        *self.slot.write() = None;
+        tell(closing, &flushed);
+    }
+}
+
+/// Answers whoever wanted everything on disk; who is gone needs no answer.
+fn tell(asker: Option<Asker<()>>, flushed: &Result<(), Fault>) {
+    if let Some(asker) = asker {
+        let _ = asker.send(flushed.clone().map_err(Into::into));
     }
 }
 
@@ -309,16 +312,16 @@ fn turn_away(
     inbox: &mut mpsc::Receiver<Message>,
     waiter: &runtime::Runtime,
 ) -> bool {
+    let failed = || Err(Fault::Io(detail.to_owned()));
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let received = waiter.block_on(async { tokio::time::timeout(left, inbox.recv()).await });
         match received {
-            Ok(Some(Message::Work(work) | Message::Flush(work))) => {
-                work.fail(unavailable(detail.to_owned()))
-            }
+            Ok(Some(Message::Work(work))) => work.fail(unavailable(detail.to_owned())),
             Ok(Some(Message::Check)) => {}
-            Ok(Some(Message::Close(work))) => {
-                work.fail(unavailable(detail.to_owned()));
+            Ok(Some(Message::Flush(asker))) => tell(Some(asker), &failed()),
+            Ok(Some(Message::Close(asker))) => {
+                tell(Some(asker), &failed());
                 inbox.close();
                 return false;
             }
