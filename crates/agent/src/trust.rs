@@ -5,28 +5,23 @@
 //! for its own receiver; the handshake's signatures are checked even then, so that the peer at least has the key of
 //! the certificate that it shows.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature,
-    verify_tls13_signature,
-};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls_platform_verifier::Verifier;
-use sidehook_runtime::tls::{TlsError, Trust, add_ca_file, client_config};
+use sidehook_runtime::tls::{
+    TlsError, Trust, add_ca_file, ca_file_certificates, client_config, provider,
+};
 use tokio_rustls::TlsConnector;
 
 /// Why no connection can be trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// A certificate in a file does not load.
-    #[error("{0}: {1}")]
-    Pem(PathBuf, #[source] rustls_pki_types::pem::Error),
     /// The authorities make no verifier.
     #[error("certificates cannot be verified: {0}")]
     Verifier(#[from] rustls::Error),
@@ -66,7 +61,8 @@ impl ReceiverTls {
     /// Loads the authorities once. A system without any is told in the log, and every receiver's certificate is then
     /// refused: an agent that posts over plain HTTP alone needs none.
     pub(crate) fn load(ca_file: Option<&Path>) -> Result<Self, TrustError> {
-        let extra = ca_file.map(certificates).transpose()?.unwrap_or_default();
+        let extra = ca_file.map(ca_file_certificates).transpose()?;
+        let extra = extra.unwrap_or_default();
         let trust = match Verifier::new_with_extra_roots(extra, provider()) {
             Ok(verifier) => Trust::Verifier(Arc::new(verifier)),
             Err(error) if ca_file.is_none() => {
@@ -85,18 +81,6 @@ impl ReceiverTls {
             trusting: connector(Trust::Verifier(Arc::new(unverified)))?,
         })
     }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TrustError> {
-    let failed = |error| TrustError::Pem(path.to_owned(), error);
-    CertificateDer::pem_file_iter(path)
-        .map_err(failed)?
-        .collect::<Result<_, _>>()
-        .map_err(failed)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
 }
 
 /// Believes any certificate.
@@ -135,5 +119,30 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_authorities_without_any_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("ca.pem");
+        for text in [
+            "",
+            "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        ] {
+            std::fs::write(&file, text).expect("written");
+            let error = ReceiverTls::load(Some(&file))
+                .map(|_| ())
+                .expect_err("no authority");
+            let error = error.to_string();
+            assert!(
+                error.contains("ca.pem") && error.contains("no certificate"),
+                "{error}"
+            );
+        }
     }
 }

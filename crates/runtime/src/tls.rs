@@ -239,6 +239,14 @@ pub fn add_ca_file(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsErro
     add_authorities(roots, path, &contents(path)?)
 }
 
+/// The authorities of a PEM file, for a verifier of the caller's choice.
+///
+/// # Errors
+/// The file is unreadable or holds no certificate.
+pub fn ca_file_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    certificates(path, &contents(path)?)
+}
+
 /// A client's side of TLS. `identity` is the client certificate's chain and key, if it has one.
 ///
 /// # Errors
@@ -271,7 +279,9 @@ pub fn client_config(
     Ok(config)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+/// The cryptography of all TLS in the process.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
