@@ -10,13 +10,13 @@ use std::{
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sidehook_runtime::{logging::LogConfig, process::WRONG_CONFIGURATION, tasks::Tasks};
-use sidehook_store::{Store, model::Model};
+use sidehook_runtime::{logging::LogConfig, tasks::Tasks};
+use sidehook_store::port::Durability;
 
 use crate::{
     PROCESS,
     local::{Addresses, Local},
-    server::connect_redis,
+    store::{self, RESPONSE_TIMEOUT, StoreConfig, WORKERS},
 };
 
 /// The well-known key of a development system: it opens what listens on loopback.
@@ -43,10 +43,11 @@ pub(crate) struct Arguments {
     /// Where agents connect
     #[arg(long, value_name = "ADDR", default_value_t = loopback(8702))]
     agents: SocketAddr,
-    /// Keep the state in this Redis instead of in memory
+    /// Keep the state in this Redis instead of a folder
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
-    /// Keep the state in this folder (not in this version: use --redis)
+    /// Keep the state in this folder, for the next time; without it in one that is
+    /// removed at the end
     #[arg(long, value_name = "DIR", conflicts_with = "redis")]
     data: Option<PathBuf>,
     /// Write {"http","grpc","agents","tenant","api_key"} here once everything serves
@@ -59,11 +60,6 @@ pub(crate) struct Arguments {
 
 /// Runs the subcommand. The API key is the client's global option.
 pub(crate) fn run(arguments: Arguments, api_key: Option<String>) -> ExitCode {
-    if arguments.data.is_some() {
-        let advice = "--data: the store on disk without Redis is not part of this version; use \
-                      --redis URL for a state that lasts, or neither for one in memory";
-        return PROCESS.failed(&advice, WRONG_CONFIGURATION);
-    }
     let log = LogConfig {
         level: arguments.log_level.clone(),
         ..LogConfig::default()
@@ -77,24 +73,49 @@ async fn serve(
     api_key: SecretString,
     tasks: Tasks,
 ) -> Result<ExitCode, String> {
-    let store: Arc<dyn Store> = match &arguments.redis {
-        Some(url) => connect_redis(url, 4, None, Duration::from_secs(5)).await?,
-        None => Arc::new(Model::new()),
-    };
+    // Held to the end: it removes the folder.
+    let temporary = tempfile::tempdir().map_err(|error| format!("temporary folder: {error}"))?;
+    let store = where_to_keep(&arguments, temporary.path())
+        .open(WORKERS)
+        .await?;
     let addresses = Addresses {
         http: arguments.http,
         grpc: arguments.grpc,
         agents: arguments.agents,
     };
     let sealing_key = SecretString::from(SEALING_KEY);
-    let local = Local::start(store, &addresses, &api_key, sealing_key, &tasks).await?;
+    let local = Local::start(
+        Arc::clone(&store),
+        &addresses,
+        &api_key,
+        sealing_key,
+        &tasks,
+    )
+    .await?;
     local.plane.readiness.ready().await;
     if let Some(file) = &arguments.ready_file {
         write_ready_file(file, &local, &api_key)
             .map_err(|error| format!("--ready-file {}: {error}", file.display()))?;
     }
     greet(&local, &api_key);
-    Ok(tasks.finish(GRACE).await.into())
+    let ended = tasks.finish(GRACE).await;
+    store::close(&*store).await?;
+    Ok(ended.into())
+}
+
+fn where_to_keep(arguments: &Arguments, temporary: &Path) -> StoreConfig {
+    if let Some(url) = &arguments.redis {
+        return StoreConfig::Redis {
+            url: SecretString::from(url.clone()),
+            declared: None,
+            response_timeout: RESPONSE_TIMEOUT,
+        };
+    }
+    let directory = arguments.data.as_deref().unwrap_or(temporary);
+    StoreConfig::Embedded {
+        directory: directory.to_owned(),
+        durability: Durability::Relaxed,
+    }
 }
 
 /// Whoever waits for the file must not find half of it: it appears whole.

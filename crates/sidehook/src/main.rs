@@ -9,6 +9,7 @@ mod demo;
 mod dev;
 mod local;
 mod server;
+mod store;
 
 use std::{io, process::ExitCode};
 

@@ -1,21 +1,20 @@
 //! `sidehook server`: reads its configuration and runs one replica of the control
-//! plane over Redis until it is told to stop.
+//! plane until it is told to stop.
 
-use core::time::Duration;
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_control::server::{ControlPlane, ControlPlaneConfig};
-use sidehook_redis::{RedisConfig, RedisStore};
 use sidehook_runtime::{
-    config::{Layers, Problems, Reader},
+    config::{Layers, Problems},
     logging::LogConfig,
     probe::Metrics,
     tasks::Tasks,
 };
-use sidehook_store::{Store, port::Durability};
 
-use crate::PROCESS;
+use crate::{
+    PROCESS,
+    store::{self, StoreConfig},
+};
 
 /// Settings come from a TOML file, then from the environment (`SIDEHOOK_LEASE`, two
 /// underscores between section and key: `SIDEHOOK_STORE__REDIS`), then from these
@@ -31,6 +30,9 @@ pub(crate) struct Arguments {
     /// Redis that holds the state: redis://HOST:PORT/ or, with TLS, rediss://
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
+    /// Folder that holds the state of this one replica instead
+    #[arg(long, value_name = "DIR")]
+    embedded: Option<String>,
     /// Where people and publishers connect
     #[arg(long, value_name = "ADDR")]
     grpc_listen: Option<String>,
@@ -55,17 +57,11 @@ struct Config {
     log: LogConfig,
 }
 
-/// The section `store`.
-struct StoreConfig {
-    redis: SecretString,
-    declared: Option<Durability>,
-    response_timeout: Duration,
-}
-
 impl Arguments {
     fn read(self) -> Result<Config, Problems> {
         let flags = [
             ("store.redis", self.redis),
+            ("store.embedded", self.embedded),
             ("grpc.listen", self.grpc_listen),
             ("agents.listen", self.agents_listen),
             ("http.listen", self.http_listen),
@@ -82,7 +78,7 @@ impl Arguments {
         let variables = ("SIDEHOOK_", others.as_slice());
         Layers::of_process(self.config.as_deref(), variables, flags).read(|r| {
             let control = ControlPlaneConfig::read(r);
-            let store = r.section("store", read_store);
+            let store = r.section("store", StoreConfig::read);
             let log = r.section("log", LogConfig::read);
             Some(Config {
                 control: control?,
@@ -91,44 +87,6 @@ impl Arguments {
             })
         })
     }
-}
-
-fn read_store(r: &mut Reader<'_>) -> Option<StoreConfig> {
-    let redis = r.required_secret("redis");
-    if redis
-        .as_ref()
-        .is_some_and(|url| !RedisConfig::is_url(url.expose_secret()))
-    {
-        // The text may hold a password: it is not shown.
-        r.problem(
-            "redis",
-            "is not a Redis URL",
-            "give redis://HOST:PORT/ or rediss://HOST:PORT/",
-        );
-    }
-    let declared = match r.optional::<String>("durability").as_deref() {
-        None => None,
-        Some("strict") => Some(Durability::Strict),
-        Some("relaxed") => Some(Durability::Relaxed),
-        Some("volatile") => Some(Durability::Volatile),
-        Some(other) => {
-            let right = "give strict, relaxed or volatile; it counts only where Redis does not \
-                         tell its own settings";
-            r.problem(
-                "durability",
-                format!("{other:?} is no level of durability"),
-                right,
-            );
-            None
-        }
-    };
-    let (least, most) = (Duration::from_millis(100), Duration::from_secs(60));
-    let response_timeout = r.value_in("response_timeout", Duration::from_secs(5), least..=most);
-    Some(StoreConfig {
-        redis: redis?,
-        declared,
-        response_timeout,
-    })
 }
 
 /// Runs the subcommand.
@@ -142,43 +100,13 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 
 async fn serve(config: Config, tasks: Tasks) -> Result<ExitCode, String> {
     let metrics = Metrics::install().map_err(|error| error.to_string())?;
-    let store = connect_redis(
-        config.store.redis.expose_secret(),
-        config.control.dispatch.workers,
-        config.store.declared,
-        config.store.response_timeout,
-    )
-    .await?;
+    let store = config.store.open(config.control.dispatch.workers).await?;
     let grace = config.control.drain_timeout;
-    let plane = ControlPlane::start(config.control, store, metrics, &tasks)
+    let plane = ControlPlane::start(config.control, Arc::clone(&store), metrics, &tasks)
         .await
         .map_err(|error| error.to_string())?;
     tracing::info!(grpc = %plane.grpc, agents = %plane.agents, http = %plane.http, "serving");
-    Ok(tasks.finish(grace).await.into())
-}
-
-/// Connects to Redis and says how safely it keeps what it is given.
-pub(crate) async fn connect_redis(
-    url: &str,
-    workers: usize,
-    durability_declared: Option<Durability>,
-    response_timeout: Duration,
-) -> Result<Arc<dyn Store>, String> {
-    let config = RedisConfig {
-        url: url.to_owned(),
-        workers,
-        durability_declared,
-        response_timeout,
-    };
-    let store = RedisStore::connect(config)
-        .await
-        .map_err(|error| error.to_string())?;
-    let durability = store.durability();
-    tracing::info!(?durability, "connected to Redis");
-    if durability == Durability::Volatile {
-        tracing::warn!(
-            "Redis keeps nothing on disk: set `appendonly yes`, or a restart loses events"
-        );
-    }
-    Ok(Arc::new(store))
+    let ended = tasks.finish(grace).await;
+    store::close(&*store).await?;
+    Ok(ended.into())
 }

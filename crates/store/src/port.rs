@@ -162,6 +162,15 @@ pub trait Store: Send + Sync + 'static {
     /// Hints from now on. A receiver that lags misses some.
     fn hints(&self) -> broadcast::Receiver<Hint>;
 
+    /// Makes safe what was acknowledged and lets go of everything: the last call of a
+    /// process that ends in order. A store that has nothing to do is done.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when something could not be made safe.
+    async fn close(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// How safely acknowledged events are kept.
     fn durability(&self) -> Durability;
 

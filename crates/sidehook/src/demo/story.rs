@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     sync::Arc,
 };
 
@@ -13,7 +14,7 @@ use sidehook_api::{time, v1};
 use sidehook_core::id::SubscriptionId;
 use sidehook_runtime::tasks::Tasks;
 use sidehook_signature::Scheme;
-use sidehook_store::model::Model;
+use sidehook_store::port::Durability;
 use sidehook_testkit::{
     client::Client,
     receiver::{Behaviour, Receiver},
@@ -24,6 +25,7 @@ use super::{check::Check, journey::Names, screen::Screen, summary};
 use crate::{
     client::event_file,
     local::{Addresses, Local},
+    store::{StoreConfig, WORKERS},
 };
 
 /// What is published: a won opportunity, as a CRM tells of it.
@@ -60,7 +62,9 @@ struct Signing {
 /// Whatever did not go as it should, in words for people.
 pub(super) async fn tell(screen: &Screen, names: &Names, tasks: &Tasks) -> Result<(), String> {
     let event = event_file::parse(EVENT).map_err(|error| format!("the event: {error}"))?;
-    let client = start_system(screen, tasks).await?;
+    // Held to the end: it removes what the store keeps.
+    let folder = tempfile::tempdir().map_err(|error| format!("temporary folder: {error}"))?;
+    let client = start_system(screen, folder.path(), tasks).await?;
     let standard = Signing {
         words: "Standard Webhooks",
         api: v1::signing::Scheme::StandardWebhooks(v1::StandardWebhooksScheme::default()),
@@ -97,7 +101,7 @@ pub(super) async fn tell(screen: &Screen, names: &Names, tasks: &Tasks) -> Resul
     summary::show(screen, &client, &parties, &deliveries).await
 }
 
-async fn start_system(screen: &Screen, tasks: &Tasks) -> Result<Client, String> {
+async fn start_system(screen: &Screen, folder: &Path, tasks: &Tasks) -> Result<Client, String> {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let addresses = Addresses {
         http: free,
@@ -110,7 +114,11 @@ async fn start_system(screen: &Screen, tasks: &Tasks) -> Result<Client, String> 
         SecretString::from(format!("{:032x}{:032x}", halves[0], halves[1]))
     };
     let api_key = secret();
-    let store = Arc::new(Model::new());
+    let store = StoreConfig::Embedded {
+        directory: folder.to_owned(),
+        durability: Durability::Relaxed,
+    };
+    let store = store.open(WORKERS).await?;
     let local = Local::start(store, &addresses, &api_key, secret(), tasks).await?;
     local.plane.readiness.ready().await;
     let about = format!("gRPC {}, one agent is connected", local.plane.grpc);

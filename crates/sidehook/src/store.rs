@@ -1,0 +1,162 @@
+//! Which store a process uses, and opening it.
+
+use core::time::Duration;
+use std::{path::PathBuf, sync::Arc};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sidehook_embedded::Embedded;
+use sidehook_redis::{RedisConfig, RedisStore};
+use sidehook_runtime::config::Reader;
+use sidehook_store::{Store, port::Durability};
+
+/// Turn workers of a local system: as many as a server has unless told otherwise.
+pub(crate) const WORKERS: usize = 4;
+/// How long a call of Redis may take, unless told otherwise.
+pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The section `store`: one of these.
+#[derive(Clone, Debug)]
+pub(crate) enum StoreConfig {
+    /// Shared by several replicas.
+    Redis {
+        /// `redis://` or `rediss://`; it may hold a password.
+        url: SecretString,
+        /// The durability to go by where Redis does not tell its settings.
+        declared: Option<Durability>,
+        /// How long a call may take.
+        response_timeout: Duration,
+    },
+    /// In a folder of this machine, for one replica.
+    Embedded {
+        /// Made if it is missing.
+        directory: PathBuf,
+        /// Strict or relaxed.
+        durability: Durability,
+    },
+}
+
+impl StoreConfig {
+    /// Reads the section.
+    pub(crate) fn read(r: &mut Reader<'_>) -> Option<Self> {
+        let redis = r.secret("redis");
+        let embedded = r.optional::<String>("embedded");
+        let durability = read_durability(r);
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(60));
+        let response_timeout = r.value_in("response_timeout", RESPONSE_TIMEOUT, least..=most);
+        match (redis, embedded) {
+            (Some(url), None) => {
+                if !RedisConfig::is_url(url.expose_secret()) {
+                    // The text may hold a password: it is not shown.
+                    r.problem(
+                        "redis",
+                        "is not a Redis URL",
+                        "give redis://HOST:PORT/ or rediss://HOST:PORT/",
+                    );
+                }
+                Some(Self::Redis {
+                    url,
+                    declared: durability,
+                    response_timeout,
+                })
+            }
+            (None, Some(directory)) => {
+                let durability = durability.unwrap_or(Durability::Strict);
+                if durability == Durability::Volatile {
+                    r.problem(
+                        "durability",
+                        "the embedded store is never volatile",
+                        "give strict or relaxed",
+                    );
+                }
+                Some(Self::Embedded {
+                    directory: directory.into(),
+                    durability,
+                })
+            }
+            (None, None) => {
+                r.problem(
+                    "redis",
+                    "and store.embedded are missing: no store is named",
+                    "give the URL of Redis, or the folder of an embedded store",
+                );
+                None
+            }
+            (Some(_), Some(_)) => {
+                r.problem("embedded", "is given beside store.redis", "name one store");
+                None
+            }
+        }
+    }
+
+    /// Opens the store for this many turn workers.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub(crate) async fn open(self, workers: usize) -> Result<Arc<dyn Store>, String> {
+        match self {
+            Self::Redis {
+                url,
+                declared,
+                response_timeout,
+            } => {
+                let config = RedisConfig {
+                    url: url.expose_secret().to_owned(),
+                    workers,
+                    durability_declared: declared,
+                    response_timeout,
+                };
+                let store = RedisStore::connect(config).await;
+                let store = store.map_err(|error| error.to_string())?;
+                tell_redis(store.durability());
+                Ok(Arc::new(store))
+            }
+            Self::Embedded {
+                directory,
+                durability,
+            } => {
+                let place = directory.display().to_string();
+                let open = move || Embedded::open(&directory, durability);
+                let store = tokio::task::spawn_blocking(open).await;
+                let store = store.map_err(|error| error.to_string())?;
+                let store = store.map_err(|error| error.to_string())?;
+                tracing::info!(directory = place, ?durability, "opened the embedded store");
+                Ok(Arc::new(store))
+            }
+        }
+    }
+}
+
+/// Closes the store of a process that has drained.
+///
+/// # Errors
+/// What was acknowledged and may be lost, for people.
+pub(crate) async fn close(store: &dyn Store) -> Result<(), String> {
+    let closed = store.close().await;
+    closed.map_err(|error| format!("what was acknowledged last may be lost: {error}"))
+}
+
+fn tell_redis(durability: Durability) {
+    tracing::info!(?durability, "connected to Redis");
+    if durability == Durability::Volatile {
+        tracing::warn!(
+            "Redis keeps nothing on disk: set `appendonly yes`, or a restart loses events"
+        );
+    }
+}
+
+fn read_durability(r: &mut Reader<'_>) -> Option<Durability> {
+    match r.optional::<String>("durability")?.as_str() {
+        "strict" => Some(Durability::Strict),
+        "relaxed" => Some(Durability::Relaxed),
+        "volatile" => Some(Durability::Volatile),
+        other => {
+            r.problem(
+                "durability",
+                format!("{other:?} is no level of durability"),
+                "give strict, relaxed or volatile; for Redis it counts only where Redis does not \
+                 tell its own settings",
+            );
+            None
+        }
+    }
+}
