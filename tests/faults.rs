@@ -14,6 +14,7 @@ use sidehook_testkit::{
     client::{Client, subscription},
     ledger::Ledger,
     receiver::{Behaviour, Receiver},
+    redis_server::RedisServer,
     system::System,
 };
 
@@ -40,7 +41,7 @@ impl Victim {
         match self {
             Self::Agent => system.kill_agent(),
             Self::ControlPlane => system.kill_server(0),
-            Self::Redis => system.redis.kill9(),
+            Self::Redis => redis(system).kill9(),
         }
     }
 
@@ -48,9 +49,13 @@ impl Victim {
         match self {
             Self::Agent => system.start_agent(0),
             Self::ControlPlane => system.restart_server(0).await,
-            Self::Redis => system.redis.restart().await,
+            Self::Redis => redis(system).restart().await,
         }
     }
+}
+
+fn redis(system: &mut System) -> &mut RedisServer {
+    system.redis.as_mut().expect("the stories are over Redis")
 }
 
 /// Receivers, their subscriptions, and both ledgers.

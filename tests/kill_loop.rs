@@ -1,6 +1,6 @@
 //! One process after another killed without warning, under load: three control
-//! planes on one Redis, four agents, fifty receivers. What was acknowledged to the
-//! publisher is compared with what arrived.
+//! planes on one Redis, or one on an embedded store, four agents, fifty receivers.
+//! What was acknowledged to the publisher is compared with what arrived.
 //!
 //! The loop goes on for `SIDEHOOK_FAULTS_SECONDS`: ten in `make test`, a minute in
 //! `make faults`, half an hour in `make soak`.
@@ -21,10 +21,11 @@ use sidehook_testkit::{
     ledger::Ledger,
     process::Process,
     receiver::{Behaviour, Receiver},
-    system::System,
+    system::{Builder, System},
 };
 use tokio::{sync::Notify, task::JoinSet, time::MissedTickBehavior};
 
+/// Control planes on one Redis.
 const SERVERS: usize = 3;
 const AGENTS: usize = 4;
 const RECEIVERS: usize = 50;
@@ -111,6 +112,7 @@ fn name(receiver: usize) -> String {
 /// The whole of it.
 struct Loop {
     system: System,
+    servers: usize,
     agents: Vec<Process>,
     receivers: Vec<Receiver>,
     news: Arc<Notify>,
@@ -119,9 +121,9 @@ struct Loop {
 }
 
 impl Loop {
-    async fn start() -> Self {
-        let system = System::builder()
-            .servers(SERVERS)
+    async fn start(builder: Builder, servers: usize) -> Self {
+        let system = builder
+            .servers(servers)
             .capacity(CAPACITY)
             .lease("15s")
             .heartbeat("2s")
@@ -135,12 +137,14 @@ impl Loop {
             let pause = Behaviour::After(SLOWEST * number as u32 / RECEIVERS as u32);
             let receiver = Receiver::start_with(pause, move |_| news.notify_one()).await;
             let wanted = subscription(&receiver.url(), &object_type(number % KINDS));
-            system.client(number % SERVERS).create(wanted).await;
+            system.client(number % servers).create(wanted).await;
             receivers.push(receiver);
         }
-        let agents = (0..AGENTS).map(|number| agent(&system, number)).collect();
+        let agents = (0..AGENTS).map(|number| agent(&system, number % servers, number));
+        let agents = agents.collect();
         Self {
             system,
+            servers,
             agents,
             receivers,
             news,
@@ -151,7 +155,7 @@ impl Loop {
 
     fn publisher(&self, enough: &Arc<AtomicBool>) -> Publisher {
         Publisher {
-            clients: (0..SERVERS).map(|n| self.system.client(n)).collect(),
+            clients: (0..self.servers).map(|n| self.system.client(n)).collect(),
             ledger: Arc::clone(&self.ledger),
             enough: Arc::clone(enough),
         }
@@ -159,19 +163,23 @@ impl Loop {
 
     /// Kills one process and starts it again at once, as a supervisor would.
     async fn kill_one(&mut self, random: &mut StdRng) {
-        let victim = random.random_range(0..self.kills.len());
+        let kinds = if self.system.redis.is_some() { 3 } else { 2 };
+        let victim = random.random_range(0..kinds);
         self.kills[victim] += 1;
         match victim {
             0 => {
                 let number = random.random_range(0..AGENTS);
                 self.agents[number].kill9();
-                self.agents[number] = agent(&self.system, number);
+                self.agents[number] = agent(&self.system, number % self.servers, number);
             }
             1 => {
-                let number = random.random_range(0..SERVERS);
+                let number = random.random_range(0..self.servers);
                 self.system.restart_server(number).await;
             }
-            _ => self.system.redis.restart().await,
+            _ => {
+                let redis = self.system.redis.as_mut().expect("one of three kinds");
+                redis.restart().await;
+            }
         }
     }
 
@@ -197,20 +205,29 @@ impl Loop {
     }
 }
 
-fn agent(system: &System, number: usize) -> Process {
-    system.another_agent(&format!("agent-{number}"), number % SERVERS)
+fn agent(system: &System, server: usize, number: usize) -> Process {
+    system.another_agent(&format!("agent-{number}"), server)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_over_redis_loses_nothing() {
+    kill_one_after_another(System::builder(), SERVERS).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killing_over_an_embedded_store_loses_nothing() {
+    kill_one_after_another(System::builder().embedded(), 1).await;
+}
+
 #[expect(
     clippy::print_stdout,
     reason = "the table is the result of `make faults`"
 )]
-async fn one_kill_after_another_loses_nothing() {
+async fn kill_one_after_another(builder: Builder, servers: usize) {
     let seconds = env::var("SIDEHOOK_FAULTS_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok());
-    let mut all = Loop::start().await;
+    let mut all = Loop::start(builder, servers).await;
     let enough = Arc::new(AtomicBool::new(false));
     let mut publisher = JoinSet::new();
     publisher.spawn(all.publisher(&enough).run());

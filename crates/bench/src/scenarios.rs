@@ -149,8 +149,9 @@ impl<'a> Bench<'a> {
     /// Process ids of control plane, agent and Redis.
     fn processes(&self) -> Result<[u32; 3], Failure> {
         let agent = self.system.agent().ok_or("the agent is not running")?;
-        let control = self.system.server_id(0);
-        Ok([control, agent.id(), self.system.redis.id()])
+        let redis = self.system.redis.as_ref();
+        let redis = redis.ok_or("Redis is not running")?;
+        Ok([self.system.server_id(0), agent.id(), redis.id()])
     }
 
     fn cpu(&self) -> Result<[Duration; 3], Failure> {

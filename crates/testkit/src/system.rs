@@ -1,4 +1,5 @@
-//! The whole system as its built binaries: Redis, control planes, an agent.
+//! The whole system as its built binaries: control planes on Redis, or one on an
+//! embedded store, and an agent.
 //!
 //! Every part is on free loopback ports, keeps its port and its files over a
 //! restart, and is killed when the value is dropped.
@@ -24,8 +25,8 @@ pub struct System {
     // Dropped in this order: who depends goes before what it depends on.
     agent: Option<Process>,
     servers: Vec<Server>,
-    /// The store of all servers.
-    pub redis: RedisServer,
+    /// The store of all servers, unless the one server has an embedded store.
+    pub redis: Option<RedisServer>,
     tenant: String,
     key: String,
     token: String,

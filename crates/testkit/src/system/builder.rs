@@ -13,6 +13,7 @@ pub struct Builder {
     debug_log: bool,
     pub(super) tls: Option<(String, String)>,
     redis: Vec<String>,
+    embedded: bool,
     agent: bool,
 }
 
@@ -27,6 +28,7 @@ impl Builder {
             debug_log: false,
             tls: None,
             redis: Vec::new(),
+            embedded: false,
             agent: true,
         }
     }
@@ -99,6 +101,13 @@ impl Builder {
         self
     }
 
+    /// One server on an embedded store, and no Redis.
+    #[must_use]
+    pub const fn embedded(mut self) -> Self {
+        self.embedded = true;
+        self
+    }
+
     /// No agent until `System::start_agent`.
     #[must_use]
     pub const fn without_agent(mut self) -> Self {
@@ -114,10 +123,15 @@ impl Builder {
     /// If a binary is missing or a part does not come up within 30 seconds.
     pub async fn start(self) -> System {
         let arguments: Vec<_> = self.redis.iter().map(String::as_str).collect();
-        let redis = RedisServer::start_with(&arguments).await;
+        let redis = if self.embedded {
+            assert!(self.servers == 1, "an embedded store is one server's");
+            None
+        } else {
+            Some(RedisServer::start_with(&arguments).await)
+        };
         let folder = tempfile::tempdir().expect("a temporary folder");
         let servers: Vec<_> = (0..self.servers)
-            .map(|replica| Server::start(&self, &redis, folder.path(), replica))
+            .map(|replica| Server::start(&self, redis.as_ref(), folder.path(), replica))
             .collect();
         let mut system = System {
             agent: None,

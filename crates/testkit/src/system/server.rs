@@ -29,7 +29,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn start(
         builder: &Builder,
-        redis: &RedisServer,
+        redis: Option<&RedisServer>,
         folder: &Path,
         replica: usize,
     ) -> Self {
@@ -47,10 +47,13 @@ impl Server {
                 text += &format!("{key} = \"{value}\"\n");
             }
         }
+        let store = match redis {
+            Some(redis) => format!("redis = \"{}\"", redis.url()),
+            None => format!("embedded = \"{}\"", folder.join("store").display()),
+        };
         text += &format!(
-            "[store]\nredis = \"{}\"\n[http]\nlisten = \"{http}\"\n\
+            "[store]\n{store}\n[http]\nlisten = \"{http}\"\n\
              [grpc]\nlisten = \"{grpc}\"\n[agents]\nlisten = \"{agents}\"\n{}",
-            redis.url(),
             builder.log_section(),
         );
         if let Some((certificate, key)) = &builder.tls {
