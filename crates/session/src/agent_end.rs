@@ -41,15 +41,13 @@ use bytes::Bytes;
 
 pub use lease::{Check, Lease};
 pub use outbox::{Batch, LeaseReports};
-pub use pulse::UNANSWERED_MAX;
-pub use stamps::RESOLUTION;
 
 use outbox::Outbox;
 use pulse::{Beat, Pulse};
 use stamps::Stamps;
 
 /// How many closed sessions a Hello names. Beyond that the oldest are left out: their leases run out by time.
-pub const CLOSED_SESSIONS_MAX: usize = 64;
+const CLOSED_SESSIONS_MAX: usize = 64;
 
 /// How many capacities of outcomes may be unacknowledged before no more are sent.
 const UNACKNOWLEDGED_CAPACITIES: usize = 4;
@@ -137,6 +135,8 @@ pub struct Report<R> {
 #[derive(Debug)]
 struct Held {
     lease: Lease,
+    /// The session that it was assigned in.
+    session_id: u64,
     /// Deliveries without an outcome.
     open: u32,
     /// Outcomes without an acknowledgement.
@@ -165,6 +165,7 @@ struct Welcomed {
 pub struct AgentEnd<R> {
     capacity: u32,
     stream: Option<Stream>,
+    /// Sessions that ended and that no Welcome has answered to.
     closed: Vec<u64>,
     held: BTreeMap<u64, Held>,
     numbers: HashMap<Bytes, u64>,
@@ -208,7 +209,7 @@ impl<R> AgentEnd<R> {
         Hello {
             stamp,
             session_id,
-            closed_session_ids: self.closed.clone(),
+            closed_session_ids: self.closed_sessions(),
             capacity: self.capacity,
             held_leases: self
                 .held
@@ -277,6 +278,7 @@ impl<R> AgentEnd<R> {
     ) -> Result<Option<Lease>, ProtocolError> {
         let capacity = self.capacity;
         let (stream, term) = self.welcomed()?;
+        let session_id = stream.session_id;
         let ends = ends(stream, stamp, term)?;
         let credit = capacity.saturating_sub(stream.outstanding);
         if deliveries > credit {
@@ -301,6 +303,7 @@ impl<R> AgentEnd<R> {
         let lease = Lease::new(id.clone(), number, ends);
         let held = Held {
             lease: lease.clone(),
+            session_id,
             open: deliveries,
             unacknowledged: 0,
             longest,
@@ -463,8 +466,7 @@ impl<R> AgentEnd<R> {
             return;
         };
         self.closed.push(stream.session_id);
-        let surplus = self.closed.len().saturating_sub(CLOSED_SESSIONS_MAX);
-        self.closed.drain(..surplus);
+        keep_newest(&mut self.closed);
         for held in self.held.values() {
             held.lease.set_renewing(false);
         }
@@ -498,6 +500,18 @@ impl<R> AgentEnd<R> {
         self.held.len()
     }
 
+    /// The sessions that Hello names as closed. One whose lease is still held is named again each time: should this
+    /// process die, the next one knows from the last Hello under whose number the lease is to be released.
+    fn closed_sessions(&self) -> Vec<u64> {
+        let alive = self.held.values().filter(|held| !held.lease.is_dead());
+        let mut sessions: Vec<u64> = alive.map(|held| held.session_id).collect();
+        sessions.dedup();
+        sessions.retain(|session| !self.closed.contains(session));
+        sessions.extend(&self.closed);
+        keep_newest(&mut sessions);
+        sessions
+    }
+
     fn welcomed(&self) -> Result<(&Stream, Duration), ProtocolError> {
         let stream = self.stream.as_ref().ok_or(ProtocolError::NotWelcomed)?;
         let welcomed = stream.welcomed.as_ref();
@@ -513,6 +527,11 @@ impl<R> AgentEnd<R> {
             held.lease.kill();
         }
     }
+}
+
+fn keep_newest(sessions: &mut Vec<u64>) {
+    let surplus = sessions.len().saturating_sub(CLOSED_SESSIONS_MAX);
+    sessions.drain(..surplus);
 }
 
 /// When a lease ends that is counted from the frame `stamp`; one that counts from a forgotten frame is over.

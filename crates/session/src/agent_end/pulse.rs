@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// So many heartbeats without an answer mean that the stream is stuck.
-pub const UNANSWERED_MAX: u64 = 3;
+const UNANSWERED_MAX: u64 = 3;
 
 /// The heartbeats of one stream.
 #[derive(Debug)]

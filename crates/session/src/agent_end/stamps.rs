@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How much earlier than in truth a frame may be taken to have been sent.
-pub const RESOLUTION: Duration = Duration::from_millis(10);
+const RESOLUTION: Duration = Duration::from_millis(10);
 
 /// The stamps of one stream.
 #[derive(Debug, Default)]

@@ -83,6 +83,20 @@ fn a_cut_stream_ends_the_hope_for_a_renewal_and_a_dead_lease_stays_dead() {
 }
 
 #[test]
+fn a_session_is_named_as_closed_until_none_of_its_leases_is_held() {
+    let mut end = together();
+    let lease = end.assign(&Bytes::from_static(b"a"), 1, 1, LIMIT, ms(0));
+    let lease = lease.expect("in order").expect("not empty");
+    assert_eq!(end.connect(2, ms(0)).closed_session_ids, [1]);
+    end.welcome(TERM, EVERY, &[], ms(0)).expect("first");
+    assert_eq!(end.connect(3, ms(0)).closed_session_ids, [1, 2]);
+    end.welcome(TERM, EVERY, &[], ms(0)).expect("first");
+    end.report([report(&lease, 0)]).expect("open");
+    end.acknowledge(1, &[]).expect("sent");
+    assert_eq!(end.connect(4, ms(0)).closed_session_ids, [3]);
+}
+
+#[test]
 fn sessions_of_an_earlier_process_are_closed_and_their_number_has_a_bound() {
     let mut end: AgentEnd<u32> = AgentEnd::new(CAPACITY, vec![7, 8]);
     assert_eq!(end.connect(100, ms(0)).closed_session_ids, [7, 8]);
