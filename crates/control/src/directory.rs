@@ -1,14 +1,24 @@
 //! Tenants and keys: who there is, and what they hold.
 //!
 //! A key's record lies under the digest of its secret, where every call finds it with
-//! one read. Its id leads there through a second record under the id (16 bytes, a
-//! digest has 32), written first: a key whose second write was lost is not in force
-//! and can be made anew. Revoking keeps the record, so that an id is never a riddle.
+//! one read. Two more records lead there and hold nothing but the digest; their keys
+//! have other lengths than a digest (32 bytes):
+//!
+//! | key | bytes | for |
+//! |---|---|---|
+//! | id | 16 | revoking |
+//! | `t`, tenant, id | 33 | listing a tenant's keys: they lie side by side |
+//!
+//! They are written first: a key whose last write was lost is not in force, is not
+//! listed, and can be made anew. Revoking keeps the records, so that an id is never a
+//! riddle. A secret that is given to a newer key leaves the older key's id behind,
+//! which then leads to a record with another id: that key is no more.
 
 use core::time::Duration;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_api::{
     registry::{ApiKey, KeyRole, Tenant},
@@ -23,6 +33,10 @@ use crate::{auth::KeyDigest, errors::OperationError};
 const SECRET_BYTES_MIN: usize = 8;
 /// How long to wait before a write that may have been lost is repeated.
 const REPEAT_AFTER: Duration = Duration::from_millis(50);
+/// Characters of a generated secret that are shown: the kind, and 32 of its 256 bits.
+const PREFIX_CHARS: usize = 12;
+/// Records of keys read at one time.
+const AT_ONCE: usize = 16;
 
 /// The operations on tenants and keys.
 #[derive(Clone)]
@@ -90,8 +104,9 @@ impl Directory {
             _ => "shk_",
         };
         let secret = format!("{prefix}{}", hex::encode(rand::random::<[u8; 32]>()));
+        let shown = secret.chars().take(PREFIX_CHARS).collect();
         let secret = SecretString::from(secret);
-        let key = self.install_key(request, &secret).await?;
+        let key = self.install(request, &secret, shown).await?;
         Ok((key, secret))
     }
 
@@ -105,8 +120,20 @@ impl Directory {
         request: v1::CreateApiKeyRequest,
         secret: &SecretString,
     ) -> Result<ApiKey, OperationError> {
+        self.install(request, secret, String::new()).await
+    }
+
+    async fn install(
+        &self,
+        request: v1::CreateApiKeyRequest,
+        secret: &SecretString,
+        prefix: String,
+    ) -> Result<ApiKey, OperationError> {
         let id = KeyId::from_bits(rand::random());
-        let key = ApiKey::create(request, id, self.store.now().await?)?;
+        let key = ApiKey {
+            prefix,
+            ..ApiKey::create(request, id, self.store.now().await?)?
+        };
         if secret.expose_secret().len() < SECRET_BYTES_MIN {
             let description = "at least 8 bytes are needed";
             return Err(OperationError::field("secret", description));
@@ -117,10 +144,57 @@ impl Directory {
         }
         let digest = KeyDigest::of(secret.expose_secret());
         let pointer = Bytes::copy_from_slice(digest.as_bytes());
-        self.put(Kind::ApiKey, &id.to_bytes(), pointer).await?;
+        self.put(Kind::ApiKey, &id.to_bytes(), pointer.clone())
+            .await?;
+        let listed = [&listed_under(key.tenant)[..], &id.to_bytes()].concat();
+        self.put(Kind::ApiKey, &listed, pointer).await?;
         self.put(Kind::ApiKey, digest.as_bytes(), key.encode())
             .await?;
         Ok(key)
+    }
+
+    /// Lists a tenant's keys by id, from the first above `after` on, and says after
+    /// which id to go on if there are more. At most `max` keys are looked at; those
+    /// that are no more are left out.
+    ///
+    /// # Errors
+    /// An unknown tenant, or the store's.
+    pub async fn keys(
+        &self,
+        tenant: TenantId,
+        after: Option<KeyId>,
+        max: usize,
+    ) -> Result<(Vec<ApiKey>, Option<KeyId>), OperationError> {
+        if tenant != TenantId::PLATFORM && !self.has_tenant(tenant).await? {
+            return Err(OperationError::not_found("tenant", tenant));
+        }
+        let under = listed_under(tenant);
+        let mut from = under.to_vec();
+        from.extend(after.map(KeyId::to_bytes).into_iter().flatten());
+        // One more tells whether there are more of this tenant.
+        let page = self.store.registry_list(Kind::ApiKey, &from, max + 1);
+        let mut found: Vec<_> = page
+            .await?
+            .entries
+            .into_iter()
+            .filter_map(|entry| {
+                let id = entry.key.strip_prefix(&under[..])?;
+                Some((KeyId::from_slice(id)?, entry.value))
+            })
+            .collect();
+        let more = found.len() > max;
+        found.truncate(max);
+        let next = found.last().filter(|_| more).map(|(id, _)| *id);
+        let keys = stream::iter(found).map(|(id, digest)| self.key(id, digest));
+        let keys: Vec<_> = keys.buffered(AT_ONCE).try_collect().await?;
+        Ok((keys.into_iter().flatten().collect(), next))
+    }
+
+    /// The key at `digest`, if it is still the one with this id.
+    async fn key(&self, id: KeyId, digest: Bytes) -> Result<Option<ApiKey>, OperationError> {
+        let record = self.store.registry_get(Kind::ApiKey, &digest).await?;
+        let key = record.map(ApiKey::decode).transpose()?;
+        Ok(key.filter(|key| key.id == id))
     }
 
     /// Takes a key out of force. Revoking it again changes nothing.
@@ -163,4 +237,11 @@ impl Directory {
             other => Ok(other?),
         }
     }
+}
+
+/// What the keys of the records begin with that list a tenant's keys.
+fn listed_under(tenant: TenantId) -> [u8; 17] {
+    let mut under = [b't'; 17];
+    under[1..].copy_from_slice(&tenant.to_bytes());
+    under
 }

@@ -6,6 +6,7 @@ mod support;
 use std::time::Duration;
 
 use sidehook_api::v1;
+use sidehook_core::id::KeyId;
 use support::{OPERATOR, assert_field, assert_reason, start, subscription, with};
 use tonic::{Code, Request};
 
@@ -204,6 +205,121 @@ async fn tenants_are_listed_page_by_page() {
         names,
         ["Acme", "tenant 0", "tenant 1", "tenant 2", "tenant 3"]
     );
+}
+
+#[tokio::test]
+async fn keys_are_listed_per_tenant_page_by_page_and_without_their_secrets() {
+    let api = start().await;
+    let mut made = vec![];
+    for role in [v1::Role::Viewer, v1::Role::Publisher, v1::Role::Agent] {
+        made.push(api.key(&api.tenant, role).await);
+    }
+    let other = api.new_tenant("Other").await;
+    let (others, _) = api.key(&other, v1::Role::Viewer).await;
+    let (pool, _) = api.key("", v1::Role::Agent).await;
+    let revoke = v1::RevokeApiKeyRequest {
+        id: made[0].0.clone(),
+    };
+    let mut operator = api.operator();
+    let revoked = operator.revoke_api_key(with(OPERATOR, revoke)).await;
+    revoked.unwrap();
+
+    let keys = keys_of(&api, &api.tenant, 2).await;
+    assert_eq!(keys.len(), 4, "the admin's and the three");
+    assert!(keys.is_sorted_by(|a, b| id_bits(a) < id_bits(b)));
+    for (id, secret) in &made {
+        let key = keys.iter().find(|key| key.id == *id).unwrap();
+        assert_eq!((&*key.name, &key.tenant_id), ("test", &api.tenant));
+        assert_eq!(key.prefix, secret[..12], "enough to tell it, no more");
+        assert!(key.created_at.is_some());
+        assert_eq!(key.revoked_at.is_some(), *id == made[0].0);
+        assert_eq!(key.pool == "default", key.role() == v1::Role::Agent);
+    }
+    let ids = async |tenant: &str| {
+        let keys = keys_of(&api, tenant, 500).await;
+        keys.into_iter().map(|key| key.id).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(&other).await, [others]);
+    assert_eq!(ids("").await, [pool]);
+}
+
+#[tokio::test]
+async fn a_key_whose_secret_was_given_away_is_not_listed_and_a_chosen_secret_not_shown() {
+    let api = start().await;
+    let install = async || {
+        let request = v1::CreateApiKeyRequest {
+            tenant_id: api.tenant.clone(),
+            name: "chosen".into(),
+            role: v1::Role::Viewer.into(),
+            pool: String::new(),
+        };
+        let secret = "a secret that somebody chose".into();
+        let key = api.plane.directory.install_key(request, &secret).await;
+        key.unwrap().id.to_string()
+    };
+    let older = install().await;
+    let newer = install().await;
+    let keys = keys_of(&api, &api.tenant, 1).await;
+    assert!(keys.iter().all(|key| key.id != older));
+    let newer = keys.into_iter().find(|key| key.id == newer).unwrap();
+    assert_eq!(newer.prefix, "");
+}
+
+#[tokio::test]
+async fn wrong_lists_of_keys_are_told_by_their_fields() {
+    let api = start().await;
+    api.key(&api.tenant, v1::Role::Viewer).await;
+    let other = api.new_tenant("Other").await;
+    let list = async |request| {
+        let mut operator = api.operator();
+        operator.list_api_keys(with(OPERATOR, request)).await
+    };
+    let request = |tenant_id: &str, page_size, page_token: &str| v1::ListApiKeysRequest {
+        tenant_id: tenant_id.into(),
+        page_size,
+        page_token: page_token.into(),
+    };
+    assert_field(list(request("ten_x", 0, "")).await, "tenant_id");
+    assert_field(list(request(&api.tenant, 501, "")).await, "page_size");
+    assert_field(list(request(&api.tenant, 0, "beef")).await, "page_token");
+    let first = list(request(&api.tenant, 1, ""))
+        .await
+        .unwrap()
+        .into_inner();
+    assert!(!first.next_page_token.is_empty());
+    assert_field(
+        list(request(&other, 1, &first.next_page_token)).await,
+        "page_token",
+    );
+    let unknown = list(request("ten_0000000000000000000001", 0, "")).await;
+    assert_reason(unknown, Code::NotFound, "NOT_FOUND");
+    let request = with(&api.admin, request(&api.tenant, 0, ""));
+    let answer = api.operator().list_api_keys(request).await;
+    assert_reason(answer, Code::PermissionDenied, "RIGHT_MISSING");
+}
+
+/// All keys of a tenant, read in pages of this size.
+async fn keys_of(api: &support::Api, tenant: &str, page_size: u32) -> Vec<v1::ApiKey> {
+    let (mut keys, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = v1::ListApiKeysRequest {
+            tenant_id: tenant.into(),
+            page_size,
+            page_token,
+        };
+        let page = api.operator().list_api_keys(with(OPERATOR, request)).await;
+        let page = page.unwrap().into_inner();
+        assert!(page.api_keys.len() <= page_size as usize);
+        keys.extend(page.api_keys);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return keys;
+        }
+    }
+}
+
+fn id_bits(key: &v1::ApiKey) -> [u8; 16] {
+    key.id.parse::<KeyId>().unwrap().to_bytes()
 }
 
 #[tokio::test]

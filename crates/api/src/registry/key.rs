@@ -43,6 +43,9 @@ pub struct ApiKey {
     pub name: String,
     /// What its bearer may do.
     pub role: KeyRole,
+    /// The beginning of its secret, for telling keys apart; empty if it is not to be
+    /// shown.
+    pub prefix: String,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was revoked; `None`: it is in force.
@@ -50,7 +53,8 @@ pub struct ApiKey {
 }
 
 impl ApiKey {
-    /// Reads a new key. Whether the tenant exists is not known here.
+    /// Reads a new key, without the prefix. Whether the tenant exists is not known
+    /// here.
     ///
     /// # Errors
     /// Everything that is wrong.
@@ -76,6 +80,7 @@ impl ApiKey {
                 tenant,
                 name: request.name,
                 role,
+                prefix: String::new(),
                 created_at: now,
                 revoked_at: None,
             }),
@@ -124,14 +129,21 @@ impl ApiKey {
             role: role.into(),
             pool,
             created_at: Some(timestamp(self.created_at)),
+            prefix: self.prefix.clone(),
+            revoked_at: self.revoked_at.map(timestamp),
         }
     }
 
     /// Encodes it.
     #[must_use]
     pub fn encode(&self) -> Bytes {
+        let shown = v1::ApiKey {
+            // The record says it itself.
+            revoked_at: None,
+            ..self.to_proto()
+        };
         let record = record_v1::ApiKeyRecord {
-            api_key: Some(self.to_proto()),
+            api_key: Some(shown),
             revoked_at_ms: self.revoked_at.map_or(0, Timestamp::as_millis),
         };
         record.encode_to_vec().into()
@@ -155,6 +167,7 @@ impl ApiKey {
             created_at: created_at.ok_or_else(|| corrupt("created_at"))?,
             revoked_at: moment(record.revoked_at_ms),
             name: proto.name,
+            prefix: proto.prefix,
         })
     }
 }

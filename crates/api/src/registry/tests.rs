@@ -90,6 +90,7 @@ fn keys_come_back_with_their_roles() {
         );
         let revoked = ApiKey {
             revoked_at: Some(NOW),
+            prefix: "shk_01234567".to_owned(),
             ..made.clone()
         };
         for key in [made, revoked] {

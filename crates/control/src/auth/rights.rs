@@ -66,6 +66,7 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/sidehook.v1.AdminService/CreateTenant", Right::Operate),
     ("/sidehook.v1.AdminService/ListTenants", Right::Operate),
     ("/sidehook.v1.AdminService/CreateApiKey", Right::Operate),
+    ("/sidehook.v1.AdminService/ListApiKeys", Right::Operate),
     ("/sidehook.v1.AdminService/RevokeApiKey", Right::Operate),
     ("/sidehook.agent.v1.AgentService/Connect", Right::Work),
 ];

@@ -8,7 +8,7 @@ use sidehook_core::{
 };
 use tonic::{Request, Response, Status};
 
-use super::parse::id;
+use super::parse::{id, optional_id};
 use crate::{
     auth::principal,
     directory::Directory,
@@ -16,7 +16,7 @@ use crate::{
     paging::{List, page_size},
 };
 
-/// Tenants on a page, unless asked otherwise and at most.
+/// Tenants or keys on a page, unless asked otherwise and at most.
 const PAGE: (usize, usize) = (100, 500);
 
 /// The service.
@@ -69,6 +69,31 @@ impl AdminService for Admin {
         Ok(Response::new(v1::CreateApiKeyResponse {
             api_key: Some(key.to_proto()),
             secret: secret.expose_secret().to_owned(),
+        }))
+    }
+
+    async fn list_api_keys(
+        &self,
+        request: Request<v1::ListApiKeysRequest>,
+    ) -> Result<Response<v1::ListApiKeysResponse>, Status> {
+        let request = request.get_ref();
+        let mut violations = Violations::new();
+        let tenant = optional_id(&request.tenant_id, "tenant_id", &mut violations);
+        let tenant = tenant.unwrap_or(TenantId::PLATFORM);
+        let list = List {
+            name: "api_keys",
+            tenant,
+            filters: &[],
+        };
+        let size = page_size(request.page_size, PAGE.0, PAGE.1, &mut violations);
+        let after = list.position(&request.page_token, &mut violations, KeyId::from_slice);
+        violations
+            .into_result(())
+            .map_err(OperationError::Invalid)?;
+        let (keys, next) = self.directory.keys(tenant, after, size).await?;
+        Ok(Response::new(v1::ListApiKeysResponse {
+            next_page_token: next.map_or_else(String::new, |next| list.token(&next.to_bytes())),
+            api_keys: keys.iter().map(|key| key.to_proto()).collect(),
         }))
     }
 
