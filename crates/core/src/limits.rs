@@ -98,6 +98,8 @@ pub const LIST_EXAMINED: usize = 1_000;
 /// Wrong fields that one answer tells of.
 pub const VIOLATIONS: usize = 50;
 
+/// How long the record of an agent that is gone is kept.
+pub const AGENT_RECORD_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Deliveries that an agent may ask for at one time.
 pub const AGENT_CAPACITY_MAX: u32 = 65_536;
 /// Largest frame on an agent's stream and largest gRPC message, in bytes.
