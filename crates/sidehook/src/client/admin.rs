@@ -6,7 +6,7 @@ use sidehook_api::v1::{self, admin_service_client::AdminServiceClient};
 use super::{
     Failure, Global, Output,
     channel::{Api, connect, pages},
-    render::{line, list, moment, one, some, word},
+    render::{json_line, line, list, moment, one, some, word},
 };
 
 /// Largest page of tenants.
@@ -171,7 +171,7 @@ async fn key(
                 .revoke_api_key(v1::RevokeApiKeyRequest { id: id.clone() })
                 .await?;
             return match global.output {
-                Output::Json => line(&json!({ "id": id, "revoked": true }).to_string()),
+                Output::Json => json_line(&json!({ "id": id, "revoked": true })),
                 Output::Table => line(&format!("{id} is out of force everywhere within 5 s")),
             };
         }

@@ -19,7 +19,7 @@ use tonic::{
 };
 use tonic_types::StatusExt as _;
 
-use super::Global;
+use super::{Global, terminal::harmless};
 
 /// How long to wait for a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
@@ -67,10 +67,11 @@ impl Failure {
 
 impl Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)?;
+        // Much of it is what the server said, or a file.
+        f.write_str(&harmless(&self.what))?;
         self.next
             .iter()
-            .try_for_each(|line| write!(f, "\n  {line}"))
+            .try_for_each(|line| write!(f, "\n  {}", harmless(line)))
     }
 }
 
@@ -220,6 +221,13 @@ mod tests {
             text,
             "the server refuses these fields:\n  url: required\n  events: empty"
         );
+    }
+
+    #[test]
+    fn a_servers_message_cannot_steer_the_terminal() {
+        let status = Status::internal("\x1b[2Jgone\nroot# ");
+        let text = Failure::from(status).hint("\u{9b}1m").to_string();
+        assert_eq!(text, "\\u001b[2Jgone\\u000aroot# \n  \\u009b1m");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use sidehook_api::v1::{self, delivery_service_client::DeliveryServiceClient};
 use super::{
     Failure, Global, Output,
     channel::{Api, connect, pages},
-    render::{delivery as as_json, ending, line, list, milliseconds, moment, one, state},
+    render::{
+        delivery as as_json, ending, json_line, line, list, milliseconds, moment, one, state,
+    },
 };
 
 /// Largest page of deliveries.
@@ -208,7 +210,7 @@ async fn watch(
             continue;
         };
         match output {
-            Output::Json => line(&as_json(&delivery).to_string())?,
+            Output::Json => json_line(&as_json(&delivery))?,
             Output::Table => line(&told(&delivery))?,
         }
     }

@@ -13,6 +13,7 @@ mod publish;
 mod render;
 mod settings;
 mod subscription;
+mod terminal;
 
 use std::path::PathBuf;
 

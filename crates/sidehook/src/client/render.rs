@@ -1,33 +1,37 @@
 //! Results as tables and as JSON. The JSON is written by hand: its names are a promise
-//! that no change of the generated types may break.
+//! that no change of the generated types may break. Payloads stand in it as they were
+//! published, character for character: numbers keep their digits and objects the order
+//! of their names, because receivers' digests go by them. Only the blanks around a
+//! payload are not kept.
 
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
 use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
 use sidehook_api::{time::read_duration, v1};
 
-use super::{Failure, Output};
+use super::{
+    Failure, Output,
+    terminal::{harmless, harmless_json, harmless_lines},
+};
 
 /// Prints `values` as JSON, or `rows` under `head` as a table.
-pub(super) fn list<T>(
+pub(super) fn list<T, J: Serialize>(
     output: Output,
     items: &[T],
-    as_json: impl Fn(&T) -> Value,
+    as_json: impl Fn(&T) -> J,
     head: &[&str],
     as_row: impl Fn(&T) -> Vec<String>,
 ) -> Result<(), Failure> {
     match output {
-        Output::Json => document(&items.iter().map(as_json).collect()),
+        Output::Json => document(&items.iter().map(as_json).collect::<Vec<_>>()),
         Output::Table if items.is_empty() => line("nothing found"),
         Output::Table => {
             let mut table = Table::new();
-            table
-                .load_preset(UTF8_BORDERS_ONLY)
-                .set_header(head.iter().copied());
-            table.add_rows(items.iter().map(as_row));
-            line(&table.to_string())
+            table.set_header(head.iter().copied());
+            print_table(table, items.iter().map(as_row))
         }
     }
 }
@@ -37,22 +41,47 @@ pub(super) fn one(output: Output, value: &Value, fields: &[(&str, String)]) -> R
     match output {
         Output::Json => document(value),
         Output::Table => {
-            let mut table = Table::new();
-            table.load_preset(UTF8_BORDERS_ONLY);
             let filled = fields.iter().filter(|(_, text)| !text.is_empty());
-            table.add_rows(filled.map(|(name, text)| [*name, text.as_str()]));
-            line(&table.to_string())
+            let rows = filled.map(|(name, text)| vec![(*name).to_owned(), text.clone()]);
+            print_table(Table::new(), rows)
         }
     }
 }
 
-/// Prints indented JSON.
-pub(super) fn document(value: &Value) -> Result<(), Failure> {
-    line(&format!("{value:#}"))
+/// The one place where cells come from: a cell may have lines, and obeys the rule of
+/// [`harmless`] before its width is measured.
+fn print_table(mut table: Table, rows: impl Iterator<Item = Vec<String>>) -> Result<(), Failure> {
+    table.load_preset(UTF8_BORDERS_ONLY);
+    table.add_rows(rows.map(|row| row.into_iter().map(|cell| harmless_lines(&cell))));
+    print(&table.to_string())
 }
 
-/// Prints a line to standard output, at once.
+/// Prints indented JSON.
+pub(super) fn document(value: &impl Serialize) -> Result<(), Failure> {
+    print_json(serde_json::to_string_pretty(value))
+}
+
+/// Prints JSON in one line.
+pub(super) fn json_line(value: &Value) -> Result<(), Failure> {
+    print_json(serde_json::to_string(value))
+}
+
+fn print_json(json: serde_json::Result<String>) -> Result<(), Failure> {
+    let json = json.map_err(|error| Failure::new(format!("writing JSON: {error}")))?;
+    if io::stdout().is_terminal() {
+        print(&harmless_json(&json))
+    } else {
+        print(&json)
+    }
+}
+
+/// Prints a line for people.
 pub(super) fn line(text: &str) -> Result<(), Failure> {
+    print(&harmless(text))
+}
+
+/// Prints to standard output, at once.
+fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "{text}").and_then(|()| stdout.flush()) {
         Ok(()) => Ok(()),
@@ -97,35 +126,67 @@ pub(super) fn some(text: String) -> Value {
     }
 }
 
-/// JSON as JSON; other text as a string, so that nothing is lost.
-pub(super) fn payload(bytes: &[u8]) -> Value {
+/// A payload: JSON as it was published; other text as a string, so that nothing is
+/// lost; null if absent.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Payload {
+    Absent,
+    Json(Box<RawValue>),
+    Text(String),
+}
+
+fn payload(bytes: &[u8]) -> Payload {
     if bytes.is_empty() {
-        return Value::Null;
+        return Payload::Absent;
     }
-    serde_json::from_slice(bytes)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+    match serde_json::from_slice::<&RawValue>(bytes) {
+        Ok(json) => Payload::Json(json.to_owned()),
+        Err(_) => Payload::Text(String::from_utf8_lossy(bytes).into_owned()),
+    }
+}
+
+/// An event as JSON. No [`Value`], which would read the payloads and write its own.
+#[derive(Serialize)]
+pub(super) struct EventJson {
+    id: String,
+    object_type: String,
+    action: String,
+    object_id: Value,
+    user_id: Value,
+    lead_id: Value,
+    request_id: Value,
+    campaign_id: Value,
+    organization_id: Value,
+    idempotency_key: Value,
+    occurred_at: Value,
+    accepted_at: Value,
+    data: Payload,
+    previous_data: Payload,
+    changed_fields: Vec<String>,
+    meta: Payload,
 }
 
 /// An event.
-pub(super) fn event(event: &v1::Event) -> Value {
-    json!({
-        "id": event.id,
-        "object_type": event.object_type,
-        "action": event.action,
-        "object_id": some(event.object_id.clone()),
-        "user_id": some(event.user_id.clone()),
-        "lead_id": some(event.lead_id.clone()),
-        "request_id": some(event.request_id.clone()),
-        "campaign_id": some(event.campaign_id.clone()),
-        "organization_id": some(event.organization_id.clone()),
-        "idempotency_key": some(event.idempotency_key.clone()),
-        "occurred_at": some(moment(event.occurred_at.as_ref())),
-        "accepted_at": some(moment(event.accepted_at.as_ref())),
-        "data": payload(&event.data),
-        "previous_data": payload(&event.previous_data),
-        "changed_fields": event.changed_fields,
-        "meta": payload(&event.meta),
-    })
+pub(super) fn event(event: &v1::Event) -> EventJson {
+    EventJson {
+        id: event.id.clone(),
+        object_type: event.object_type.clone(),
+        action: event.action.clone(),
+        object_id: some(event.object_id.clone()),
+        user_id: some(event.user_id.clone()),
+        lead_id: some(event.lead_id.clone()),
+        request_id: some(event.request_id.clone()),
+        campaign_id: some(event.campaign_id.clone()),
+        organization_id: some(event.organization_id.clone()),
+        idempotency_key: some(event.idempotency_key.clone()),
+        occurred_at: some(moment(event.occurred_at.as_ref())),
+        accepted_at: some(moment(event.accepted_at.as_ref())),
+        data: payload(&event.data),
+        previous_data: payload(&event.previous_data),
+        changed_fields: event.changed_fields.clone(),
+        meta: payload(&event.meta),
+    }
 }
 
 /// What became of a published event.
@@ -211,11 +272,30 @@ mod tests {
             }),
             ..v1::Event::default()
         };
-        let value = event(&sound);
+        let value = serde_json::to_value(event(&sound)).expect("JSON");
         assert_eq!(value["data"]["a"][0], 1);
         assert_eq!(value["meta"], "{broken");
         assert_eq!(value["previous_data"], Value::Null);
         assert_eq!(value["occurred_at"], "1970-01-01T00:00:01.5Z");
+    }
+
+    #[test]
+    fn payloads_are_printed_as_they_were_published() {
+        let data = "{ \"b\": 1.00, \"a\":1e400,\n\t\"b\":\"\\u0041\u{7f}\u{202e}\" }";
+        let meta = r#"{"n":123456789012345678901234567890}"#;
+        let published = v1::Event {
+            data: format!(" {data}\r\n").into(),
+            meta: meta.into(),
+            ..v1::Event::default()
+        };
+        for json in [
+            serde_json::to_string(&event(&published)).expect("JSON"),
+            serde_json::to_string_pretty(&vec![event(&published)]).expect("JSON"),
+        ] {
+            assert!(json.contains(data), "{json}");
+            assert!(json.contains(meta), "{json}");
+            serde_json::from_str::<serde::de::IgnoredAny>(&json).expect("JSON");
+        }
     }
 
     #[test]

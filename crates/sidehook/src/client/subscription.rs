@@ -8,7 +8,7 @@ use sidehook_api::v1::{self, webhook_service_client::WebhookServiceClient};
 use super::{
     Failure, Global, Output,
     channel::{Api, connect},
-    render::{line, one},
+    render::{json_line, line, one},
     settings::{Settings, span},
 };
 use show::{show, show_list};
@@ -185,7 +185,7 @@ async fn delete(
     };
     client.delete_subscription(request).await?;
     match output {
-        Output::Json => line(&json!({ "id": id, "deleted": true }).to_string()),
+        Output::Json => json_line(&json!({ "id": id, "deleted": true })),
         Output::Table => line(&format!("{id} is deleted")),
     }
 }

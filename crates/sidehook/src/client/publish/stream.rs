@@ -11,7 +11,13 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::client::{Failure, Output, channel::Api, event_file, render::line};
+use crate::client::{
+    Failure, Output,
+    channel::Api,
+    event_file,
+    render::{json_line, line},
+    terminal::harmless,
+};
 
 /// Events of one batch of a stream.
 const BATCH: usize = 64;
@@ -142,6 +148,7 @@ impl Progress {
 
     fn fail(&self, number: u64, error: &str) {
         lock(&self.tally).failed += 1;
+        let error = harmless(error);
         self.bar.suspend(|| eprintln!("line {number}: {error}"));
     }
 
@@ -165,14 +172,11 @@ impl Progress {
             failed,
         } = *lock(&self.tally);
         match output {
-            Output::Json => line(
-                &serde_json::json!({
-                    "published": published,
-                    "duplicates": duplicates,
-                    "failed": failed,
-                })
-                .to_string(),
-            )?,
+            Output::Json => json_line(&serde_json::json!({
+                "published": published,
+                "duplicates": duplicates,
+                "failed": failed,
+            }))?,
             Output::Table => line(&format!(
                 "{published} events published, {duplicates} of them before; {failed} failed"
             ))?,
