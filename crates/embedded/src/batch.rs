@@ -73,8 +73,7 @@ impl<'t> Batch<'t> {
         match self.queues.entry(key) {
             Entry::Occupied(held) => Ok(held.into_mut()),
             Entry::Vacant(free) => {
-                let row = self.tables.queues.get(&layout::queue(key))?;
-                let row = row.map(Queue::parse).transpose()?;
+                let row = self.tables.queues.read(&layout::queue(key), Queue::parse)?;
                 Ok(free.insert(Held {
                     row,
                     changed: false,
@@ -153,8 +152,8 @@ impl<'t> Batch<'t> {
         let held = match self.states.entry(id) {
             Entry::Occupied(held) => held.into_mut(),
             Entry::Vacant(free) => {
-                let row = self.tables.states.get(&layout::segment(id))?;
-                let row = row.map(SegmentState::parse).transpose()?;
+                let key = layout::segment(id);
+                let row = self.tables.states.read(&key, SegmentState::parse)?;
                 free.insert(Held {
                     row,
                     changed: false,
@@ -193,8 +192,8 @@ impl<'t> Batch<'t> {
 
     /// A tenant; one without any row is as if it had been empty.
     pub(crate) fn tenant(&self, tenant: TenantId) -> Result<Option<TenantRow>, Fault> {
-        let row = self.tables.tenants.get(&layout::tenant(tenant))?;
-        row.map(TenantRow::parse).transpose()
+        let key = layout::tenant(tenant);
+        self.tables.tenants.read(&key, TenantRow::parse)
     }
 
     pub(crate) fn set_tenant(&mut self, tenant: TenantId, row: TenantRow) -> Result<(), Fault> {

@@ -27,10 +27,8 @@ impl Batch<'_> {
     pub(crate) fn write(&mut self, write: &Write) -> Result<Written, Fault> {
         let key = (write.tenant, write.number);
         let row = layout::queue(key);
-        let current = self.tables.subscriptions.get(&row)?;
-        let current = current.map(version_of).transpose()?;
-        let deleted = self.tables.graves.get(&row)?;
-        let deleted = deleted.map(version_of).transpose()?;
+        let current = self.tables.subscriptions.read(&row, version_of)?;
+        let deleted = self.tables.graves.read(&row, version_of)?;
         match (&write.change, current, deleted) {
             (Change::Delete, None, Some(had)) => return Ok(Written::Done(had)),
             (Change::Put { .. }, Some(now), _) if now.nonce == write.nonce => {
@@ -146,8 +144,9 @@ impl Batch<'_> {
 
     /// Whether a delivery's event is there and was accepted.
     fn accepted(&self, place: &Place) -> Result<bool, Fault> {
-        let value = self.tables.segments.get(&layout::segment(place.segment))?;
-        let Some(segment) = value.map(layout::parse_segment).transpose()? else {
+        let key = layout::segment(place.segment);
+        let segment = self.tables.segments.read(&key, layout::parse_segment)?;
+        let Some(segment) = segment else {
             return Ok(false);
         };
         let record = segment.records.get(usize::from(place.index));

@@ -50,6 +50,17 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
+    /// Adds where it is: the key of the row.
+    pub(crate) fn at(self, key: &[u8]) -> Self {
+        match self {
+            Self::Corrupt(detail) => {
+                let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+                Self::Corrupt(format!("{detail} (key {key})"))
+            }
+            Self::Io(_) => self,
+        }
+    }
+
     fn of(error: redb::Error) -> Self {
         match error {
             redb::Error::Corrupted(detail) => Self::Corrupt(detail),

@@ -38,9 +38,10 @@ impl View {
             unfinished: BTreeMap::new(),
         };
         for (key, value) in self.partition(layout::QUEUES, partition)? {
-            sight
-                .queues
-                .insert(layout::parse_queue(&key)?, Queue::parse(value)?);
+            sight.queues.insert(
+                layout::parse_queue(&key)?,
+                Queue::parse(value).map_err(|fault| fault.at(&key))?,
+            );
         }
         for (key, value) in self.partition(layout::RECORDS, partition)? {
             sight.records.insert(key, Record::parse(value)?);

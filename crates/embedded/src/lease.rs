@@ -41,10 +41,8 @@ fn held(loan: &Loan) -> Vec<(SegmentId, SubscriptionNumber)> {
 impl Batch<'_> {
     /// Reads an open lease.
     pub(crate) fn loan(&self, id: LeaseId) -> Result<Option<Loan>, Fault> {
-        let value = self.tables.leases.get(&layout::segment(id.0))?;
-        value
-            .map(|value| Loan::parse(id.0.partition, value))
-            .transpose()
+        let parse = |value| Loan::parse(id.0.partition, value);
+        self.tables.leases.read(&layout::segment(id.0), parse)
     }
 
     /// Keeps a new lease.

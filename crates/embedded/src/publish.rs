@@ -133,15 +133,14 @@ impl Batch<'_> {
             return Ok(EventPublished::Accepted);
         };
         let key = layout::idempotency(call.tenant, idempotency);
-        if let Some(value) = self.tables.keys.get(&key)? {
-            let used = KeyRow::parse(value)?;
-            if used.at + IDEMPOTENCY_TTL > now {
-                return Ok(if used.content == idempotency.content {
-                    EventPublished::Duplicate(used.event)
-                } else {
-                    EventPublished::KeyReused(used.event)
-                });
-            }
+        if let Some(used) = self.tables.keys.read(&key, KeyRow::parse)?
+            && used.at + IDEMPOTENCY_TTL > now
+        {
+            return Ok(if used.content == idempotency.content {
+                EventPublished::Duplicate(used.event)
+            } else {
+                EventPublished::KeyReused(used.event)
+            });
         }
         let row = KeyRow {
             content: idempotency.content,
@@ -230,13 +229,9 @@ impl Batch<'_> {
             let tenant = from.tenant()?;
             while !from.is_empty() {
                 let key = layout::idempotency_key(tenant, &from.take(16)?);
-                let used = self.tables.keys.get(&key)?;
+                let used = self.tables.keys.read(&key, KeyRow::parse)?;
                 // The key may have been used again since.
-                if used
-                    .map(KeyRow::parse)
-                    .transpose()?
-                    .is_some_and(|used| used.at == at)
-                {
+                if used.is_some_and(|used| used.at == at) {
                     self.tables.keys.delete(&key)?;
                 }
                 forgotten += 1;

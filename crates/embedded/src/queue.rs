@@ -1,5 +1,6 @@
 //! Queues: entries at both ends, and clearing what is left of a deleted one.
 
+use sidehook_core::address::Partition;
 use sidehook_store::turn::Run;
 
 use crate::{
@@ -63,9 +64,9 @@ impl Batch<'_> {
     }
 
     fn head_entry(&self, key: QueueKey, head: u64) -> Result<Entry, Fault> {
-        let value = self.tables.entries.get(&layout::entry(key, head))?;
-        let value = value.ok_or_else(|| lost(key, "an entry is missing"))?;
-        Entry::parse(sidehook_core::address::Partition::of(key.0), value)
+        let parse = |value| Entry::parse(Partition::of(key.0), value);
+        let entry = self.tables.entries.read(&layout::entry(key, head), parse)?;
+        entry.ok_or_else(|| lost(key, "an entry is missing"))
     }
 
     /// Takes `count` deliveries from the head of a queue that has as many, into
@@ -138,8 +139,8 @@ impl Batch<'_> {
 
     /// What a delivery has of its own.
     pub(crate) fn record(&self, place: &Place) -> Result<Option<Record>, Fault> {
-        let value = self.tables.records.get(&layout::record(place))?;
-        value.map(Record::parse).transpose()
+        let key = layout::record(place);
+        self.tables.records.read(&key, Record::parse)
     }
 
     /// Ends what a deleted queue still holds, at most `budget` entries and records;

@@ -32,9 +32,9 @@ impl View {
     pub(crate) fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, Fault> {
         let table = self.table(layout::LEASES)?;
         let read = leases.iter().map(|id| {
-            let value = table.get(&layout::segment(id.0))?;
-            let loan = value.map(|value| Loan::parse(id.0.partition, value));
-            Ok(loan.transpose()?.map(|loan| loan.read(*id)))
+            let parse = |value| Loan::parse(id.0.partition, value);
+            let loan = table.read(&layout::segment(id.0), parse)?;
+            Ok(loan.map(|loan| loan.read(*id)))
         });
         read.collect()
     }
@@ -45,8 +45,8 @@ impl View {
         known: Option<Version>,
     ) -> Result<Option<Catalog>, Fault> {
         let key = layout::tenant(tenant);
-        let row = self.table(layout::TENANTS)?.get(&key)?;
-        let row = row.map(TenantRow::parse).transpose()?.unwrap_or_default();
+        let row = self.table(layout::TENANTS)?.read(&key, TenantRow::parse)?;
+        let row = row.unwrap_or_default();
         if known == Some(row.version) {
             return Ok(None);
         }
@@ -68,10 +68,9 @@ impl View {
 
     pub(crate) fn segments(&self, ids: &[SegmentId]) -> Result<Vec<Option<Segment>>, Fault> {
         let table = self.table(layout::SEGMENTS)?;
-        let read = ids.iter().map(|id| {
-            let value = table.get(&layout::segment(*id))?;
-            value.map(layout::parse_segment).transpose()
-        });
+        let read = ids
+            .iter()
+            .map(|id| table.read(&layout::segment(*id), layout::parse_segment));
         read.collect()
     }
 
@@ -150,14 +149,12 @@ impl View {
                 return Ok(Whereabouts::default());
             };
             let leased = is_lent(&lent, &leases, &place)?;
-            let queue = queues.get(&layout::queue(place.queue))?;
-            let queue = queue.map(Queue::parse).transpose()?;
+            let queue = queues.read(&layout::queue(place.queue), Queue::parse)?;
             // What a deleted queue still holds has ended, but for what is lent.
             if !leased && !queue.is_some_and(|queue| queue.is_live()) {
                 return Ok(Whereabouts::default());
             }
-            let record = records.get(&layout::record(&place))?;
-            let record = record.map(Record::parse).transpose()?;
+            let record = records.read(&layout::record(&place), Record::parse)?;
             Ok(Whereabouts {
                 due: record.as_ref().and_then(|record| record.due),
                 retry: record.map(|record| record.retry),
@@ -211,12 +208,9 @@ fn is_lent(lent: &impl Look, leases: &impl Look, place: &Place) -> Result<bool, 
     let number: SubscriptionNumber = place.queue.1;
     for (key, _) in lent.all(&layout::lent_of(place.segment, number))? {
         let id = layout::parse_lent(&key)?;
-        let value = leases.get(&layout::segment(id.0))?;
-        let loan = value.map(|value| Loan::parse(id.0.partition, value));
-        if loan
-            .transpose()?
-            .is_some_and(|loan| lease::holds(&loan, place))
-        {
+        let parse = |value| Loan::parse(id.0.partition, value);
+        let loan = leases.read(&layout::segment(id.0), parse)?;
+        if loan.is_some_and(|loan| lease::holds(&loan, place)) {
             return Ok(true);
         }
     }

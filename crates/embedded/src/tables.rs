@@ -20,6 +20,16 @@ pub(crate) trait Look {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault>;
 
+    /// The row of a key; one that cannot be read is told with its key.
+    fn read<T>(
+        &self,
+        key: &[u8],
+        parse: impl FnOnce(Bytes) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let parsed = self.get(key)?.map(parse).transpose();
+        parsed.map_err(|fault| fault.at(key))
+    }
+
     /// The first pair whose key begins with `prefix`.
     fn first(&self, prefix: &[u8]) -> Result<Option<Pair>, Fault>;
 
@@ -112,6 +122,14 @@ impl<'t> Rows<'t> {
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
         Look::get(&self.0, key)
+    }
+
+    pub(crate) fn read<T>(
+        &self,
+        key: &[u8],
+        parse: impl FnOnce(Bytes) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        Look::read(&self.0, key, parse)
     }
 
     pub(crate) fn has(&self, key: &[u8]) -> Result<bool, Fault> {

@@ -69,8 +69,8 @@ impl Line {
         }
     }
 
-    /// Settles what the turn before lent, publishes and claims.
-    async fn turn(&mut self, store: &dyn Store, record: &Bytes) {
+    /// Settles what the turn before lent, publishes and, unless told not to, claims.
+    async fn turn(&mut self, store: &dyn Store, record: &Bytes, claims: bool) {
         let partition = Partition::of(self.tenant);
         let stamp = Stamp {
             lane: self.lane,
@@ -115,7 +115,7 @@ impl Line {
             token: 4242,
         };
         let demands = vec![demand];
-        calls.claim = Some((stamp, Claim { demands }));
+        calls.claim = claims.then_some((stamp, Claim { demands }));
         let turn = Turn {
             now: None,
             calls: vec![calls],
@@ -128,8 +128,7 @@ impl Line {
             assert!(stale.is_empty(), "{stale:?}");
             self.deliveries += u64::from(BATCH);
         }
-        let claim = reply.claim.expect("asked").expect("it lends");
-        self.lent = Some((stamp, claim));
+        self.lent = reply.claim.map(|claim| (stamp, claim.expect("it lends")));
     }
 }
 
@@ -160,7 +159,14 @@ fn ends(claim: &ClaimReply) -> Settle {
     }
 }
 
-async fn measure(durability: Durability, lines: usize, turns: usize) {
+/// Publishes without claiming.
+async fn pile_up(store: &dyn Store, line: &mut Line, backlog: usize, record: &Bytes) {
+    for _ in 0..backlog / usize::from(BATCH) {
+        line.turn(store, record, false).await;
+    }
+}
+
+async fn measure(durability: Durability, lines: usize, turns: usize, backlog: usize) {
     let directory = tempfile::tempdir().expect("a directory");
     let store = Embedded::open(directory.path(), durability).expect("it opens");
     let mut all = Vec::new();
@@ -173,9 +179,12 @@ async fn measure(durability: Durability, lines: usize, turns: usize) {
         all.push(Line::new(&store, tenant).await);
     }
     let record = Bytes::from(vec![b'x'; BYTES]);
+    for line in &mut all {
+        pile_up(&store, line, backlog, &record).await;
+    }
     let begin = Instant::now();
     for _ in 0..turns {
-        let together = all.iter_mut().map(|line| line.turn(&store, &record));
+        let together = all.iter_mut().map(|line| line.turn(&store, &record, true));
         futures_util::future::join_all(together).await;
     }
     let took = begin.elapsed();
@@ -185,7 +194,7 @@ async fn measure(durability: Durability, lines: usize, turns: usize) {
     let close = Instant::now();
     drop(store);
     println!(
-        "{durability:?}, {lines} partitions: {count} deliveries, {each:.1} µs each, file {} MiB, closed in {:?}",
+        "{durability:?}, {lines} partitions, backlog {backlog}: {count} deliveries, {each:.1} µs each, file {} MiB, closed in {:?}",
         file.len() >> 20,
         close.elapsed()
     );
@@ -199,8 +208,9 @@ async fn measure(durability: Durability, lines: usize, turns: usize) {
 #[ignore = "prints figures, asserts nothing"]
 async fn microseconds_per_delivery() {
     println!("batch {BATCH}, {BYTES} bytes");
-    measure(Durability::Relaxed, 1, 1_500).await;
-    measure(Durability::Relaxed, 8, 200).await;
-    measure(Durability::Strict, 1, 300).await;
-    measure(Durability::Strict, 8, 40).await;
+    measure(Durability::Relaxed, 1, 1_500, 0).await;
+    measure(Durability::Relaxed, 8, 200, 0).await;
+    measure(Durability::Relaxed, 1, 1_500, 250_000).await;
+    measure(Durability::Strict, 1, 300, 0).await;
+    measure(Durability::Strict, 8, 40, 0).await;
 }
