@@ -8,7 +8,7 @@
 //! | 429, 503 | receiver | `Retry` by the back-off, not before Retry-After | yes |
 //! | any other answer, 3xx included; no answer | receiver | `Retry` by the back-off | yes |
 //! | egress refused, key missing | agent | `Retry` by the back-off | no |
-//! | lease lost (5 times: the store's affair) | platform | – | no |
+//! | none: the lease ran out | platform | back to the queue at once; `Dead` the 5th time ([`is_lost_too_often`]) | no |
 //!
 //! Instead of `Retry`, `Dead` with `retries exhausted` when the policy's attempts are
 //! counted up, or when the next attempt would begin later than `max_age` after the
@@ -26,7 +26,7 @@ use crate::{
     delivery::reason,
     limits::{
         BACKOFF_INITIAL_DEFAULT, BACKOFF_INITIAL_MIN, BACKOFF_MAX_DEFAULT, BACKOFF_MAX_MAX,
-        RETRY_AFTER_MAX, RETRY_AGE_DEFAULT, RETRY_AGE_MAX,
+        LEASES_LOST_MAX, RETRY_AFTER_MAX, RETRY_AGE_DEFAULT, RETRY_AGE_MAX,
     },
     outcome::{Blame, Outcome, OutcomeKind},
     time::Timestamp,
@@ -189,6 +189,13 @@ pub enum Disposition {
     },
     /// It goes back to the queue at once, as if it had never been lent.
     Release,
+}
+
+/// Whether a delivery that lost its lease so often is not attempted again, but dead
+/// with [`reason::LEASES_LOST`]: it may be killing agents. Stores only count.
+#[must_use]
+pub const fn is_lost_too_often(leases_lost: u8) -> bool {
+    leases_lost >= LEASES_LOST_MAX
 }
 
 /// Decides what becomes of a delivery whose attempt ended with `outcome`.

@@ -315,3 +315,8 @@ fn the_patient_policy_is_valid_and_outlasts_all_others() {
         (RETRY_AGE_MAX, None)
     );
 }
+
+#[test]
+fn the_fifth_lost_lease_is_the_last() {
+    assert!(!is_lost_too_often(4) && is_lost_too_often(5) && is_lost_too_often(u8::MAX));
+}
