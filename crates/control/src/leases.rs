@@ -6,7 +6,10 @@
 //!
 //! Not everything that is lent is assigned: what lost its lease too often, what has no
 //! subscription or no event any more is settled here, and what would make the frame
-//! too large goes back to the head of its queue. Nothing of a lease is forgotten.
+//! too large goes back to the head of its queue. What cannot be read now (one tenant's
+//! catalog, one segment) goes back too, but only after a moment, since it would be
+//! claimed again at once; the rest of its lease is assigned. Nothing of a lease is
+//! forgotten.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -14,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use sidehook_api::{event, record};
 use sidehook_core::{
     address::SegmentId,
@@ -28,7 +32,7 @@ use sidehook_runtime::{
 use sidehook_session::server_end::{LeaseRef, Lent};
 use sidehook_store::{
     StoreError,
-    read::Lease,
+    read::{Lease, Segment},
     turn::{Grant, Run},
 };
 
@@ -36,7 +40,7 @@ use crate::{
     agents::Session,
     board::{Answer, Reservation},
     catalog::Compiled,
-    engine::Shared,
+    engine::{Complaint, Shared},
     outcomes::{self, Reject},
     segments::Events,
 };
@@ -45,6 +49,11 @@ mod frame;
 
 /// A grant that is lost with its task runs out by time, and is lent again.
 const FETCH: TaskKind = TaskKind::new("fetch_events", OnPanic::Log).background();
+
+/// What is held back by a task that is lost runs out by time, and is lent again.
+const HOLD: TaskKind = TaskKind::new("hold_back", OnPanic::Log).background();
+/// How long deliveries stay lent that cannot be made now.
+const HELD_BACK: Duration = Duration::from_secs(1);
 
 /// A grant and whom it is for.
 #[derive(Debug)]
@@ -59,11 +68,11 @@ pub(crate) struct Granted {
     pub(crate) grant: Grant,
 }
 
-/// What grants need beside themselves.
+/// What grants need beside themselves; `None` is what cannot be read.
 #[derive(Debug, Default)]
 pub(crate) struct Supplies {
-    catalogs: HashMap<TenantId, Arc<Compiled>>,
-    segments: HashMap<SegmentId, Events>,
+    catalogs: HashMap<TenantId, Option<Arc<Compiled>>>,
+    segments: HashMap<SegmentId, Option<Events>>,
 }
 
 /// Turns the grants of one claim into frames; `versions` are the catalogs that hold.
@@ -76,7 +85,7 @@ pub(crate) fn hand_out(
     for (tenant, version) in &versions {
         let cached = shared.catalogs.cached(*tenant);
         if let Some(compiled) = cached.filter(|compiled| compiled.version == *version) {
-            supplies.catalogs.insert(*tenant, compiled);
+            supplies.catalogs.insert(*tenant, Some(compiled));
         }
     }
     {
@@ -85,7 +94,7 @@ pub(crate) fn hand_out(
             if !supplies.segments.contains_key(&run.segment)
                 && let Some(events) = cache.get(run.segment)
             {
-                supplies.segments.insert(run.segment, events);
+                supplies.segments.insert(run.segment, Some(events));
             }
         }
     }
@@ -120,7 +129,7 @@ async fn fetch(
                 tokio::time::sleep(backoff.next(rand::random())).await;
             }
             Err(error) => {
-                tracing::error!(%error, "lent deliveries go back: what they need cannot be read");
+                tracing::debug!(%error, "leases ran out before what they need was read");
                 for granted in granted {
                     put_back(&shared, granted);
                 }
@@ -138,6 +147,10 @@ fn alive(shared: &Shared, granted: &[Granted]) -> bool {
     granted.iter().any(|granted| granted.grant.deadline > now)
 }
 
+/// Reads what is lacking, and notes what cannot be read.
+///
+/// # Errors
+/// The store is away.
 async fn supply(
     shared: &Shared,
     granted: &[Granted],
@@ -148,11 +161,11 @@ async fn supply(
     let tenants: HashSet<TenantId> = runs().map(|run| run.tenant).collect();
     for tenant in tenants {
         if let Entry::Vacant(vacant) = supplies.catalogs.entry(tenant) {
-            let compiled = match versions.get(&tenant) {
-                Some(version) => shared.catalogs.at(tenant, *version).await?,
-                None => shared.catalogs.fresh(tenant).await?,
+            let read = match versions.get(&tenant) {
+                Some(version) => shared.catalogs.at(tenant, *version).await,
+                None => shared.catalogs.fresh(tenant).await,
             };
-            vacant.insert(compiled);
+            vacant.insert(readable(shared, Complaint::Catalog(tenant), read)?);
         }
     }
     let lacking: HashSet<SegmentId> = runs()
@@ -164,27 +177,69 @@ async fn supply(
     }
     let lacking: Vec<SegmentId> = lacking.into_iter().collect();
     shared.metrics.events_read.increment(lacking.len() as u64);
-    let segments = shared.store.segments(&lacking).await?;
-    for (id, segment) in lacking.into_iter().zip(segments) {
-        let records = segment.map(|segment| segment.records).unwrap_or_default();
-        let events: Events = records
-            .into_iter()
-            .map(|record| match event::decode(record) {
-                Ok(stored) => stored.event,
-                Err(error) => {
-                    tracing::error!(%error, "an event's record cannot be read");
-                    bytes::Bytes::new()
-                }
-            })
-            .collect();
-        shared.segments.lock().insert(id, Arc::clone(&events));
+    for (id, segment) in read_segments(shared, &lacking).await? {
+        let events = segment.map(|segment| events_of(shared, segment));
+        if let Some(events) = &events {
+            shared.segments.lock().insert(id, Arc::clone(events));
+        }
         supplies.segments.insert(id, events);
     }
     Ok(())
 }
 
+/// Reads segments: all at once, or, if one of them spoils that, each by itself. A
+/// segment that is gone is empty; `None` is one that cannot be read.
+async fn read_segments(
+    shared: &Shared,
+    ids: &[SegmentId],
+) -> Result<Vec<(SegmentId, Option<Vec<Bytes>>)>, StoreError> {
+    let records = |found: Option<Segment>| found.map(|it| it.records).unwrap_or_default();
+    match shared.store.segments(ids).await {
+        Err(StoreError::Corrupt { .. }) => {}
+        found => {
+            let found = found?.into_iter().map(|one| Some(records(one)));
+            return Ok(ids.iter().copied().zip(found).collect());
+        }
+    }
+    let mut each = Vec::with_capacity(ids.len());
+    for id in ids {
+        let found = shared.store.segments(std::slice::from_ref(id)).await;
+        let found = readable(shared, Complaint::Segment, found)?;
+        each.push((*id, found.map(|mut found| records(found.pop().flatten()))));
+    }
+    Ok(each)
+}
+
+/// The events of records as agents receive them. One that cannot be read stays empty.
+fn events_of(shared: &Shared, records: Vec<Bytes>) -> Events {
+    let event = |record| match event::decode(record) {
+        Ok(stored) => stored.event,
+        Err(error) => {
+            shared.complain(Complaint::Event, &error);
+            Bytes::new()
+        }
+    };
+    records.into_iter().map(event).collect()
+}
+
+/// `None`, and a complaint, for what cannot be read.
+fn readable<T>(
+    shared: &Shared,
+    complaint: Complaint,
+    read: Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error @ StoreError::Corrupt { .. }) => {
+            shared.complain(complaint, &error);
+            Ok(None)
+        }
+        Err(away @ StoreError::Unavailable { .. }) => Err(away),
+    }
+}
+
 /// Makes the frame, gives the board its answer and settles what is not assigned.
-fn assign(shared: &Shared, granted: Granted, supplies: &Supplies) {
+fn assign(shared: &Arc<Shared>, granted: Granted, supplies: &Supplies) {
     let Some(session) = shared.sessions.get(granted.reservation.session) else {
         put_back(shared, granted);
         return;
@@ -237,13 +292,23 @@ fn put_back(shared: &Shared, granted: Granted) {
 }
 
 fn settle_rejects(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     session: &Arc<Session>,
     lease: LeaseRef,
     rejects: Vec<(u16, Lent, Reject)>,
 ) {
+    let (held, rejects): (Vec<_>, Vec<_>) = rejects
+        .into_iter()
+        .partition(|(.., reject)| *reject == Reject::HoldBack);
     if !rejects.is_empty() {
         outcomes::reject(shared, Some(session), lease, rejects);
+    }
+    if !held.is_empty() {
+        let (shared, session) = (Arc::clone(shared), Arc::clone(session));
+        shared.tasks.clone().spawn(HOLD, async move {
+            tokio::time::sleep(HELD_BACK).await;
+            outcomes::reject(&shared, Some(&session), lease, held);
+        });
     }
 }
 

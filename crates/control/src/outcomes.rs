@@ -53,9 +53,13 @@ pub(crate) fn receive(
                 session.outbox.acknowledge(end.ack());
                 return Ok(());
             }
-            Receipt::Broken => {
+            Receipt::Gap => {
                 let text = "Outcomes are not numbered from 1 without a gap";
                 return Err(Status::invalid_argument(text));
+            }
+            Receipt::TooMany => {
+                let text = "more Outcomes wait to be settled than an agent may send";
+                return Err(Status::resource_exhausted(text));
             }
         }
         for group in frame.leases {
@@ -109,8 +113,12 @@ pub(crate) enum Reject {
     SubscriptionDeleted,
     /// Its event is gone.
     EventExpired,
+    /// Its event's record is corrupt.
+    EventUnreadable,
     /// It can be made another time.
     Release,
+    /// It can be made once something can be read again: not at once.
+    HoldBack,
 }
 
 /// Settles deliveries that were lent but not assigned.
@@ -125,7 +133,7 @@ pub(crate) fn reject(
     let mut piece = piece_of(lease, session);
     for (position, lent, reject) in rejects {
         let disposition = match reject {
-            Reject::Release => Disposition::Release,
+            Reject::Release | Reject::HoldBack => Disposition::Release,
             Reject::LeasesLost => {
                 shared.metrics.outcomes_dead.increment(1);
                 let attempt = lost_attempt(&lent, agent, now);
@@ -144,6 +152,10 @@ pub(crate) fn reject(
             ),
             Reject::EventExpired => {
                 end(&lent, DeliveryState::Cancelled, reason::EVENT_EXPIRED, None)
+            }
+            Reject::EventUnreadable => {
+                shared.metrics.outcomes_dead.increment(1);
+                end(&lent, DeliveryState::Dead, reason::EVENT_UNREADABLE, None)
             }
         };
         piece.items.push(item(position, &lent, disposition));

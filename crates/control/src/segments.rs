@@ -15,7 +15,8 @@ use sidehook_core::address::SegmentId;
 /// What a segment costs beside its events' bytes.
 const OVERHEAD: usize = 200;
 
-/// The events of a segment as agents receive them; empty where there is none.
+/// The events of a segment as agents receive them; empty where none was accepted, or
+/// where its record cannot be read.
 pub(crate) type Events = Arc<[Bytes]>;
 
 /// See the module.

@@ -17,6 +17,8 @@ pub mod reason {
     pub const EXHAUSTED: &str = "retries exhausted";
     /// Dead: the receiver answered 410.
     pub const GONE: &str = "receiver answered 410 Gone";
+    /// Dead, by the fault of the platform: the record of its event is corrupt.
+    pub const EVENT_UNREADABLE: &str = "event record corrupt";
     /// Dead: it lost its lease too often.
     pub const LEASES_LOST: &str = "lease lost too often";
     /// Cancelled: its subscription was deleted.

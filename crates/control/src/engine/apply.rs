@@ -17,7 +17,7 @@ use sidehook_store::{
 };
 
 use super::{
-    PublishError, PublishOutcome, Published, Shared,
+    Complaint, PublishError, PublishOutcome, Published, Shared,
     compose::{self, ClaimFlight, PublishFlight, SettleFlight},
     lane::CallKind,
     piece::{PieceReply, PublishPiece},
@@ -107,7 +107,7 @@ fn settled(
             }
             // Repeating is of no use. The leases run out and the deliveries are made
             // again: nothing is lost.
-            tracing::error!(detail, "the store refused to settle outcomes");
+            worker.shared.complain(Complaint::Refused, &detail);
             worker.shared.metrics.settles_refused.increment(1);
             None
         }
@@ -316,7 +316,7 @@ fn claimed(
             }
         }
         Err(Fate::Refused(detail)) => {
-            tracing::error!(detail, "the store refused a claim");
+            worker.shared.complain(Complaint::Refused, &detail);
             calls.claim = None;
             for (reservation, _) in flight.claim.take()?.reservations {
                 // Not due at once: the next tick names the pool again.

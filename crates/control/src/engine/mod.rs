@@ -12,7 +12,8 @@
 //! a deadline, agents keep their streams.
 //!
 //! The engine decides nothing about deliveries: matching and retrying are the
-//! domain's, fairness the `board`'s, and what a subscription is the catalog's.
+//! domain's, and what a subscription is the catalog's. Fairness between agents, pools
+//! and partitions is the `board`'s, between the queues of tenants the store's claim's.
 
 mod apply;
 mod clock;
@@ -165,6 +166,21 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// What is logged at most once in a while, however often it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Complaint {
+    /// The store did not answer; the turn will be repeated.
+    Turn,
+    /// It refused a call.
+    Refused,
+    /// The tenant's subscriptions cannot be read: its deliveries wait.
+    Catalog(TenantId),
+    /// A segment cannot be read: its deliveries wait.
+    Segment,
+    /// An event's record cannot be read: its deliveries are dead.
+    Event,
+}
+
 /// What the workers, sessions and publishers of one engine share. Of its locks at
 /// most two are held at one time, and then a session's before the board's.
 pub(crate) struct Shared {
@@ -181,12 +197,34 @@ pub(crate) struct Shared {
     pub(crate) metrics: DispatchMetrics,
     inboxes: Vec<Inbox>,
     budget: Arc<Budget>,
-    complaints: Throttle<()>,
+    complaints: Throttle<Complaint>,
 }
 
 impl Shared {
     fn inbox(&self, partition: Partition) -> &Inbox {
         &self.inboxes[usize::from(partition.number()) % self.inboxes.len()]
+    }
+
+    /// Logs what went wrong, unless the same was logged a moment ago.
+    pub(crate) fn complain(&self, what: Complaint, detail: &dyn std::fmt::Display) {
+        let Some(suppressed) = self.complaints.admit(what) else {
+            return;
+        };
+        match what {
+            Complaint::Turn => {
+                tracing::warn!(%detail, suppressed, "the store did not answer; the turn will be repeated");
+            }
+            Complaint::Refused => tracing::error!(%detail, suppressed, "the store refused a call"),
+            Complaint::Catalog(tenant) => {
+                tracing::error!(%tenant, %detail, suppressed, "the tenant's deliveries wait: its subscriptions cannot be read");
+            }
+            Complaint::Segment => {
+                tracing::error!(%detail, suppressed, "deliveries wait: their events cannot be read");
+            }
+            Complaint::Event => {
+                tracing::error!(%detail, suppressed, "deliveries are dead: their event's record is corrupt");
+            }
+        }
     }
 
     /// Has outcomes settled.

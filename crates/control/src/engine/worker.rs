@@ -14,7 +14,7 @@ use sidehook_runtime::backoff::Backoff;
 use sidehook_store::turn::{Calls, Claim, Demand, Turn};
 
 use super::{
-    Shared, apply,
+    Complaint, Shared, apply,
     compose::{self, ClaimFlight, PublishFlight, SettleFlight},
     lane::{CallKind, LaneState},
 };
@@ -127,14 +127,7 @@ impl Worker {
 
     fn complain(&self, detail: &str) {
         self.shared.metrics.turn_failures.increment(1);
-        if let Some(suppressed) = self.shared.complaints.admit(()) {
-            tracing::warn!(
-                worker = self.number,
-                detail,
-                suppressed,
-                "the store did not answer; the turn will be repeated"
-            );
-        }
+        self.shared.complain(Complaint::Turn, &detail);
     }
 
     /// Adds to the turn whatever waits and may go.

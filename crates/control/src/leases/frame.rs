@@ -11,11 +11,7 @@ use prost::Message as _;
 use sidehook_api::agent_v1::{
     Assign, AssignedDelivery, SubscriptionSettings, connect_response::Frame,
 };
-use sidehook_core::{
-    address::SegmentId,
-    limits::{FRAME_BYTES, LEASES_LOST_MAX},
-    time::Timestamp,
-};
+use sidehook_core::{address::SegmentId, limits::FRAME_BYTES, retry, time::Timestamp};
 use sidehook_session::server_end::{LeaseRef, Lent, SentSettings, SettingsUse};
 use sidehook_store::turn::Run;
 
@@ -109,17 +105,20 @@ impl Maker<'_> {
         position: u16,
         key: &mut Option<u64>,
     ) -> Result<(), Reject> {
-        if run.leases_lost >= LEASES_LOST_MAX {
+        if retry::is_lost_too_often(run.leases_lost) {
             return Err(Reject::LeasesLost);
         }
         let catalog = self.supplies.catalogs.get(&run.tenant);
-        let subscription = catalog.and_then(|it| it.subscriptions.get(&run.subscription));
+        let catalog = catalog.and_then(Option::as_ref).ok_or(Reject::HoldBack)?;
+        let subscription = catalog.subscriptions.get(&run.subscription);
         let subscription = subscription.ok_or(Reject::SubscriptionDeleted)?;
         let events = self.supplies.segments.get(&run.segment);
-        let event = events.and_then(|events| events.get(usize::from(lent.index)));
-        let event = event
-            .filter(|event| !event.is_empty())
-            .ok_or(Reject::EventExpired)?;
+        let events = events.and_then(Option::as_ref).ok_or(Reject::HoldBack)?;
+        let event = events.get(usize::from(lent.index));
+        let event = event.ok_or(Reject::EventExpired)?;
+        if event.is_empty() {
+            return Err(Reject::EventUnreadable);
+        }
         let known = self.places.get(&(run.segment, lent.index)).copied();
         if known.is_none() && self.bytes > 0 && self.bytes + event.len() > FRAME_ROOM {
             return Err(Reject::Release);

@@ -6,7 +6,10 @@ use sidehook_api::{agent_v1::Hello, record::AttemptEntry, v1};
 use sidehook_core::delivery::{DeliveryState, reason};
 use sidehook_store::{Store, model::Model};
 
-use crate::harness::{Agent, Replica, TENANT, config, hello, patient};
+use crate::{
+    harness::{Agent, Replica, TENANT, config, hello, patient},
+    shaky::Shaky,
+};
 
 /// An agent works for `here`, and then goes on `there` with the lease that it holds.
 async fn moved(here: &Replica, there: &Replica, meanwhile: impl Future<Output = ()>) -> Told {
@@ -29,6 +32,17 @@ async fn moved(here: &Replica, there: &Replica, meanwhile: impl Future<Output = 
     let entry = AttemptEntry::decode(item.record).expect("a record");
     assert!(entry.attempt.is_some(), "it was made");
     (entry.state, entry.reason)
+}
+
+#[tokio::test]
+async fn an_adopted_delivery_whose_policy_cannot_be_read_is_tried_again() {
+    let store = Shaky::new(0);
+    let here = Replica::start(store.sound(), config()).await;
+    let there = Replica::start(Arc::new(store.clone()), config()).await;
+    *store.faults.unreadable.lock() = Some(TENANT);
+    here.subscribe().await;
+    let told = moved(&here, &there, async {}).await;
+    assert_eq!(told, (DeliveryState::Retrying, String::new()));
 }
 
 type Told = (DeliveryState, String);

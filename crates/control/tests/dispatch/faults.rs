@@ -1,10 +1,14 @@
 //! What a test lets go wrong in a [`Shaky`](crate::shaky::Shaky) store, and what it can
 //! see of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
 use parking_lot::Mutex;
-use sidehook_core::id::TenantId;
+use sidehook_core::{address::SegmentId, id::TenantId};
 use sidehook_store::{
     CallError, StoreError, Turn, TurnReply,
+    read::Segment,
     turn::{Calls, LeaseId},
 };
 use tokio::sync::watch;
@@ -52,9 +56,44 @@ pub(crate) struct Faults {
     pub(crate) unsettled: Count,
     /// Outcomes of this lease are refused, and their call with them.
     pub(crate) poison: Mutex<Option<LeaseId>>,
+    /// This tenant's catalog cannot be read.
+    pub(crate) unreadable: Mutex<Option<TenantId>>,
+    /// Attempts to read it.
+    pub(crate) unread: Count,
+    /// Segments cannot be read.
+    pub(crate) corrupt_segment: Mutex<Option<SegmentId>>,
+    /// No event's record is what it was.
+    pub(crate) garbled: AtomicBool,
 }
 
 impl Faults {
+    /// Fails if this tenant's catalog cannot be read.
+    pub(crate) fn catalog(&self, tenant: TenantId) -> Result<(), StoreError> {
+        if *self.unreadable.lock() != Some(tenant) {
+            return Ok(());
+        }
+        self.unread.add();
+        Err(corrupt())
+    }
+
+    /// What of the events found can be read.
+    pub(crate) fn segments(
+        &self,
+        ids: &[SegmentId],
+        mut found: Vec<Option<Segment>>,
+    ) -> Result<Vec<Option<Segment>>, StoreError> {
+        let broken = *self.corrupt_segment.lock();
+        if ids.iter().any(|id| Some(*id) == broken) {
+            return Err(corrupt());
+        }
+        if self.garbled.load(Ordering::SeqCst) {
+            for record in found.iter_mut().flatten().flat_map(|it| &mut it.records) {
+                *record = Bytes::from_static(b"\xff");
+            }
+        }
+        Ok(found)
+    }
+
     /// Takes out of a turn what is refused; answers the places of the settles.
     pub(crate) fn refuse(&self, turn: &mut Turn) -> Vec<usize> {
         let Some(poison) = *self.poison.lock() else {
@@ -83,4 +122,10 @@ pub(crate) fn refused(mut reply: TurnReply, places: &[usize]) -> Result<TurnRepl
         }));
     }
     Ok(reply)
+}
+
+fn corrupt() -> StoreError {
+    StoreError::Corrupt {
+        detail: "scratched".to_owned(),
+    }
 }

@@ -44,6 +44,7 @@ pub(crate) struct Replica {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) drain: DrainTrigger,
     store: Arc<dyn Store>,
+    tenant: TenantId,
 }
 
 pub(crate) fn config() -> DispatchConfig {
@@ -81,6 +82,19 @@ impl Replica {
             subscriptions,
             drain: trigger,
             store,
+            tenant: TENANT,
+        }
+    }
+
+    /// The same replica, as another tenant uses it.
+    pub(crate) fn of(&self, tenant: TenantId) -> Self {
+        Self {
+            engine: self.engine.clone(),
+            gate: self.gate.clone(),
+            subscriptions: self.subscriptions.clone(),
+            drain: self.drain.clone(),
+            store: Arc::clone(&self.store),
+            tenant,
         }
     }
 
@@ -108,10 +122,11 @@ impl Replica {
             ..v1::Subscription::default()
         };
         change(&mut wire);
-        let created = self
-            .subscriptions
-            .create(&principal(Role::Admin), &wire, "")
-            .await;
+        let admin = Principal {
+            tenant: self.tenant,
+            ..principal(Role::Admin)
+        };
+        let created = self.subscriptions.create(&admin, &wire, "").await;
         created.expect("a good subscription")
     }
 
@@ -129,7 +144,7 @@ impl Replica {
             }
         };
         self.engine
-            .publish(TENANT, (0..count).map(item).collect())
+            .publish(self.tenant, (0..count).map(item).collect())
             .await
     }
 
@@ -186,6 +201,14 @@ pub(crate) fn hello(session_id: u64, capacity: u32) -> Hello {
     }
 }
 
+/// The pool `default` of a tenant, or of the platform.
+pub(crate) fn pool(owner: TenantId) -> Pool {
+    Pool {
+        owner,
+        name: "default".to_owned(),
+    }
+}
+
 impl Agent {
     pub(crate) async fn connect(replica: &Replica, hello: Hello) -> (Self, Welcome) {
         Self::connect_as(replica, "key_pool", hello).await
@@ -196,12 +219,16 @@ impl Agent {
         subject: &str,
         hello: Hello,
     ) -> (Self, Welcome) {
-        let pool = Pool {
-            owner: TENANT,
-            name: "default".to_owned(),
-        };
-        let mut principal = principal(Role::Agent(pool));
+        let mut principal = principal(Role::Agent(pool(TENANT)));
         principal.subject = subject.to_owned();
+        Self::connect_by(replica, principal, hello).await
+    }
+
+    pub(crate) async fn connect_by(
+        replica: &Replica,
+        principal: Principal,
+        hello: Hello,
+    ) -> (Self, Welcome) {
         let (sender, receiver) = mpsc::channel(1_000);
         let incoming = ReceiverStream::new(receiver);
         let outgoing = replica

@@ -6,6 +6,7 @@ mod faults;
 mod harness;
 mod settling;
 mod shaky;
+mod unreadable;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 

@@ -192,6 +192,7 @@ impl Store for Shaky {
         tenant: TenantId,
         known: Option<Version>,
     ) -> Result<Option<Catalog>, StoreError> {
+        self.faults.catalog(tenant)?;
         self.model.catalog(tenant, known).await
     }
 
@@ -200,7 +201,8 @@ impl Store for Shaky {
     }
 
     async fn segments(&self, segments: &[SegmentId]) -> Result<Vec<Option<Segment>>, StoreError> {
-        self.model.segments(segments).await
+        let found = self.model.segments(segments).await?;
+        self.faults.segments(segments, found)
     }
 
     async fn log(
