@@ -6,9 +6,11 @@ mod support;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sidehook_api::v1;
+use sidehook_core::{address::Partition, id::TenantId};
 use sidehook_runtime::{drain::Outcome, tls::TlsFiles};
-use sidehook_store::model::Model;
+use sidehook_store::{Store as _, model::Model};
 use support::{assert_reason, event, over, start, subscription, with};
+use tokio_stream::StreamExt as _;
 use tonic::{
     Code, Request,
     transport::{Certificate, Channel, ClientTlsConfig},
@@ -27,6 +29,17 @@ use tonic_reflection::pb::{
 async fn channel(addr: std::net::SocketAddr) -> Channel {
     let channel = Channel::from_shared(format!("http://{addr}")).unwrap();
     channel.connect().await.unwrap()
+}
+
+/// Waits for a condition, not for ever.
+async fn until(condition: impl AsyncFn() -> bool) {
+    let met = async {
+        while !condition().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let met = tokio::time::timeout(Duration::from_secs(20), met).await;
+    met.expect("the condition is met in time");
 }
 
 #[tokio::test]
@@ -203,4 +216,37 @@ async fn a_drain_ends_streams_and_then_the_process() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_keeps_nothing_from_ending() {
+    const BATCHES: u64 = 60;
+    const EVENTS: u64 = 40;
+    let api = start().await;
+    api.create(subscription()).await.unwrap();
+    let addr = format!("http://{}", api.plane.grpc);
+    let channel = Channel::from_shared(addr).unwrap();
+    // Its window lets about one answer through.
+    let channel = channel.initial_stream_window_size(2_048).connect_lazy();
+    let batches = (0..BATCHES).map(|number| v1::StreamEventsRequest {
+        sequence: number * EVENTS,
+        events: vec![event(); EVENTS as usize],
+    });
+    let batches = tokio_stream::iter(batches).chain(tokio_stream::pending());
+    let mut events = v1::event_service_client::EventServiceClient::new(channel);
+    let answers = events.stream_events(with(&api.admin, batches)).await;
+    let mut answers = answers.unwrap().into_inner();
+    let tenant: TenantId = api.tenant.parse().unwrap();
+    let queued = async || {
+        let inspected = api.store.inspect(Partition::of(tenant)).await;
+        inspected.unwrap().ready.len() as u64
+    };
+    until(async || queued().await == BATCHES * EVENTS).await;
+
+    api.tasks.trigger().drain("test");
+    until(async || !api.tasks.live().contains_key("publish_stream")).await;
+    for _ in 0..BATCHES {
+        assert!(answers.message().await.unwrap().is_some());
+    }
+    assert_reason(answers.message().await, Code::Unavailable, "UNAVAILABLE");
 }

@@ -115,19 +115,23 @@ impl DeliveryService for DeliveryApi {
         if let Some(only) = only {
             self.subscriptions.get(tenant, only).await?;
         }
-        let (messages, stream) = mpsc::channel(MESSAGES);
+        let (messages, stream) = mpsc::channel(MESSAGES + 1);
         let (deliveries, catalogs) = (self.deliveries.clone(), self.catalogs.clone());
         let watch = Watch::new(tenant, only, deliveries, catalogs, messages.clone());
         let (engine, drain) = (self.engine.clone(), self.tasks.drain());
         self.tasks.spawn(WATCH, async move {
+            // Room from the beginning: the end must not wait for a client that takes
+            // nothing. Fails only if the client is gone already.
+            let Ok(last) = messages.try_reserve() else {
+                return;
+            };
             let end = tokio::select! {
                 error = standing.lost() => error,
                 () = drain.draining() => OperationError::draining(),
                 () = messages.closed() => return,
                 () = watch.run(&engine) => return,
             };
-            // If the client is gone there is nobody to tell.
-            let _ = messages.send(Err(end.into())).await;
+            last.send(Err(end.into()));
         });
         Ok(Response::new(ReceiverStream::new(stream)))
     }

@@ -6,7 +6,6 @@ use sidehook_api::{
 };
 use sidehook_core::{address::EventId, violation::Violations};
 use sidehook_runtime::tasks::{OnPanic, TaskKind, Tasks};
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -26,8 +25,6 @@ const STREAM: TaskKind = TaskKind::new("publish_stream", OnPanic::Log);
 
 /// Events on a page, unless asked otherwise and at most.
 const PAGE: (usize, usize) = (50, 100);
-/// Answers of a stream that its client has not taken yet.
-const ANSWERS: usize = 16;
 
 /// The service.
 #[derive(Debug)]
@@ -75,9 +72,8 @@ impl EventService for Events {
     ) -> Result<Response<Self::StreamEventsStream>, Status> {
         let tenant = principal(&request)?.tenant;
         let standing = standing(&request)?;
-        let (answers, stream) = mpsc::channel(ANSWERS);
         let publishing = self.publishing.clone();
-        let work = PublishStream::new(tenant, publishing, standing, self.tasks.drain(), answers);
+        let (work, stream) = PublishStream::new(tenant, publishing, standing, self.tasks.drain());
         self.tasks.spawn(STREAM, work.run(request.into_inner()));
         Ok(Response::new(ReceiverStream::new(stream)))
     }

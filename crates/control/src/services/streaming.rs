@@ -5,6 +5,10 @@
 //! batch is answered as soon as it has its results, in whatever order that is. The
 //! watermark rises when the oldest unanswered batch is answered.
 //!
+//! A batch is read only once there is room for its answer, and the stream's end has its
+//! room from the beginning: so a client that takes no answers sends nothing more, and
+//! keeps nothing waiting.
+//!
 //! Whatever ends the stream (the client's end, a drain, a revoked key, a batch that
 //! breaks the rules), what was taken is published and answered first.
 
@@ -21,10 +25,12 @@ use tonic::{Status, Streaming};
 use super::publishing::{Publishing, check_batch, in_batch};
 use crate::{auth::Standing, errors::OperationError};
 
-/// Batches of one stream under way.
+/// Batches of one stream under way, and answers that its client has not taken yet.
 const BATCHES: usize = 64;
 /// Bytes of one stream's batches under way; one batch may go beyond it.
 const BYTES: usize = 8 * 1024 * 1024;
+
+type Answer = Result<v1::StreamEventsResponse, Status>;
 
 /// One publishing stream.
 pub(super) struct PublishStream {
@@ -32,13 +38,15 @@ pub(super) struct PublishStream {
     publishing: Publishing,
     standing: Standing,
     drain: Drain,
-    answers: mpsc::Sender<Result<v1::StreamEventsResponse, Status>>,
+    answers: mpsc::Sender<Answer>,
 }
 
-/// Results of a batch: its first position, its bytes, and one result per event.
-struct Answered {
+/// Results of a batch: its first position, its bytes, the room for its answer, and one
+/// result per event.
+struct Answered<'a> {
     sequence: u64,
     bytes: usize,
+    room: mpsc::Permit<'a, Answer>,
     results: Vec<v1::PublishResult>,
 }
 
@@ -59,62 +67,83 @@ impl Watermark {
         }
         self.below
     }
+
+    fn answer(&mut self, answered: Answered<'_>) {
+        let Answered {
+            sequence,
+            room,
+            results,
+            ..
+        } = answered;
+        let watermark = self.answered(sequence, sequence + results.len() as u64);
+        room.send(Ok(v1::StreamEventsResponse {
+            watermark,
+            sequence,
+            results,
+        }));
+    }
 }
 
 impl PublishStream {
-    pub(super) const fn new(
+    /// A stream that is to run, and its answers.
+    pub(super) fn new(
         tenant: TenantId,
         publishing: Publishing,
         standing: Standing,
         drain: Drain,
-        answers: mpsc::Sender<Result<v1::StreamEventsResponse, Status>>,
-    ) -> Self {
-        Self {
+    ) -> (Self, mpsc::Receiver<Answer>) {
+        let (answers, stream) = mpsc::channel(BATCHES + 1);
+        let this = Self {
             tenant,
             publishing,
             standing,
             drain,
             answers,
-        }
+        };
+        (this, stream)
     }
 
     /// Serves the stream to its end.
     pub(super) async fn run(self, mut batches: Streaming<v1::StreamEventsRequest>) {
-        let mut under_way: FuturesUnordered<BoxFuture<'_, Answered>> = FuturesUnordered::new();
+        // Fails only if the client is gone already.
+        let Ok(last) = self.answers.try_reserve() else {
+            return;
+        };
+        let mut under_way: FuturesUnordered<BoxFuture<'_, Answered<'_>>> = FuturesUnordered::new();
         let (mut next, mut bytes, mut watermark) = (0_u64, 0_usize, Watermark::default());
-        let mut end: Option<Result<(), Status>> = None;
+        let mut room = None;
         let mut lost = core::pin::pin!(self.standing.lost());
-        loop {
-            let reading = end.is_none() && under_way.len() < BATCHES && bytes < BYTES;
-            if end.is_some() && under_way.is_empty() {
-                break;
-            }
+        let mut end: Option<Result<(), Status>> = None;
+        while end.is_none() || !under_way.is_empty() {
+            let reading = end.is_none() && bytes < BYTES;
             tokio::select! {
                 biased;
                 Some(answered) = under_way.next() => {
                     bytes -= answered.bytes;
-                    if !self.answer(&mut watermark, answered).await {
-                        return;
-                    }
+                    watermark.answer(answered);
                 }
                 () = self.drain.draining(), if end.is_none() => {
                     end = Some(Err(OperationError::draining().into()));
                 }
                 error = &mut lost, if end.is_none() => end = Some(Err(error.into())),
                 () = self.answers.closed() => return,
-                batch = batches.message(), if reading => match self.take(batch, &mut next) {
-                    Ok(Some((sequence, events, size))) => {
-                        bytes += size;
-                        under_way.push(Box::pin(self.publish(sequence, events, size)));
+                Ok(free) = self.answers.reserve(), if reading && room.is_none() => {
+                    room = Some(free);
+                }
+                batch = batches.message(), if reading && room.is_some() => {
+                    match (self.take(batch, &mut next), room.take()) {
+                        (Ok(Some((sequence, events, size))), Some(room)) => {
+                            bytes += size;
+                            under_way.push(Box::pin(self.publish(sequence, events, size, room)));
+                        }
+                        (Ok(_), _) => end = Some(Ok(())),
+                        (Err(status), _) => end = Some(Err(status)),
                     }
-                    Ok(None) => end = Some(Ok(())),
-                    Err(status) => end = Some(Err(status)),
-                },
+                }
             }
         }
         if let Some(Err(status)) = end {
-            // If the client is gone there is nobody to tell.
-            let _ = self.answers.send(Err(status)).await;
+            last.send(Err(status));
         }
     }
 
@@ -139,27 +168,20 @@ impl PublishStream {
         Ok(Some((batch.sequence, batch.events, size)))
     }
 
-    async fn publish(&self, sequence: u64, events: Vec<v1::Event>, bytes: usize) -> Answered {
+    async fn publish<'a>(
+        &self,
+        sequence: u64,
+        events: Vec<v1::Event>,
+        bytes: usize,
+        room: mpsc::Permit<'a, Answer>,
+    ) -> Answered<'a> {
         let results = self.publishing.publish(self.tenant, events).await;
         Answered {
             sequence,
             bytes,
+            room,
             results: results.into_iter().map(in_batch).collect(),
         }
-    }
-
-    /// Whether the client still listens.
-    async fn answer(&self, watermark: &mut Watermark, answered: Answered) -> bool {
-        let Answered {
-            sequence, results, ..
-        } = answered;
-        let watermark = watermark.answered(sequence, sequence + results.len() as u64);
-        let answer = v1::StreamEventsResponse {
-            watermark,
-            sequence,
-            results,
-        };
-        self.answers.send(Ok(answer)).await.is_ok()
     }
 }
 
