@@ -42,15 +42,13 @@ use bytes::Bytes;
 pub use lease::{Check, Lease};
 pub use outbox::{Batch, LeaseReports};
 
+use crate::UNACKNOWLEDGED_CAPACITIES;
 use outbox::Outbox;
 use pulse::{Beat, Pulse};
 use stamps::Stamps;
 
 /// How many closed sessions a Hello names. Beyond that the oldest are left out: their leases run out by time.
 const CLOSED_SESSIONS_MAX: usize = 64;
-
-/// How many capacities of outcomes may be unacknowledged before no more are sent.
-const UNACKNOWLEDGED_CAPACITIES: usize = 4;
 
 /// What the control plane did wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -5,3 +5,6 @@
 
 pub mod agent_end;
 pub mod server_end;
+
+/// How many capacities of outcomes an agent may have unacknowledged before it sends no more.
+const UNACKNOWLEDGED_CAPACITIES: usize = 4;

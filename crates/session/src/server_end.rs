@@ -151,9 +151,8 @@ impl ServerEnd {
         self.acks.settled(sequence);
     }
 
-    /// What the agent may forget.
-    #[must_use]
-    pub fn ack(&self) -> Ack {
+    /// What the agent may forget, as far as it was not said yet.
+    pub fn ack(&mut self) -> Ack {
         self.acks.ack()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Whoever has a frame puts it in; the connection takes them out as fast as the agent
 //! reads. Nobody waits here: the agent's credit bounds its work, and an
-//! acknowledgement replaces one that has not left yet. What else an agent can cause
+//! acknowledgement takes in one that has not left yet. What else an agent can cause
 //! it must also read, or the session ends.
 
 use std::{
@@ -65,9 +65,9 @@ impl Outbox {
         self.waker.wake();
     }
 
-    /// Says what is settled, instead of what has not been said yet.
+    /// Says what is settled, together with what has not left yet.
     pub(crate) fn acknowledge(&self, ack: Ack) {
-        self.state.lock().ack = Some(ack);
+        self.state.lock().ack.get_or_insert_default().merge(ack);
         self.waker.wake();
     }
 

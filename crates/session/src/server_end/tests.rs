@@ -11,8 +11,8 @@ use sidehook_core::{
     version::Version,
 };
 
-use super::settings::SETTINGS_MAX;
 use super::{Ack, Acks, Credit, LeaseRef, Lent, Receipt, ServerEnd, SettingsUse, Void};
+use super::{acks::WAITING_MAX, settings::SETTINGS_MAX};
 
 fn segment(sequence: u32) -> SegmentId {
     SegmentId {
@@ -123,11 +123,38 @@ fn subscriptions_that_come_and_go_leave_nothing_behind() {
 #[test]
 fn numbers_left_out_and_zero_break_the_session() {
     let mut acks = Acks::default();
-    assert_eq!(acks.receive(0), Receipt::Broken);
-    assert_eq!(acks.receive(2), Receipt::Broken);
-    assert_eq!(acks.receive(u64::MAX), Receipt::Broken);
+    assert_eq!(acks.receive(0), Receipt::Gap);
+    assert_eq!(acks.receive(2), Receipt::Gap);
+    assert_eq!(acks.receive(u64::MAX), Receipt::Gap);
     assert_eq!(acks.receive(1), Receipt::New);
     assert_eq!(acks.receive(1), Receipt::Repeat);
+}
+
+#[test]
+fn a_batch_that_is_stuck_holds_up_none_of_those_after_it() {
+    let mut acks = Acks::default();
+    assert_eq!(acks.receive(1), Receipt::New);
+    let last = 2 * WAITING_MAX as u64;
+    for sequence in 2..=last {
+        assert_eq!(acks.receive(sequence), Receipt::New);
+        acks.settled(sequence);
+        let ack = acks.ack();
+        assert_eq!((ack.watermark, &ack.above[..]), (0, &[sequence][..]));
+    }
+    assert_eq!(acks.receive(7), Receipt::Repeat);
+    assert_eq!(acks.ack().above, [7], "said again");
+    acks.settled(1);
+    let ack = acks.ack();
+    assert_eq!((ack.watermark, ack.above.len()), (last, 0));
+}
+
+#[test]
+fn more_that_wait_than_an_agent_may_send_break_the_session() {
+    let mut acks = Acks::default();
+    for sequence in 1..=WAITING_MAX as u64 {
+        assert_eq!(acks.receive(sequence), Receipt::New);
+    }
+    assert_eq!(acks.receive(WAITING_MAX as u64 + 1), Receipt::TooMany);
 }
 
 proptest! {
@@ -171,21 +198,29 @@ proptest! {
     }
 
     #[test]
-    fn an_ack_names_exactly_what_is_settled(total in 1_u64..60, settle in prop::collection::vec(0_u64..70, 0..80)) {
+    fn acks_name_together_exactly_what_is_settled(
+        total in 1_u64..60, settle in prop::collection::vec((0_u64..70, any::<bool>()), 0..80),
+    ) {
         let mut acks = Acks::default();
         for sequence in 1..=total {
             prop_assert_eq!(acks.receive(sequence), Receipt::New);
         }
-        let mut model = HashSet::new();
-        for sequence in settle {
+        let (mut model, mut named, mut unsent) = (HashSet::new(), HashSet::new(), Ack::default());
+        for (sequence, is_sent) in settle {
             acks.settled(sequence);
             if (1..=total).contains(&sequence) {
                 model.insert(sequence);
             }
-            let Ack { watermark, above } = acks.ack();
-            let named: HashSet<u64> = (1..=watermark).chain(above.iter().copied()).collect();
-            prop_assert_eq!(&named, &model);
-            prop_assert!(!model.contains(&(watermark + 1)));
+            unsent.merge(acks.ack());
+            prop_assert!(!model.contains(&(unsent.watermark + 1)));
+            if is_sent {
+                let Ack { watermark, above } = std::mem::take(&mut unsent);
+                named.extend(1..=watermark);
+                for sequence in above {
+                    prop_assert!(named.insert(sequence), "named once");
+                }
+                prop_assert_eq!(&named, &model);
+            }
             prop_assert_eq!(acks.is_settled(), model.len() as u64 == total);
         }
     }
