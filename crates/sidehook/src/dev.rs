@@ -1,4 +1,8 @@
 //! `sidehook dev`: the whole system on this machine, to play with.
+//!
+//! It is made for loopback, where its well-known key and plaintext harm nobody. Beyond
+//! that the server's rule holds for every address: plaintext only if it is asked for.
+//! And whoever lets others reach the API gives a key of their own.
 
 use core::time::Duration;
 use std::{
@@ -10,7 +14,9 @@ use std::{
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sidehook_runtime::{logging::LogConfig, tasks::Tasks};
+use sidehook_runtime::{
+    listen::ListenConfig, logging::LogConfig, process::WRONG_CONFIGURATION, tasks::Tasks,
+};
 use sidehook_store::port::Durability;
 
 use crate::{
@@ -43,6 +49,9 @@ pub(crate) struct Arguments {
     /// Where agents connect
     #[arg(long, value_name = "ADDR", default_value_t = loopback(8702))]
     agents: SocketAddr,
+    /// Listen on addresses beyond this machine too, without TLS
+    #[arg(long)]
+    allow_plaintext: bool,
     /// Keep the state in this Redis instead of a folder
     #[arg(long, value_name = "URL")]
     redis: Option<String>,
@@ -50,7 +59,8 @@ pub(crate) struct Arguments {
     /// removed at the end
     #[arg(long, value_name = "DIR", conflicts_with = "redis")]
     data: Option<PathBuf>,
-    /// Write {"http","grpc","agents","tenant","api_key"} here once everything serves
+    /// Write {"http","grpc","agents","tenant","api_key"} here once everything serves;
+    /// only you can read it
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
     /// A level, or directives such as `info,sidehook_control=debug`
@@ -58,8 +68,50 @@ pub(crate) struct Arguments {
     log_level: String,
 }
 
+impl Arguments {
+    fn listen(&self, addr: SocketAddr) -> ListenConfig {
+        ListenConfig {
+            allow_plaintext: self.allow_plaintext,
+            ..ListenConfig::new(addr)
+        }
+    }
+
+    /// # Errors
+    /// Everything that would be served too widely.
+    fn check(&self, has_own_key: bool) -> Result<(), String> {
+        let addresses = [
+            ("--http", self.http),
+            ("--grpc", self.grpc),
+            ("--agents", self.agents),
+        ];
+        let mut wrong: Vec<_> = addresses
+            .into_iter()
+            .filter_map(|(flag, addr)| {
+                let (wrong, _) = self.listen(addr).check_plaintext().err()?;
+                Some(format!(
+                    "{flag}: {wrong}; listen on a loopback address, or give --allow-plaintext"
+                ))
+            })
+            .collect();
+        if !has_own_key && ListenConfig::new(self.grpc).check_plaintext().is_err() {
+            let (grpc, advice) = (self.grpc, "give one of your own in SIDEHOOK_API_KEY");
+            wrong.push(format!(
+                "--grpc: everybody knows the key that would open {grpc}; {advice}"
+            ));
+        }
+        if wrong.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong.join("\n  "))
+        }
+    }
+}
+
 /// Runs the subcommand. The API key is the client's global option.
 pub(crate) fn run(arguments: Arguments, api_key: Option<String>) -> ExitCode {
+    if let Err(wrong) = arguments.check(api_key.is_some()) {
+        return PROCESS.failed(&wrong, WRONG_CONFIGURATION);
+    }
     let log = LogConfig {
         level: arguments.log_level.clone(),
         ..LogConfig::default()
@@ -80,25 +132,18 @@ async fn serve(
         .await?;
     let addresses = Addresses {
         http: arguments.http,
-        grpc: arguments.grpc,
-        agents: arguments.agents,
+        grpc: arguments.listen(arguments.grpc),
+        agents: arguments.listen(arguments.agents),
     };
     let sealing_key = SecretString::from(SEALING_KEY);
-    let local = Local::start(
-        Arc::clone(&store),
-        &addresses,
-        &api_key,
-        sealing_key,
-        &tasks,
-    )
-    .await?;
+    let local = Local::start(Arc::clone(&store), addresses, &api_key, sealing_key, &tasks).await?;
     local.plane.readiness.ready().await;
     if let Some(file) = &arguments.ready_file {
-        write_ready_file(file, &local, &api_key)
+        write_ready_file(file, &ready(&local, &api_key))
             .map_err(|error| format!("--ready-file {}: {error}", file.display()))?;
     }
     greet(&local, &api_key);
-    let ended = tasks.finish(GRACE).await;
+    let ended = local.finish(&tasks, GRACE).await;
     store::close(&*store).await?;
     Ok(ended.into())
 }
@@ -118,19 +163,26 @@ fn where_to_keep(arguments: &Arguments, temporary: &Path) -> StoreConfig {
     }
 }
 
-/// Whoever waits for the file must not find half of it: it appears whole.
-fn write_ready_file(file: &Path, local: &Local, api_key: &SecretString) -> std::io::Result<()> {
-    let text = serde_json::json!({
+/// What the ready file tells.
+fn ready(local: &Local, api_key: &SecretString) -> serde_json::Value {
+    serde_json::json!({
         "http": local.plane.http.to_string(),
         "grpc": local.plane.grpc.to_string(),
         "agents": local.plane.agents.to_string(),
         "tenant": local.tenant.to_string(),
         "api_key": api_key.expose_secret(),
-    });
-    let mut beside = file.as_os_str().to_owned();
-    beside.push(".new");
-    std::fs::write(&beside, format!("{text}\n"))?;
-    std::fs::rename(&beside, file)
+    })
+}
+
+/// Whoever waits for the file must not find half of it: it appears whole, in place of
+/// an older one. It holds a key: from its first byte on only its owner can read it.
+fn write_ready_file(file: &Path, ready: &serde_json::Value) -> std::io::Result<()> {
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    // Mode 0600 under a name of its own, and removed unless it gets its place.
+    let mut beside = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
+    writeln!(beside, "{ready}")?;
+    beside.persist(file)?;
+    Ok(())
 }
 
 fn greet(local: &Local, api_key: &SecretString) {
@@ -145,4 +197,70 @@ fn greet(local: &Local, api_key: &SecretString) {
     );
     // A closed standard output is the reader's choice.
     let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn check(flags: &[&str], has_own_key: bool) -> Result<(), String> {
+        let line = Line::try_parse_from([&["dev"], flags].concat());
+        line.map_err(|error| error.to_string())?
+            .arguments
+            .check(has_own_key)
+    }
+
+    #[test]
+    fn beyond_loopback_plaintext_is_asked_for_and_the_key_is_ones_own() {
+        assert_eq!(check(&[], false), Ok(()));
+        assert_eq!(check(&["--grpc", "[::1]:0"], false), Ok(()));
+        for flag in ["--http", "--grpc", "--agents"] {
+            let wide = [flag, "0.0.0.0:8700"];
+            let wrong = check(&wide, true).expect_err(flag);
+            assert!(
+                wrong.starts_with(flag) && wrong.contains("--allow-plaintext"),
+                "{wrong}"
+            );
+            let asked = [&wide[..], &["--allow-plaintext"]].concat();
+            assert_eq!(check(&asked, true), Ok(()), "{flag}");
+            assert_eq!(check(&asked, false).is_ok(), flag != "--grpc");
+        }
+        let all = ["--http", "[::]:1", "--grpc", "[::]:2", "--agents", "[::]:3"];
+        let wrong = check(&all, false).expect_err("four are wrong");
+        assert_eq!(wrong.lines().count(), 4, "{wrong}");
+    }
+
+    #[test]
+    fn the_ready_file_is_its_owners_and_appears_whole() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("ready.json");
+        fs::write(&file, "of an earlier start").expect("writable");
+        let ready = serde_json::json!({ "api_key": "a key" });
+        write_ready_file(&file, &ready).expect("writable");
+        let text = fs::read_to_string(&file).expect("readable");
+        assert_eq!(text, "{\"api_key\":\"a key\"}\n");
+        let beside = fs::read_dir(folder.path()).expect("readable");
+        assert_eq!(beside.count(), 1, "nothing is left beside it");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = fs::metadata(&file)
+                .expect("it is there")
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+        let nowhere = folder.path().join("missing").join("ready.json");
+        assert!(write_ready_file(&nowhere, &ready).is_err());
+    }
 }

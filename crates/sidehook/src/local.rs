@@ -1,6 +1,7 @@
 //! Control plane and agent in this process, with a ready-made tenant and keys: what
 //! `dev` and `demo` share.
 
+use core::time::Duration;
 use std::{net::SocketAddr, sync::Arc};
 
 use secrecy::SecretString;
@@ -9,6 +10,7 @@ use sidehook_api::v1;
 use sidehook_control::server::{ControlPlane, ControlPlaneConfig};
 use sidehook_core::id::TenantId;
 use sidehook_runtime::{
+    drain::{self, Outcome},
     listen::ListenConfig,
     probe::Metrics,
     tasks::{OnPanic, TaskKind, Tasks},
@@ -17,6 +19,8 @@ use sidehook_store::Store;
 
 /// Without it nothing is delivered.
 const AGENT: TaskKind = TaskKind::new("agent", OnPanic::Abort);
+/// Tells the process of a control plane that has failed.
+const PLANE: TaskKind = TaskKind::new("control_plane", OnPanic::Abort).background();
 
 /// Name of the ready-made tenant.
 const TENANT: &str = "dev";
@@ -26,9 +30,9 @@ pub(crate) struct Addresses {
     /// Health and metrics.
     pub(crate) http: SocketAddr,
     /// People and publishers.
-    pub(crate) grpc: SocketAddr,
+    pub(crate) grpc: ListenConfig,
     /// Agents.
-    pub(crate) agents: SocketAddr,
+    pub(crate) agents: ListenConfig,
 }
 
 /// A running local system.
@@ -37,31 +41,56 @@ pub(crate) struct Local {
     pub(crate) plane: ControlPlane,
     /// Its tenant.
     pub(crate) tenant: TenantId,
+    /// The control plane's tasks: it drains after the agent, which reports to it.
+    plane_tasks: Tasks,
 }
 
 impl Local {
-    /// Starts control plane and agent; whoever knows `api_key` is the tenant's admin.
+    /// Starts control plane and agent, which ends with `tasks`; whoever knows `api_key` is the tenant's admin.
     pub(crate) async fn start(
         store: Arc<dyn Store>,
-        addresses: &Addresses,
+        addresses: Addresses,
         api_key: &SecretString,
         sealing_key: SecretString,
         tasks: &Tasks,
     ) -> Result<Self, String> {
         let metrics = Metrics::install().map_err(|error| error.to_string())?;
         let config = ControlPlaneConfig {
-            grpc: ListenConfig::new(addresses.grpc),
-            agents: ListenConfig::new(addresses.agents),
+            grpc: addresses.grpc,
+            agents: addresses.agents,
             http: addresses.http,
             ..ControlPlaneConfig::new(sealing_key)
         };
-        let plane = ControlPlane::start(config, store, metrics, tasks)
+        let plane_tasks = Tasks::new(drain::channel().0);
+        let plane = ControlPlane::start(config, store, metrics, &plane_tasks)
             .await
             .map_err(|error| error.to_string())?;
+        let (stopped, process) = (plane_tasks.drain(), tasks.trigger().clone());
+        tasks.spawn(PLANE, async move {
+            stopped.draining().await;
+            process.fail(stopped.cause().unwrap_or("the control plane stopped"));
+        });
         let tenant = ready_made(&plane, api_key).await?;
-        let local = Self { plane, tenant };
+        let local = Self {
+            plane,
+            tenant,
+            plane_tasks,
+        };
         local.start_agent(tasks).await?;
         Ok(local)
+    }
+
+    /// Waits until the process is told to stop, then for the agent, then for the
+    /// control plane, each at most for `grace`.
+    pub(crate) async fn finish(&self, tasks: &Tasks, grace: Duration) -> Outcome {
+        let agent = tasks.finish(grace).await;
+        self.plane_tasks.trigger().drain("the agent has drained");
+        let plane = self.plane_tasks.finish(grace).await;
+        if agent == Outcome::Clean {
+            plane
+        } else {
+            agent
+        }
     }
 
     async fn start_agent(&self, tasks: &Tasks) -> Result<(), String> {
