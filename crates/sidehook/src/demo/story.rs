@@ -12,7 +12,7 @@ use core::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_api::{time, v1};
 use sidehook_core::id::SubscriptionId;
-use sidehook_runtime::tasks::Tasks;
+use sidehook_runtime::{listen::ListenConfig, tasks::Tasks};
 use sidehook_signature::Scheme;
 use sidehook_store::port::Durability;
 use sidehook_testkit::{
@@ -105,8 +105,8 @@ async fn start_system(screen: &Screen, folder: &Path, tasks: &Tasks) -> Result<C
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let addresses = Addresses {
         http: free,
-        grpc: free,
-        agents: free,
+        grpc: ListenConfig::new(free),
+        agents: ListenConfig::new(free),
     };
     // Hex digits: the form of a sealing key, and a good API key too.
     let secret = || {
@@ -119,7 +119,7 @@ async fn start_system(screen: &Screen, folder: &Path, tasks: &Tasks) -> Result<C
         durability: Durability::Relaxed,
     };
     let store = store.open(WORKERS).await?;
-    let local = Local::start(store, &addresses, &api_key, secret(), tasks).await?;
+    let local = Local::start(store, addresses, &api_key, secret(), tasks).await?;
     local.plane.readiness.ready().await;
     let about = format!("gRPC {}, one agent is connected", local.plane.grpc);
     screen.step("control plane", "ready", &about);
