@@ -10,7 +10,7 @@
 //! | `state_dir` | where the agent keeps its identity | none: a new identity at each start |
 //! | `capacity` | deliveries at one time | 1024 |
 //! | `capacity_bytes` | bytes of events at one time | 64MiB |
-//! | `drain_timeout` | how long SIGTERM lets work in flight end | 30s |
+//! | `drain_timeout` | how long SIGTERM lets work in flight end: by default, longer than any attempt may take | 75s |
 //! | `http.listen` | where health and metrics are served, plaintext | none |
 //! | `egress.allow_private`, `egress.allow_loopback` | see [`crate::egress`] | false |
 //! | `egress.ca_file` | authorities of receivers, PEM, besides the platform's | |
@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use sidehook_core::limits::{AGENT_CAPACITY_MAX, NAME_BYTES};
+use sidehook_core::limits::{AGENT_CAPACITY_MAX, NAME_BYTES, TOTAL_TIMEOUT_MAX};
 use sidehook_runtime::config::{ByteSize, Reader};
 use sidehook_runtime::logging::LogConfig;
 use url::{Host, Url};
@@ -69,6 +69,9 @@ impl AgentConfig {
     pub const CAPACITY: u32 = 1_024;
     /// Default for [`Self::capacity_bytes`].
     pub const CAPACITY_BYTES: u64 = 64 << 20;
+    /// Default for [`Self::drain_timeout`]: what began just before can end, and its outcome be acknowledged. An attempt
+    /// that is cut off is made again once its lease is over, although the receiver may have had it.
+    pub const DRAIN_TIMEOUT: Duration = TOTAL_TIMEOUT_MAX.saturating_add(Duration::from_secs(15));
 
     /// What an agent in the same process as its control plane needs to be told; everything else is the default.
     #[must_use]
@@ -81,7 +84,7 @@ impl AgentConfig {
             state_dir: None,
             capacity: Self::CAPACITY,
             capacity_bytes: Self::CAPACITY_BYTES,
-            drain_timeout: Duration::from_secs(30),
+            drain_timeout: Self::DRAIN_TIMEOUT,
             http_listen: None,
             egress: Egress::default(),
             egress_ca_file: None,
@@ -107,7 +110,7 @@ impl AgentConfig {
         let capacity_bytes = r.value_in("capacity_bytes", default_bytes, bytes).bytes();
         let drain_timeout = r.value_in(
             "drain_timeout",
-            Duration::from_secs(30),
+            Self::DRAIN_TIMEOUT,
             Duration::ZERO..=Duration::from_secs(3_600),
         );
         let http_listen = r.section("http", |r| r.optional("listen"));
@@ -273,6 +276,27 @@ mod tests {
             server("http://sidehook.example", "allow_plaintext = true"),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_drain_outlives_the_longest_attempt_and_the_unit_outlives_the_drain() {
+        let drain =
+            read("server = \"https://a\"\ntoken = \"t\"").map(|config| config.drain_timeout);
+        let drain = drain.expect("valid");
+        assert!(
+            drain >= TOTAL_TIMEOUT_MAX + Duration::from_secs(10),
+            "{drain:?}"
+        );
+        let seconds = |text: &str, key: &str| {
+            let after = text.split_once(key).expect("the key").1;
+            let number = after.split_once('s').expect("seconds").0;
+            Duration::from_secs(number.parse().expect("a number"))
+        };
+        let unit = include_str!("../../../deploy/systemd/sidehook-agent.service");
+        let compose = include_str!("../../../deploy/compose.yaml");
+        let service = compose.split_once("\n  agent:\n").expect("the agent").1;
+        assert!(seconds(unit, "\nTimeoutStopSec=") > drain);
+        assert!(seconds(service, "stop_grace_period: ") > drain);
     }
 
     #[test]
