@@ -97,6 +97,13 @@ impl AgentConfig {
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let server = read_server(r);
         let ca_file = r.optional("ca_file");
+        if ca_file.is_some() && server.as_ref().is_some_and(|url| url.scheme() == "http") {
+            r.problem(
+                "ca_file",
+                "has nothing to verify: server is an http URL",
+                "give an https URL for server, or leave ca_file out",
+            );
+        }
         let token = r.required_secret("token");
         let name = r.value("name", host_name());
         if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
@@ -276,6 +283,18 @@ mod tests {
             server("http://sidehook.example", "allow_plaintext = true"),
             Ok(())
         );
+    }
+
+    #[test]
+    fn authorities_for_a_server_without_tls_are_a_problem() {
+        let file = |url: &str| {
+            read(&format!(
+                "server = \"{url}\"\ntoken = \"t\"\nca_file = \"ca.pem\""
+            ))
+        };
+        assert!(file("https://sidehook.example").is_ok());
+        let refused = file("http://127.0.0.1:8702").expect_err("nothing to verify");
+        assert!(refused.contains("ca_file"), "{refused}");
     }
 
     #[test]
