@@ -116,12 +116,3 @@ impl Agent {
         self.uplink.run().await;
     }
 }
-
-/// [`Agent::new`] and [`Agent::run`] in one.
-///
-/// # Errors
-/// The agent does not start.
-pub async fn run(config: AgentConfig, drain: Drain, tasks: Tasks) -> Result<(), StartError> {
-    Agent::new(config, drain, tasks, None)?.run().await;
-    Ok(())
-}
