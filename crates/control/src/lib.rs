@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`auth`] | who calls, and which right each RPC needs |
 //! | [`errors`] | how errors look on the wire |
-//! | [`directory`] | tenants and keys |
+//! | [`tenants`] | tenants and API keys |
 //! | [`catalog`] | what a tenant's subscriptions are right now |
 //! | [`subscriptions`] | how subscriptions change, and their signing keys ([`signing_keys`], [`sealing`]) |
 //! | [`eventlog`], [`deliveries`] | what happened, and where deliveries stand |
@@ -21,7 +21,6 @@ pub mod auth;
 mod board;
 pub mod catalog;
 pub mod deliveries;
-pub mod directory;
 pub mod engine;
 pub mod errors;
 pub mod eventlog;
@@ -35,4 +34,5 @@ pub mod server;
 mod services;
 pub mod signing_keys;
 pub mod subscriptions;
+pub mod tenants;
 pub mod watch;

@@ -254,7 +254,7 @@ async fn a_key_whose_secret_was_given_away_is_not_listed_and_a_chosen_secret_not
             pool: String::new(),
         };
         let secret = "a secret that somebody chose".into();
-        let key = api.plane.directory.install_key(request, &secret).await;
+        let key = api.plane.tenants.install_key(request, &secret).await;
         key.unwrap().id.to_string()
     };
     let older = install().await;

@@ -102,7 +102,7 @@ impl Local {
         };
         let (_, token) = self
             .plane
-            .directory
+            .tenants
             .create_key(request)
             .await
             .map_err(|error| error.to_string())?;
@@ -124,11 +124,11 @@ impl Local {
 
 /// The tenant of an earlier start over the same store, else a new one, and its key.
 async fn ready_made(plane: &ControlPlane, api_key: &SecretString) -> Result<TenantId, String> {
-    let directory = &plane.directory;
+    let tenants = &plane.tenants;
     let mut after = None;
     let tenant = loop {
-        let (page, more) = directory
-            .tenants(after, 500)
+        let (page, more) = tenants
+            .list(after, 500)
             .await
             .map_err(|error| error.to_string())?;
         after = page.last().map(|tenant| tenant.id);
@@ -139,7 +139,7 @@ async fn ready_made(plane: &ControlPlane, api_key: &SecretString) -> Result<Tena
             let request = v1::CreateTenantRequest {
                 name: TENANT.to_owned(),
             };
-            let tenant = directory.create_tenant(request).await;
+            let tenant = tenants.create_tenant(request).await;
             break tenant.map_err(|error| error.to_string())?.id;
         }
     };
@@ -149,7 +149,7 @@ async fn ready_made(plane: &ControlPlane, api_key: &SecretString) -> Result<Tena
         role: v1::Role::Admin.into(),
         ..v1::CreateApiKeyRequest::default()
     };
-    directory
+    tenants
         .install_key(request, api_key)
         .await
         .map_err(|error| error.to_string())?;

@@ -50,7 +50,6 @@ use crate::{
     auth::{Authenticator, FixedKey, Guarded},
     catalog::Catalogs,
     deliveries::Deliveries,
-    directory::Directory,
     engine::Engine,
     eventlog::EventLog,
     sealing::{ParseSealingKeyError, Sealer},
@@ -59,6 +58,7 @@ use crate::{
         publishing::Publishing, webhooks::Webhooks,
     },
     subscriptions::Subscriptions,
+    tenants::Tenants,
 };
 
 /// A service with our message limits that takes compressed requests. Answers are not
@@ -119,7 +119,7 @@ pub struct ControlPlane {
     /// Where the probes are.
     pub http: SocketAddr,
     /// Tenants and keys, for a program that sets a ready-made system up.
-    pub directory: Directory,
+    pub tenants: Tenants,
     /// Whether it is ready for work.
     pub readiness: Readiness,
 }
@@ -129,7 +129,7 @@ struct Composed {
     api: Routes,
     agents: Routes,
     authenticator: Arc<Authenticator>,
-    directory: Directory,
+    tenants: Tenants,
 }
 
 impl ControlPlane {
@@ -153,7 +153,7 @@ impl ControlPlane {
             grpc: grpc.local_addr(),
             agents: agents.local_addr(),
             http: probe.serve(config.http, tasks).await?,
-            directory: composed.directory,
+            tenants: composed.tenants,
             readiness,
         };
         let authenticator = composed.authenticator;
@@ -188,7 +188,7 @@ async fn compose(
         tasks,
     )
     .await?;
-    let directory = Directory::new(store());
+    let tenants = Tenants::new(store());
     let publishing = Publishing::new(engine.clone(), config.event_bytes, store().durability());
     let webhooks = Webhooks {
         subscriptions: subscriptions.clone(),
@@ -209,17 +209,17 @@ async fn compose(
     let agents = AgentAdmin {
         store: store(),
         catalogs,
-        directory: directory.clone(),
+        tenants: tenants.clone(),
         heartbeat: config.dispatch.heartbeat,
     };
     let admin = Admin {
-        directory: directory.clone(),
+        tenants: tenants.clone(),
     };
     Ok(Composed {
         api: api_routes(webhooks, events, deliveries, agents, admin),
         agents: Routes::new(sized!(AgentServiceServer::new(engine.agents()))),
         authenticator: Arc::new(Authenticator::new(store(), fixed_keys(config))),
-        directory,
+        tenants,
     })
 }
 

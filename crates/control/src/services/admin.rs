@@ -11,9 +11,9 @@ use tonic::{Request, Response, Status};
 use super::parse::{id, optional_id};
 use crate::{
     auth::principal,
-    directory::Directory,
     errors::OperationError,
     paging::{List, page_size},
+    tenants::Tenants,
 };
 
 /// Tenants or keys on a page, unless asked otherwise and at most.
@@ -22,7 +22,7 @@ const PAGE: (usize, usize) = (100, 500);
 /// The service.
 #[derive(Debug)]
 pub(crate) struct Admin {
-    pub(crate) directory: Directory,
+    pub(crate) tenants: Tenants,
 }
 
 #[tonic::async_trait]
@@ -31,7 +31,7 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::CreateTenantRequest>,
     ) -> Result<Response<v1::CreateTenantResponse>, Status> {
-        let tenant = self.directory.create_tenant(request.into_inner()).await?;
+        let tenant = self.tenants.create_tenant(request.into_inner()).await?;
         Ok(Response::new(v1::CreateTenantResponse {
             tenant: Some(tenant.to_proto()),
         }))
@@ -53,7 +53,7 @@ impl AdminService for Admin {
         violations
             .into_result(())
             .map_err(OperationError::Invalid)?;
-        let (tenants, more) = self.directory.tenants(after, size).await?;
+        let (tenants, more) = self.tenants.list(after, size).await?;
         let last = tenants.last().filter(|_| more);
         Ok(Response::new(v1::ListTenantsResponse {
             next_page_token: last.map_or_else(String::new, |last| list.token(&last.id.to_bytes())),
@@ -65,7 +65,7 @@ impl AdminService for Admin {
         &self,
         request: Request<v1::CreateApiKeyRequest>,
     ) -> Result<Response<v1::CreateApiKeyResponse>, Status> {
-        let (key, secret) = self.directory.create_key(request.into_inner()).await?;
+        let (key, secret) = self.tenants.create_key(request.into_inner()).await?;
         Ok(Response::new(v1::CreateApiKeyResponse {
             api_key: Some(key.to_proto()),
             secret: secret.expose_secret().to_owned(),
@@ -90,7 +90,7 @@ impl AdminService for Admin {
         violations
             .into_result(())
             .map_err(OperationError::Invalid)?;
-        let (keys, next) = self.directory.keys(tenant, after, size).await?;
+        let (keys, next) = self.tenants.keys(tenant, after, size).await?;
         Ok(Response::new(v1::ListApiKeysResponse {
             next_page_token: next.map_or_else(String::new, |next| list.token(&next.to_bytes())),
             api_keys: keys.iter().map(|key| key.to_proto()).collect(),
@@ -102,7 +102,7 @@ impl AdminService for Admin {
         request: Request<v1::RevokeApiKeyRequest>,
     ) -> Result<Response<v1::RevokeApiKeyResponse>, Status> {
         let id: KeyId = id(&request.get_ref().id, "id")?;
-        self.directory.revoke_key(id).await?;
+        self.tenants.revoke_key(id).await?;
         Ok(Response::new(v1::RevokeApiKeyResponse {}))
     }
 }

@@ -16,7 +16,7 @@ use sidehook_store::{Store, registry::Kind};
 use tonic::{Request, Response, Status};
 
 use super::parse::id;
-use crate::{auth::principal, catalog::Catalogs, directory::Directory, errors::OperationError};
+use crate::{auth::principal, catalog::Catalogs, errors::OperationError, tenants::Tenants};
 
 /// Agents silent for longer are not shown.
 const SHOWN: Duration = Duration::from_secs(24 * 3_600);
@@ -29,7 +29,7 @@ const READ: usize = 500;
 pub(crate) struct AgentAdmin {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalogs: Catalogs,
-    pub(crate) directory: Directory,
+    pub(crate) tenants: Tenants,
     pub(crate) heartbeat: Duration,
 }
 
@@ -97,7 +97,7 @@ impl AgentAdmin {
             (_, "") => Ok(who.tenant),
             (Role::Operator, text) => {
                 let tenant = id(text, "tenant_id")?;
-                if self.directory.has_tenant(tenant).await? {
+                if self.tenants.has_tenant(tenant).await? {
                     Ok(tenant)
                 } else {
                     Err(OperationError::not_found("tenant", tenant))

@@ -40,18 +40,18 @@ const AT_ONCE: usize = 16;
 
 /// The operations on tenants and keys.
 #[derive(Clone)]
-pub struct Directory {
+pub struct Tenants {
     store: Arc<dyn Store>,
 }
 
-impl core::fmt::Debug for Directory {
+impl core::fmt::Debug for Tenants {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Directory")
+        f.write_str("Tenants")
     }
 }
 
-impl Directory {
-    /// The directory that lies in `store`.
+impl Tenants {
+    /// The tenants that lie in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store }
@@ -78,7 +78,7 @@ impl Directory {
     ///
     /// # Errors
     /// The store's.
-    pub async fn tenants(
+    pub async fn list(
         &self,
         after: Option<TenantId>,
         max: usize,
