@@ -82,7 +82,7 @@ fn settled(
     let lane = &mut worker.lanes[index(calls.partition)];
     let reply = match reply.map_err(Fate::from) {
         Ok(reply) => {
-            lane.executed(CallKind::Settle, stamp);
+            lane.spend(CallKind::Settle, stamp);
             Some(reply)
         }
         Err(Fate::Repeat(detail)) => return Some(detail),
@@ -95,6 +95,7 @@ fn settled(
             return None;
         }
         Err(Fate::Refused(detail)) => {
+            lane.spend(CallKind::Settle, stamp);
             let (_, settle) = calls.settle.as_mut()?;
             let apart = flight.settle.as_mut()?.apart(settle);
             if !apart.is_empty() {
@@ -166,7 +167,7 @@ fn published(
     let lane = &mut worker.lanes[index(calls.partition)];
     match reply {
         Ok(reply) => {
-            lane.executed(CallKind::Publish, stamp);
+            lane.spend(CallKind::Publish, stamp);
             let (_, call) = calls.publish.take()?;
             let flight = flight.publish.take()?;
             let ids = call.tenants.iter().map(|tenant| {
@@ -190,9 +191,12 @@ fn published(
             calls.publish = None;
             let error = match error {
                 CallError::Full => PublishError::Full,
-                other => PublishError::Refused {
-                    detail: other.to_string(),
-                },
+                other => {
+                    lane.spend(CallKind::Publish, stamp);
+                    PublishError::Refused {
+                        detail: other.to_string(),
+                    }
+                }
             };
             for (piece, ..) in flight.publish.take()?.pieces {
                 let refused = piece
@@ -297,7 +301,7 @@ fn claimed(
     let lane = &mut worker.lanes[index(calls.partition)];
     match reply.map_err(Fate::from) {
         Ok(reply) => {
-            lane.executed(CallKind::Claim, stamp);
+            lane.spend(CallKind::Claim, stamp);
             let (_, claim) = calls.claim.take()?;
             let tokens = claim.demands.iter().map(|demand| demand.token).collect();
             let flight = flight.claim.take()?;
@@ -316,6 +320,7 @@ fn claimed(
             }
         }
         Err(Fate::Refused(detail)) => {
+            lane.spend(CallKind::Claim, stamp);
             worker.shared.complain(Complaint::Refused, &detail);
             calls.claim = None;
             for (reservation, _) in flight.claim.take()?.reservations {

@@ -1,8 +1,10 @@
 //! One partition's lane: where this worker stands in its line of calls.
 //!
-//! A sequence is used up only by an answer: a call that failed has changed nothing,
-//! and the next one takes its place, so that what a refused publish left behind is
-//! overwritten instead of orphaned.
+//! A sequence is used up by an answer, and by a refusal: the call may have been executed
+//! and only its reply be unreadable, and the next call must not be given that reply. A
+//! store that is full has executed nothing; the next publish takes the place of the one
+//! that it had no room for, so that what that left behind is overwritten instead of
+//! orphaned.
 
 use sidehook_core::address::{Lane, Sequence};
 use sidehook_store::turn::Stamp;
@@ -42,9 +44,9 @@ impl LaneState {
         }
     }
 
-    /// The call with this stamp was executed. A stamp of an earlier lane is passed
-    /// over; a lane that is used up is replaced.
-    pub(super) fn executed(&mut self, kind: CallKind, stamp: Stamp) {
+    /// The call with this stamp was executed, or may have been. A stamp of an earlier
+    /// lane is passed over; a lane that is used up is replaced.
+    pub(super) fn spend(&mut self, kind: CallKind, stamp: Stamp) {
         if stamp.lane != self.lane {
             return;
         }
@@ -67,11 +69,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_count_apart_and_only_what_was_executed() {
+    fn kinds_count_apart_and_only_what_was_spent() {
         let mut lane = LaneState::draw();
         let first = lane.stamp(CallKind::Publish);
         assert_eq!(lane.stamp(CallKind::Publish), first);
-        lane.executed(CallKind::Publish, first);
+        lane.spend(CallKind::Publish, first);
         assert_eq!(lane.stamp(CallKind::Publish).sequence.number(), 2);
         assert_eq!(lane.stamp(CallKind::Claim).sequence.number(), 1);
     }
@@ -83,13 +85,13 @@ mod tests {
         lane.superseded(old);
         let new = lane.stamp(CallKind::Settle);
         assert_ne!(new.lane, old.lane);
-        lane.executed(CallKind::Settle, old);
+        lane.spend(CallKind::Settle, old);
         assert_eq!(lane.stamp(CallKind::Settle), new);
         let last = Stamp {
             lane: new.lane,
             sequence: Sequence::new((1 << 30) - 1).expect("the last one"),
         };
-        lane.executed(CallKind::Settle, last);
+        lane.spend(CallKind::Settle, last);
         assert_eq!(lane.stamp(CallKind::Settle).sequence, Sequence::FIRST);
         assert_ne!(lane.stamp(CallKind::Settle).lane, new.lane);
     }

@@ -56,6 +56,8 @@ pub(crate) struct Faults {
     pub(crate) unsettled: Count,
     /// Outcomes of this lease are refused, and their call with them.
     pub(crate) poison: Mutex<Option<LeaseId>>,
+    /// The answer to the next publish cannot be read.
+    pub(crate) published_unread: AtomicBool,
     /// This tenant's catalog cannot be read.
     pub(crate) unreadable: Mutex<Option<TenantId>>,
     /// Attempts to read it.
@@ -94,6 +96,16 @@ impl Faults {
         Ok(found)
     }
 
+    /// Makes answers unreadable: the calls were executed all the same.
+    pub(crate) fn scratch(&self, mut reply: TurnReply) -> TurnReply {
+        for replies in &mut reply.calls {
+            if replies.publish.is_some() && self.published_unread.swap(false, Ordering::SeqCst) {
+                replies.publish = Some(Err(refusal("an unreadable reply")));
+            }
+        }
+        reply
+    }
+
     /// Takes out of a turn what is refused; answers the places of the settles.
     pub(crate) fn refuse(&self, turn: &mut Turn) -> Vec<usize> {
         let Some(poison) = *self.poison.lock() else {
@@ -117,11 +129,15 @@ impl Faults {
 /// The answer to settles that were taken out.
 pub(crate) fn refused(mut reply: TurnReply, places: &[usize]) -> Result<TurnReply, StoreError> {
     for place in places {
-        reply.calls[*place].settle = Some(Err(CallError::Refused {
-            detail: "poisoned".to_owned(),
-        }));
+        reply.calls[*place].settle = Some(Err(refusal("poisoned")));
     }
     Ok(reply)
+}
+
+fn refusal(detail: &str) -> CallError {
+    CallError::Refused {
+        detail: detail.to_owned(),
+    }
 }
 
 fn corrupt() -> StoreError {

@@ -135,7 +135,8 @@ impl Store for Shaky {
         // A walk through 0..100 in steps that share no factor with it.
         let draw = (self.turns.fetch_add(1, Ordering::SeqCst) * 37) % 100;
         if draw >= self.failing {
-            return self.model.turn(worker, turn).await;
+            let reply = self.model.turn(worker, turn).await?;
+            return Ok(self.faults.scratch(reply));
         }
         if matches!(draw % 4, 1 | 2) {
             self.untold.lock().extend(stamps(turn));

@@ -6,6 +6,7 @@ use std::{
 };
 
 use sidehook_api::{record::AttemptEntry, v1};
+use sidehook_control::engine::PublishError;
 use sidehook_core::{
     address::{Partition, SegmentId},
     delivery::{DeliveryState, reason},
@@ -120,4 +121,22 @@ async fn an_event_whose_record_is_corrupt_ends_dead_and_says_so() {
         (DeliveryState::Dead, reason::EVENT_UNREADABLE)
     );
     there.settled().await;
+}
+
+#[tokio::test]
+async fn what_follows_an_unreadable_reply_is_not_taken_for_a_repetition() {
+    let store = Shaky::new(0);
+    let replica = Replica::start(Arc::new(store.clone()), config()).await;
+    replica.subscribe().await;
+    store.faults.published_unread.store(true, Ordering::SeqCst);
+    let lost = replica.publish(1).await;
+    assert!(matches!(lost[0], Err(PublishError::Refused { .. })));
+    let published = replica.publish(1).await;
+    published[0].clone().expect("accepted");
+    let (mut agent, _) = Agent::connect(&replica, hello(1, 1)).await;
+    for _ in 0..2 {
+        let work = agent.work().await;
+        agent.answer(&work, 200).await;
+    }
+    replica.settled().await;
 }
