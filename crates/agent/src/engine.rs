@@ -14,11 +14,11 @@ mod connect;
 mod connection;
 mod endpoint;
 mod failure;
-mod figures;
 mod job;
 mod lane;
 mod lookup;
-mod outcome;
+mod metrics;
+mod outcome_batch;
 mod post;
 mod response;
 mod settings;
@@ -36,15 +36,15 @@ use sidehook_runtime::tasks::{OnPanic, TaskKind, Tasks};
 use tokio::sync::Notify;
 
 pub(crate) use job::Job;
-pub(crate) use outcome::{BATCH, Outcome, Outcomes};
+pub(crate) use outcome_batch::{BATCH, Outcome, Outcomes};
 pub(crate) use settings::Prepared;
 
+use self::metrics::EngineMetrics;
 use crate::clock::Clock;
 use crate::egress::Egress;
 use crate::trust::ReceiverTls;
 use connect::Connector;
 use endpoint::Endpoints;
-use figures::Figures;
 use lane::Lane;
 use lookup::LookUps;
 
@@ -57,7 +57,7 @@ const LANES_KEPT: usize = 64;
 pub(crate) struct Shared {
     clock: Clock,
     connector: Connector,
-    figures: Figures,
+    metrics: EngineMetrics,
     tasks: Tasks,
     endpoints: Endpoints,
     /// Woken when a lease must be renewed before a POST can begin.
@@ -96,7 +96,7 @@ impl Engine {
                 tls,
                 look_ups: LookUps::new(tasks.clone()),
             },
-            figures: Figures::new(),
+            metrics: EngineMetrics::new(),
             tasks: tasks.clone(),
             endpoints: Endpoints::default(),
             renewal: Notify::new(),

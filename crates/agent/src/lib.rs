@@ -15,8 +15,8 @@ mod clock;
 mod engine;
 mod envelope;
 mod frames;
-mod gauges;
 mod identity;
+mod metrics;
 mod session;
 mod trust;
 mod uplink;
@@ -31,10 +31,10 @@ pub use identity::IdentityError;
 pub use trust::TrustError;
 pub use uplink::DialError;
 
+use crate::metrics::SessionMetrics;
 use clock::Clock;
 use engine::Engine;
 use frames::Introduction;
-use gauges::Gauges;
 use identity::Identity;
 use trust::ReceiverTls;
 use uplink::{Dial, Uplink};
@@ -104,7 +104,7 @@ impl Agent {
             engine,
             clock,
             drain,
-            gauges: Gauges::new(),
+            metrics: SessionMetrics::new(),
             connected,
         };
         Ok(Self { uplink })

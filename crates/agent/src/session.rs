@@ -28,7 +28,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::engine::{BATCH, Job, Outcome, Prepared};
-use crate::gauges::Reading;
+use crate::metrics::Reading;
 use crate::uplink::Uplink;
 use crate::{envelope, frames};
 
@@ -270,7 +270,7 @@ impl Session<'_> {
         self.tick_at = Instant::now() + every;
         let due = self.uplink.end.tick(now);
         let in_flight = self.uplink.engine.in_flight();
-        self.uplink.gauges.show(&Reading {
+        self.uplink.metrics.show(&Reading {
             leases: self.uplink.end.leases(),
             in_flight,
             waiting: self.uplink.engine.outcomes().len(),
@@ -331,7 +331,7 @@ impl Session<'_> {
         tracing::info!(lease = ?term, heartbeat = ?beat, dead_leases = welcome.dead_leases.len(),
             resent = resent.len(), "connected to the control plane");
         self.backoff.reset();
-        uplink.gauges.connected(true);
+        uplink.metrics.connected(true);
         if let Some(connected) = &uplink.connected {
             connected.met();
         }

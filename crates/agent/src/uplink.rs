@@ -30,8 +30,8 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use crate::clock::Clock;
 use crate::engine::{Engine, Outcome};
 use crate::frames::Introduction;
-use crate::gauges::Gauges;
 use crate::identity::Identity;
+use crate::metrics::SessionMetrics;
 use crate::session::{self, End};
 
 /// How long connecting may take.
@@ -127,7 +127,7 @@ pub(crate) struct Uplink {
     pub(crate) engine: Engine,
     pub(crate) clock: Clock,
     pub(crate) drain: Drain,
-    pub(crate) gauges: Gauges,
+    pub(crate) metrics: SessionMetrics,
     /// Met while a session is accepted.
     pub(crate) connected: Option<Condition>,
 }
@@ -149,7 +149,7 @@ impl Uplink {
                 None => continue,
             };
             self.end.disconnect();
-            self.gauges.connected(false);
+            self.metrics.connected(false);
             match end {
                 End::Settled => return,
                 End::Move => tracing::info!("moving to another control plane"),

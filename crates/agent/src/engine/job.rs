@@ -8,7 +8,7 @@ use sidehook_core::address::DeliveryId;
 use sidehook_core::outcome::OutcomeKind;
 use sidehook_session::agent_end::{Lease, Report};
 
-use super::outcome::Outcome;
+use super::outcome_batch::Outcome;
 use super::settings::Prepared;
 
 /// A delivery and what it takes. Whoever drops it without [`Self::finish`] hands it back as not started, so that no

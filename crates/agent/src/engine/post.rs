@@ -22,7 +22,7 @@ use super::connection::Connection;
 use super::endpoint::Endpoint;
 use super::failure::Failure;
 use super::job::Job;
-use super::outcome::Outcome;
+use super::outcome_batch::Outcome;
 use super::response::{self, Answer};
 use super::settings::{Prepared, Target};
 use crate::clock;
@@ -90,7 +90,7 @@ impl Desk {
             },
             Err(failure) => {
                 if failure.kind == OutcomeKind::NotStarted {
-                    shared.figures.local_fault(&failure.detail);
+                    shared.metrics.local_fault(&failure.detail);
                     sleep(HELD_BACK).await;
                 }
                 Outcome {
@@ -99,7 +99,7 @@ impl Desk {
                 }
             }
         };
-        shared.figures.ended(&outcome);
+        shared.metrics.ended(&outcome);
         tracing::debug!(target: "sidehook::journey", step = "posted", delivery = %job.delivery,
             attempt = job.attempt, outcome = ?outcome.kind, status = outcome.status, took = ?outcome.took);
         job.finish(outcome);
@@ -202,7 +202,7 @@ async fn exchange(
         let mut connection = match rested {
             Some(connection) => connection,
             None => {
-                shared.figures.connections.increment(1);
+                shared.metrics.connections.increment(1);
                 // Boxed: most of a worker's size would be kept for what it does once.
                 let (connector, tenant) = (&shared.connector, settings.tenant_id());
                 let connect = connector.connect(&target.endpoint, tenant, settings.limits);

@@ -23,7 +23,7 @@ use super::connect::Limits;
 use super::endpoint::{Endpoint, EndpointKey, Endpoints, Tls};
 use super::failure::Failure;
 use super::lane::Lane;
-use super::outcome::Outcomes;
+use super::outcome_batch::Outcomes;
 use crate::envelope;
 
 /// Headers that frame a request or name its target: they are not a subscription's to set.

@@ -1,4 +1,4 @@
-//! What the engine counts. Handles are made once: looking a name up costs more than the signature of a POST.
+//! The metrics of the engine. Handles are made once: looking a name up costs more than the signature of a POST.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use metrics::{Counter, Histogram, counter, histogram};
 use sidehook_core::outcome::OutcomeKind;
 use sidehook_runtime::throttle::Throttle;
 
-use super::outcome::Outcome;
+use super::outcome_batch::Outcome;
 
 /// Names of the label `outcome`, one for each way that an attempt ends.
 const SUCCESS: &str = "success";
 
-/// The engine's figures.
-pub(crate) struct Figures {
+/// The engine's metrics.
+pub(crate) struct EngineMetrics {
     success: Counter,
     ends: Vec<(OutcomeKind, Counter)>,
     seconds: Histogram,
@@ -21,7 +21,7 @@ pub(crate) struct Figures {
     faults: Throttle<()>,
 }
 
-impl Figures {
+impl EngineMetrics {
     pub(super) fn new() -> Self {
         let ends = [
             (OutcomeKind::Response, "status"),

@@ -1,9 +1,9 @@
-//! What the session shows of itself.
+//! The metrics of the session, with handles that are made once.
 
 use metrics::{Counter, Gauge, counter, gauge};
 
-/// The session's figures.
-pub(crate) struct Gauges {
+/// The session's metrics.
+pub(crate) struct SessionMetrics {
     connected: Gauge,
     sessions: Counter,
     leases: Gauge,
@@ -24,7 +24,7 @@ pub(crate) struct Reading {
     pub(crate) credit: u32,
 }
 
-impl Gauges {
+impl SessionMetrics {
     pub(crate) fn new() -> Self {
         Self {
             connected: gauge!("sidehook_agent_connected"),
