@@ -111,7 +111,9 @@ impl Reader {
             return Some(Signing::default());
         };
         let scheme = match &proto.scheme {
-            None | Some(Proto::Unsigned(_)) => Scheme::Unsigned,
+            // Going without signatures is a choice that somebody has to write down.
+            None => Signing::default().scheme,
+            Some(Proto::Unsigned(_)) => Scheme::Unsigned,
             Some(Proto::Close(_)) => Scheme::Close,
             Some(Proto::StandardWebhooks(scheme)) => {
                 Scheme::StandardWebhooks(self.algorithm(scheme.algorithm)?)

@@ -290,6 +290,28 @@ fn an_empty_mask_stands_for_what_is_set() {
 }
 
 #[test]
+fn going_unsigned_has_to_be_chosen() {
+    let signed_as = |signing: v1::Signing| {
+        let proto = v1::Subscription {
+            signing: Some(signing),
+            ..minimal()
+        };
+        new(&proto).unwrap().signing
+    };
+    assert_eq!(signed_as(v1::Signing::default()), Signing::default());
+    let local = signed_as(v1::Signing {
+        local_key: "vault".to_owned(),
+        ..v1::Signing::default()
+    });
+    assert_eq!(local.scheme, Signing::default().scheme);
+    let unsigned = signed_as(v1::Signing {
+        scheme: Some(v1::signing::Scheme::Unsigned(v1::UnsignedScheme {})),
+        ..v1::Signing::default()
+    });
+    assert_eq!(unsigned.scheme, Scheme::Unsigned);
+}
+
+#[test]
 fn what_was_read_can_be_sent_back() {
     let current = new(&minimal()).unwrap();
     let mut read = to_proto(&current);
