@@ -145,7 +145,10 @@ impl Batch<'_> {
     /// Whether a delivery's event is there and was accepted.
     fn accepted(&self, place: &Place) -> Result<bool, Fault> {
         let key = layout::segment(place.segment);
-        let segment = self.tables.segments.read(&key, layout::parse_segment)?;
+        let segment = self
+            .tables
+            .segments
+            .read_parts(&key, layout::parse_segment)?;
         let Some(segment) = segment else {
             return Ok(false);
         };

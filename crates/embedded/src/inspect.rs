@@ -277,6 +277,11 @@ impl Sight {
         for (key, value) in view.partition(layout::STATES, self.partition)? {
             let id = layout::parse_segment_key(&key)?;
             let state = SegmentState::parse(value)?;
+            let payload = view.table(layout::SEGMENTS)?;
+            let payload = payload.read_parts(&key, layout::parse_segment)?;
+            if payload.is_none_or(|payload| payload.tenant != state.tenant) {
+                self.fault(format!("{id:?}: no payload, or another tenant's"));
+            }
             payloads.insert(key);
             log.insert(layout::log(state.tenant, state.position));
             if !state.overdue || state.unfinished == 0 {
@@ -290,8 +295,13 @@ impl Sight {
             }
         }
         self.seen.segments = payloads.len();
+        for key in view.keys(layout::SEGMENTS, self.partition)? {
+            let id = layout::parse_segment_key(&key)?;
+            if !payloads.contains(&layout::segment(id)) {
+                self.fault(format!("{id:?}: a payload, but no state"));
+            }
+        }
         for (table, wanted) in [
-            (layout::SEGMENTS, payloads),
             (layout::LOG, log),
             (layout::AGES, ages),
             (layout::OUTCOMES, outcomes),

@@ -27,7 +27,7 @@
 //! | `clearing` | queue | nothing: a deleted queue that still holds something |
 //! | `records` | queue, place | leases lost 1, waits 1, due 8, what it remembers: retried deliveries and redeliveries |
 //! | `due` | time 8, queue, place | nothing: what waits |
-//! | `segments` | segment | tenant 16, events 1, length 4 each (0: not accepted), then the records |
+//! | `segments` | segment, part 1 | tenant 16, events 1, length 4 each (0: not accepted), then the records; cut into parts ([`cut`]) |
 //! | `states` | segment | tenant 16, published 8, position in the log 8, unfinished 4, outcome rows 4, overdue 1 |
 //! | `outcomes` | segment, row 4 | tenant 16, then for each attempt of one settle: length 4, record |
 //! | `log` | tenant, position 8 | segment 13, published 8 |
@@ -337,6 +337,26 @@ pub(crate) fn pack_segment(tenant: TenantId, records: &[Bytes]) -> Vec<u8> {
     to.finish()
 }
 
+/// The engine's page, and what it needs of one beside a value, generously.
+const PAGE: usize = 4 * 1024;
+const PAGE_HEAD: usize = 64;
+
+/// Cuts a payload into parts that fill their pages. The engine keeps a long value in
+/// a page of its own whose size is a power of two: 65 KiB would take 128.
+pub(crate) fn cut(mut payload: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    while payload.len() + PAGE_HEAD > PAGE {
+        let page = 1_usize << (payload.len() + PAGE_HEAD).ilog2();
+        let (part, rest) = payload.split_at(page - PAGE_HEAD);
+        parts.push(part);
+        payload = rest;
+    }
+    if !payload.is_empty() {
+        parts.push(payload);
+    }
+    parts
+}
+
 /// Reads a segment's payload.
 pub(crate) fn parse_segment(value: Bytes) -> Result<Segment, Fault> {
     let mut from = Reader::new("a segment", value);
@@ -344,10 +364,11 @@ pub(crate) fn parse_segment(value: Bytes) -> Result<Segment, Fault> {
     let lengths = (0..from.u8()?).map(|_| from.length());
     let lengths = lengths.collect::<Result<Vec<_>, Fault>>()?;
     let records = lengths.into_iter().map(|length| from.take(length));
-    Ok(Segment {
-        tenant,
-        records: records.collect::<Result<_, Fault>>()?,
-    })
+    let records = records.collect::<Result<_, Fault>>()?;
+    if !from.is_empty() {
+        return Err(from.malformed());
+    }
+    Ok(Segment { tenant, records })
 }
 
 /// A lease.

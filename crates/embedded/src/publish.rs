@@ -191,7 +191,9 @@ impl Batch<'_> {
             self.align(*key)?;
         }
         let payload = layout::pack_segment(call.tenant, &gathered.records);
-        self.tables.segments.put(&layout::segment(id), &payload)?;
+        for (number, part) in (0..).zip(layout::cut(&payload)) {
+            self.tables.segments.put(&layout::part(id, number), part)?;
+        }
         let state = SegmentState {
             tenant: call.tenant,
             published: now,

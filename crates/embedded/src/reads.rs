@@ -70,7 +70,7 @@ impl View {
         let table = self.table(layout::SEGMENTS)?;
         let read = ids
             .iter()
-            .map(|id| table.read(&layout::segment(*id), layout::parse_segment));
+            .map(|id| table.read_parts(&layout::segment(*id), layout::parse_segment));
         read.collect()
     }
 

@@ -30,6 +30,24 @@ pub(crate) trait Look {
         parsed.map_err(|fault| fault.at(key))
     }
 
+    /// The row that was cut into all the values under `prefix`.
+    fn read_parts<T>(
+        &self,
+        prefix: &[u8],
+        parse: impl FnOnce(Bytes) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        let mut parts = self.all(prefix)?;
+        let whole = match parts.len() {
+            0 => return Ok(None),
+            1 => parts.pop().map(|(_, part)| part).unwrap_or_default(),
+            _ => {
+                let parts: Vec<Bytes> = parts.into_iter().map(|(_, part)| part).collect();
+                parts.concat().into()
+            }
+        };
+        parse(whole).map(Some).map_err(|fault| fault.at(prefix))
+    }
+
     /// The first pair whose key begins with `prefix`.
     fn first(&self, prefix: &[u8]) -> Result<Option<Pair>, Fault>;
 
@@ -130,6 +148,14 @@ impl<'t> Rows<'t> {
         parse: impl FnOnce(Bytes) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
         Look::read(&self.0, key, parse)
+    }
+
+    pub(crate) fn read_parts<T>(
+        &self,
+        prefix: &[u8],
+        parse: impl FnOnce(Bytes) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        Look::read_parts(&self.0, prefix, parse)
     }
 
     pub(crate) fn has(&self, key: &[u8]) -> Result<bool, Fault> {

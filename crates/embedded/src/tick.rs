@@ -135,7 +135,9 @@ impl Batch<'_> {
 
     fn drop_segment(&mut self, id: SegmentId) -> Result<(), Fault> {
         let key = layout::segment(id);
-        self.tables.segments.delete(&key)?;
+        for (part, _) in self.tables.segments.all(&key)? {
+            self.tables.segments.delete(&part)?;
+        }
         for (row, _) in self.tables.outcomes.all(&key)? {
             self.tables.outcomes.delete(&row)?;
         }

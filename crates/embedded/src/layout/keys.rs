@@ -176,14 +176,21 @@ pub(crate) fn parse_due(key: &[u8]) -> Result<(Timestamp, Place), Fault> {
     Ok((from.time()?, Place::read(&mut from, partition)?))
 }
 
-/// Key in `segments` and `states`; prefix of a segment's in `outcomes`.
+/// Key in `states`; prefix of a segment's in `segments` and `outcomes`.
 pub(crate) fn segment(id: SegmentId) -> Vec<u8> {
     let mut key = begin(id.partition);
     key.segment(id);
     key.finish()
 }
 
-/// Reads a key of `segments`, `states` or `leases`.
+/// Key in `segments`.
+pub(crate) fn part(id: SegmentId, part: u8) -> Vec<u8> {
+    let mut key = begin(id.partition);
+    key.segment(id).u8(part);
+    key.finish()
+}
+
+/// Reads a key of `states` or `leases`; of a key of `segments`, its segment.
 pub(crate) fn parse_segment_key(key: &[u8]) -> Result<SegmentId, Fault> {
     let mut from = Reader::copy("the key of a segment or lease", key);
     let partition = from.partition()?;

@@ -155,6 +155,22 @@ fn leases_and_segments_come_back() {
 }
 
 #[test]
+fn parts_fill_their_pages() {
+    for length in (1..70_000)
+        .step_by(97)
+        .chain([4_032, 4_033, 65_472, 1 << 20, 3 << 20])
+    {
+        let payload: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+        let parts = cut(&payload);
+        assert_eq!(parts.concat(), payload, "{length}");
+        assert!(parts.len() <= 12, "{length}: {} parts", parts.len());
+        let pages = parts.iter().map(|part| (part.len() + PAGE_HEAD).max(PAGE));
+        let pages: usize = pages.map(usize::next_power_of_two).sum();
+        assert!(pages <= length + 2 * PAGE, "{length} takes {pages}");
+    }
+}
+
+#[test]
 fn keys_come_back() {
     let queue_key = (tenant_id(), SubscriptionNumber(6));
     assert_eq!(parse_queue(&queue(queue_key)), Ok(queue_key));
@@ -167,6 +183,7 @@ fn keys_come_back() {
     assert_eq!(parse_due(&due(at, &place)), Ok((at, place)));
     let one = a_segment(3, 4);
     assert_eq!(parse_segment_key(&segment(one)), Ok(one));
+    assert_eq!(parse_segment_key(&part(one, 1)), Ok(one));
     assert_eq!(parse_timed(&timed(at, one)), Ok((at, one)));
     let who = Holder {
         agent: AgentId::from_bits(1),
