@@ -31,7 +31,7 @@ pub(super) fn list<T, J: Serialize>(
         Output::Table => {
             let mut table = Table::new();
             table.set_header(head.iter().copied());
-            print_table(table, items.iter().map(as_row))
+            print(&drawn(table, items.iter().map(as_row)))
         }
     }
 }
@@ -43,17 +43,17 @@ pub(super) fn one(output: Output, value: &Value, fields: &[(&str, String)]) -> R
         Output::Table => {
             let filled = fields.iter().filter(|(_, text)| !text.is_empty());
             let rows = filled.map(|(name, text)| vec![(*name).to_owned(), text.clone()]);
-            print_table(Table::new(), rows)
+            print(&drawn(Table::new(), rows))
         }
     }
 }
 
 /// The one place where cells come from: a cell may have lines, and obeys the rule of
 /// [`harmless`] before its width is measured.
-fn print_table(mut table: Table, rows: impl Iterator<Item = Vec<String>>) -> Result<(), Failure> {
+fn drawn(mut table: Table, rows: impl Iterator<Item = Vec<String>>) -> String {
     table.load_preset(UTF8_BORDERS_ONLY);
     table.add_rows(rows.map(|row| row.into_iter().map(|cell| harmless_lines(&cell))));
-    print(&table.to_string())
+    table.to_string()
 }
 
 /// Prints indented JSON.
@@ -296,6 +296,24 @@ mod tests {
             assert!(json.contains(meta), "{json}");
             serde_json::from_str::<serde::de::IgnoredAny>(&json).expect("JSON");
         }
+    }
+
+    #[test]
+    fn a_receivers_words_stay_in_their_cell() {
+        let attempt = v1::Attempt {
+            error: v1::AttemptError::Tls.into(),
+            error_detail: "\x1b[2J\u{9b}H\u{202e}\n2  delivered\r".to_owned(),
+            ..v1::Attempt::default()
+        };
+        let row = vec!["1".to_owned(), ending(&attempt)];
+        let table = drawn(Table::new(), [row].into_iter());
+        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!table.contains(obeyed), "{table:?}");
+        assert!(table.contains(r"tls: \u001b[2J\u009bH\u202e"), "{table}");
+        // What claims to be another row has no number in the first column.
+        let claim = table.lines().find(|line| line.contains("delivered"));
+        let claim = claim.expect("the second line").trim_start_matches('│');
+        assert!(claim.starts_with("    "), "{claim:?}");
     }
 
     #[test]
