@@ -85,6 +85,7 @@ pub fn apply_update(
 ) -> Result<Subscription, Violations> {
     let mut merged = to_proto(current);
     let mut violations = mask::merge(&mut merged, patch, mask);
+    keep_algorithm(&mut merged, &current.signing);
     let identity = Identity {
         id: current.id,
         created_at: current.created_at,
@@ -100,6 +101,32 @@ pub fn apply_update(
             Err(violations)
         }
     }
+}
+
+/// Who names no algorithm of Standard Webhooks leaves it as it is.
+fn keep_algorithm(merged: &mut v1::Subscription, current: &Signing) {
+    use v1::signing::Scheme as Proto;
+    let Scheme::StandardWebhooks(algorithm) = current.scheme else {
+        return;
+    };
+    let signing = merged.signing.get_or_insert_default();
+    let unnamed = Proto::StandardWebhooks(v1::StandardWebhooksScheme::default());
+    if let Proto::StandardWebhooks(scheme) = signing.scheme.get_or_insert(unnamed)
+        && scheme.algorithm == 0
+    {
+        scheme.algorithm = algorithm_to_proto(algorithm).into();
+    }
+}
+
+/// Whether a subscription that a client sends names the algorithm of its keys.
+#[must_use]
+pub fn names_algorithm(proto: &v1::Subscription) -> bool {
+    use v1::signing::Scheme as Proto;
+    let scheme = proto
+        .signing
+        .as_ref()
+        .and_then(|signing| signing.scheme.as_ref());
+    matches!(scheme, Some(Proto::StandardWebhooks(scheme)) if scheme.algorithm != 0)
 }
 
 /// The subscription as the API shows it, without its signing keys.
@@ -150,18 +177,21 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
     }
 }
 
+const fn algorithm_to_proto(algorithm: Algorithm) -> v1::StandardWebhooksAlgorithm {
+    match algorithm {
+        Algorithm::HmacSha256 => v1::StandardWebhooksAlgorithm::HmacSha256,
+        Algorithm::Ed25519 => v1::StandardWebhooksAlgorithm::Ed25519,
+    }
+}
+
 fn signing_to_proto(signing: &Signing) -> v1::Signing {
     use v1::signing::Scheme as Proto;
     let scheme = match &signing.scheme {
         Scheme::Unsigned => Proto::Unsigned(v1::UnsignedScheme {}),
         Scheme::Close => Proto::Close(v1::CloseScheme {}),
         Scheme::StandardWebhooks(algorithm) => {
-            let algorithm = match algorithm {
-                Algorithm::HmacSha256 => v1::StandardWebhooksAlgorithm::HmacSha256,
-                Algorithm::Ed25519 => v1::StandardWebhooksAlgorithm::Ed25519,
-            };
             Proto::StandardWebhooks(v1::StandardWebhooksScheme {
-                algorithm: algorithm.into(),
+                algorithm: algorithm_to_proto(*algorithm).into(),
             })
         }
         Scheme::HmacHeader {

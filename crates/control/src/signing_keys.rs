@@ -6,11 +6,11 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_api::{record_v1, time::timestamp, v1};
 use sidehook_core::{
     id::SubscriptionId,
-    limits::SIGNING_KEYS,
+    limits::{KEY_OVERLAP_DEFAULT, SIGNING_KEYS},
     signing::{Algorithm, Scheme, Signing},
     time::Timestamp,
 };
-use sidehook_signature::{CloseKey, HmacHeaderKey, KeyError, StandardKey};
+use sidehook_signature::{CloseKey, HmacHeaderKey, StandardKey};
 
 use crate::{
     errors::OperationError,
@@ -40,10 +40,9 @@ impl ManagedKey {
     /// The key as the API shows it to those who may see it.
     pub(crate) fn to_proto(&self) -> v1::SigningKey {
         let secret = self.secret.expose_secret();
-        // Only keys of Standard Webhooks have this prefix and a public half.
-        let public = secret
-            .starts_with("whsk_")
-            .then(|| StandardKey::parse(secret));
+        // Only these have a public half.
+        let public =
+            (algorithm_of(secret) == Algorithm::Ed25519).then(|| StandardKey::parse(secret));
         let public = public
             .and_then(Result::ok)
             .and_then(|key| key.public_text());
@@ -95,10 +94,49 @@ pub(crate) fn is_managed(signing: &Signing) -> bool {
     signing.local_key.is_none() && signing.scheme != Scheme::Unsigned
 }
 
-/// Whether the keys of one signing fit the other.
-pub(crate) fn same_kind(a: &Signing, b: &Signing) -> bool {
-    is_managed(a) == is_managed(b)
-        && core::mem::discriminant(&a.scheme) == core::mem::discriminant(&b.scheme)
+/// The signing with the algorithm that `secret` is a key of, where its scheme has
+/// several.
+pub(crate) fn led_by(secret: &str, signing: &Signing) -> Signing {
+    let scheme = match &signing.scheme {
+        Scheme::StandardWebhooks(_) => Scheme::StandardWebhooks(algorithm_of(secret)),
+        other => other.clone(),
+    };
+    Signing {
+        scheme,
+        local_key: signing.local_key.clone(),
+    }
+}
+
+/// The algorithm whose keys begin like `secret`; whether it is a key at all shows when
+/// it is read.
+fn algorithm_of(secret: &str) -> Algorithm {
+    if secret.starts_with("whsk_") {
+        Algorithm::Ed25519
+    } else {
+        Algorithm::HmacSha256
+    }
+}
+
+/// What the keys of a subscription become when its signing changes from `before` to
+/// `after`. Another algorithm of one scheme takes the lead as in a rotation; keys of
+/// another scheme fit no longer and give way to a new one.
+pub(crate) fn carried_over(
+    before: &Signing,
+    after: &Signing,
+    present: &[ManagedKey],
+    now: Timestamp,
+) -> Result<Vec<ManagedKey>, OperationError> {
+    let same_scheme = is_managed(before) == is_managed(after)
+        && core::mem::discriminant(&before.scheme) == core::mem::discriminant(&after.scheme);
+    match (&before.scheme, &after.scheme) {
+        _ if !same_scheme => first(after, "", "signing", now),
+        (Scheme::StandardWebhooks(old), Scheme::StandardWebhooks(new))
+            if old != new && is_managed(after) =>
+        {
+            rotated(after, present, "", KEY_OVERLAP_DEFAULT, now)
+        }
+        _ => Ok(present.to_vec()),
+    }
 }
 
 /// The first keys of a subscription: `given`, or a generated one if that is empty; none
@@ -172,13 +210,13 @@ fn new(
     field: &str,
     now: Timestamp,
 ) -> Result<ManagedKey, OperationError> {
-    let secret = match given {
-        "" => {
-            generate(&signing.scheme).map_err(|error| OperationError::Internal(error.to_string()))
-        }
-        text => normalise(&signing.scheme, text)
-            .map_err(|error| OperationError::field(field, error.to_string())),
-    }?;
+    let secret =
+        match given {
+            "" => generate(&signing.scheme)
+                .map_err(|error| OperationError::Internal(error.to_string())),
+            text => normalise(&signing.scheme, text)
+                .map_err(|wrong| OperationError::field(field, wrong)),
+        }?;
     Ok(ManagedKey {
         id: hex::encode(rand::random::<[u8; 8]>()),
         secret,
@@ -187,7 +225,7 @@ fn new(
     })
 }
 
-fn generate(scheme: &Scheme) -> Result<SecretString, KeyError> {
+fn generate(scheme: &Scheme) -> Result<SecretString, sidehook_signature::KeyError> {
     let random = rand::random::<[u8; 32]>();
     Ok(match scheme {
         Scheme::StandardWebhooks(Algorithm::HmacSha256) => {
@@ -204,13 +242,32 @@ fn generate(scheme: &Scheme) -> Result<SecretString, KeyError> {
     })
 }
 
-/// A given secret in the one text form of its scheme.
-fn normalise(scheme: &Scheme, text: &str) -> Result<SecretString, KeyError> {
-    Ok(match scheme {
-        Scheme::StandardWebhooks(_) => StandardKey::parse(text)?.to_text(),
-        Scheme::Close => CloseKey::parse(text)?.to_text(),
-        Scheme::HmacHeader { .. } | Scheme::Unsigned => HmacHeaderKey::parse(text)?.to_text(),
-    })
+/// A given secret in the one text form of its scheme, or what is wrong with it.
+fn normalise(scheme: &Scheme, text: &str) -> Result<SecretString, String> {
+    let key = match scheme {
+        Scheme::StandardWebhooks(_) => StandardKey::parse(text).map(|key| key.to_text()),
+        Scheme::Close => CloseKey::parse(text).map(|key| key.to_text()),
+        Scheme::HmacHeader { .. } | Scheme::Unsigned => {
+            HmacHeaderKey::parse(text).map(|key| key.to_text())
+        }
+    };
+    let key = key.map_err(|error| error.to_string())?;
+    match (scheme, algorithm_of(key.expose_secret())) {
+        (Scheme::StandardWebhooks(Algorithm::Ed25519), Algorithm::HmacSha256) => {
+            Err(contradiction("an HMAC-SHA256 secret", "ED25519"))
+        }
+        (Scheme::StandardWebhooks(Algorithm::HmacSha256), Algorithm::Ed25519) => {
+            Err(contradiction("an Ed25519 key", "HMAC_SHA256"))
+        }
+        _ => Ok(key),
+    }
+}
+
+fn contradiction(given: &str, asked: &str) -> String {
+    format!(
+        "is {given}, and `signing.standard_webhooks.algorithm` asks for {asked}: give a key of \
+         that algorithm, or name none"
+    )
 }
 
 #[cfg(test)]

@@ -11,9 +11,10 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use secrecy::ExposeSecret as _;
 use sidehook_api::{
     record::{StoredSubscription, encode_subscription},
-    subscription::{apply_update, create},
+    subscription::{apply_update, create, names_algorithm},
     v1,
 };
 use sidehook_core::{
@@ -113,8 +114,11 @@ impl Subscriptions {
         for _ in 0..TRIES {
             // The number in it must be new: another id if it is not.
             let id = SubscriptionId::from_bits(rand::random());
-            let subscription = create(proto, id, &who.subject, now)?;
+            let mut subscription = create(proto, id, &who.subject, now)?;
             self.check_total(&subscription)?;
+            if !names_algorithm(proto) {
+                subscription.signing = signing_keys::led_by(secret, &subscription.signing);
+            }
             let keys = signing_keys::first(&subscription.signing, secret, "signing_secret", now)?;
             let keyed = Keyed { subscription, keys };
             match self.put(who.tenant, &keyed, Expect::Absent).await? {
@@ -197,12 +201,8 @@ impl Subscriptions {
             if subscription.timeouts.total() != current.subscription.timeouts.total() {
                 self.check_total(&subscription)?;
             }
-            let keys =
-                if signing_keys::same_kind(&subscription.signing, &current.subscription.signing) {
-                    current.keys.clone()
-                } else {
-                    signing_keys::first(&subscription.signing, "", "signing", now)?
-                };
+            let (before, after) = (&current.subscription.signing, &subscription.signing);
+            let keys = signing_keys::carried_over(before, after, &current.keys, now)?;
             Ok(Some(Keyed { subscription, keys }))
         };
         self.change(who.tenant, id, etag, Some(&who.subject), change)
@@ -233,8 +233,8 @@ impl Subscriptions {
             .await
     }
 
-    /// Makes a new signing key, generated if `secret` is empty; the present ones go on
-    /// for `overlap`.
+    /// Makes a new signing key; the present ones go on for `overlap`. If `secret` is
+    /// empty it is generated, and of the newest key's kind.
     ///
     /// # Errors
     /// A wrong secret, keys that are not managed here, too many, not there, a wrong
@@ -248,9 +248,12 @@ impl Subscriptions {
         overlap: Duration,
     ) -> Result<Keyed, OperationError> {
         let change = |current: &Keyed, now| {
-            let signing = &current.subscription.signing;
+            let mut subscription = current.subscription.clone();
+            let newest = current.keys.first().map(|key| key.secret.expose_secret());
+            let lead = newest.filter(|_| secret.is_empty()).unwrap_or(secret);
+            subscription.signing = signing_keys::led_by(lead, &subscription.signing);
+            let signing = &subscription.signing;
             let keys = signing_keys::rotated(signing, &current.keys, secret, overlap, now)?;
-            let subscription = current.subscription.clone();
             Ok(Some(Keyed { subscription, keys }))
         };
         self.change(who.tenant, id, etag, Some(&who.subject), change)
