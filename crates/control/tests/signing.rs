@@ -128,3 +128,40 @@ async fn an_update_that_names_another_algorithm_rotates_to_a_key_of_it() {
     assert_eq!(keys[1].id, made.signing.unwrap().keys[0].id);
     assert!(keys[1].expires_at.is_some());
 }
+
+#[tokio::test]
+async fn changes_of_something_else_show_no_keys() {
+    let api = start().await;
+    let made = api.create(subscription()).await.unwrap();
+    let id = || made.id.clone();
+    let patch = v1::Subscription {
+        id: id(),
+        description: "changed".to_owned(),
+        ..v1::Subscription::default()
+    };
+    let updated = api.update(patch, &["description"]).await.unwrap();
+    let pause = v1::PauseSubscriptionRequest {
+        id: id(),
+        etag: String::new(),
+    };
+    let paused = api
+        .webhooks()
+        .pause_subscription(with(&api.admin, pause))
+        .await;
+    let resume = v1::ResumeSubscriptionRequest {
+        id: id(),
+        etag: String::new(),
+    };
+    let resumed = api
+        .webhooks()
+        .resume_subscription(with(&api.admin, resume))
+        .await;
+    let paused = paused.unwrap().into_inner().subscription.unwrap();
+    let resumed = resumed.unwrap().into_inner().subscription.unwrap();
+    for shown in [updated, paused, resumed] {
+        assert_eq!(kinds(&shown), Vec::<&str>::new());
+        assert_eq!(algorithm(&shown), HmacSha256, "the scheme is no secret");
+    }
+    let now = api.get(&api.admin, &made.id).await.unwrap();
+    assert_eq!(now.signing, made.signing);
+}

@@ -144,7 +144,8 @@ async fn masks_change_what_they_name_and_nothing_else() {
     assert_eq!(after.url, patch.url);
     assert_eq!(after.description, "");
     assert_ne!(after.etag, before.etag);
-    assert_eq!(after.signing, before.signing, "the key stays");
+    let now = api.get(&api.admin, &before.id).await.unwrap();
+    assert_eq!(now.signing, before.signing, "the key stays");
     let both = api.update(patch.clone(), &[]).await.unwrap();
     assert_eq!(both.description, "not named");
     assert_field(api.update(patch.clone(), &["urll"]).await, "update_mask");
@@ -172,7 +173,8 @@ async fn masks_change_what_they_name_and_nothing_else() {
         Code::NotFound,
         "NOT_FOUND",
     );
-    assert_eq!(api.get(&api.admin, &before.id).await.unwrap(), both);
+    let now = api.get(&api.admin, &before.id).await.unwrap();
+    assert_eq!(now.etag, both.etag);
 }
 
 #[tokio::test]
@@ -234,7 +236,8 @@ async fn a_stale_etag_is_refused_wherever_it_is_given() {
         api.update(nonsense, &["description"]).await,
         "subscription.etag",
     );
-    assert_eq!(api.get(&api.admin, &id).await.unwrap(), second);
+    let now = api.get(&api.admin, &id).await.unwrap();
+    assert_eq!(now.etag, second.etag);
     let delete = v1::DeleteSubscriptionRequest {
         id: id.clone(),
         etag: second.etag,

@@ -133,7 +133,7 @@ impl WebhookService for Webhooks {
         let mask = request.update_mask.unwrap_or_default().paths;
         let updated = self.subscriptions.update(&who, id, etag, &patch, &mask);
         Ok(Response::new(v1::UpdateSubscriptionResponse {
-            subscription: Some(updated.await?.to_proto()),
+            subscription: Some(to_proto(&updated.await?.subscription)),
         }))
     }
 
@@ -157,7 +157,7 @@ impl WebhookService for Webhooks {
         let (id, etag) = (id(&request.id, "id")?, etag(&request.etag, "etag")?);
         let paused = self.subscriptions.set_paused(&who, id, etag, true).await?;
         Ok(Response::new(v1::PauseSubscriptionResponse {
-            subscription: Some(paused.to_proto()),
+            subscription: Some(to_proto(&paused.subscription)),
         }))
     }
 
@@ -170,7 +170,7 @@ impl WebhookService for Webhooks {
         let (id, etag) = (id(&request.id, "id")?, etag(&request.etag, "etag")?);
         let resumed = self.subscriptions.set_paused(&who, id, etag, false).await?;
         Ok(Response::new(v1::ResumeSubscriptionResponse {
-            subscription: Some(resumed.to_proto()),
+            subscription: Some(to_proto(&resumed.subscription)),
         }))
     }
 
