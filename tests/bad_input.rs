@@ -206,6 +206,20 @@ fn wrong_events() -> Vec<(&'static str, v1::Event)> {
             },
         ),
         (
+            "data",
+            v1::Event {
+                data: "".into(),
+                ..good()
+            },
+        ),
+        (
+            "campaign_id",
+            v1::Event {
+                campaign_id: "camp_1".into(),
+                ..good()
+            },
+        ),
+        (
             "ordering_key",
             v1::Event {
                 ordering_key: "k".into(),

@@ -13,7 +13,6 @@ fn event() -> Event {
         user_id: String::new(),
         lead_id: String::new(),
         request_id: String::new(),
-        campaign_id: String::new(),
         organization_id: String::new(),
         occurred_at: None,
         data: Bytes::from_static(b"{}"),
