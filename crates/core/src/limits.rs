@@ -8,6 +8,10 @@ pub const PARTITIONS: u8 = 64;
 /// Longest payload of an event (`data`, `previous_data` and `meta` together), in
 /// bytes, unless the server's configuration says otherwise.
 pub const EVENT_BYTES_DEFAULT: usize = 256 * 1024;
+/// Longest payload that can be configured, in bytes: such an event still fits a message
+/// with others, and a store call alone.
+pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(EVENT_BYTES_MAX * 2 < FRAME_BYTES, "two fit a frame");
 /// Events in one `PublishEvents` call or one message of `StreamEvents`.
 pub const PUBLISH_BATCH_EVENTS: usize = 1_000;
 /// Bytes of an idempotency key.
@@ -16,7 +20,7 @@ pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of an object type or action.
 pub const TYPE_BYTES: usize = 100;
-/// Bytes of an event's identifiers (object, user, lead, request, campaign, organisation).
+/// Bytes of an event's identifiers (object, user, lead, request, organisation).
 pub const REFERENCE_BYTES: usize = 200;
 /// Names in `changed_fields`.
 pub const CHANGED_FIELDS: usize = 1_000;
@@ -102,6 +106,11 @@ pub const VIOLATIONS: usize = 50;
 pub const AGENT_RECORD_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Deliveries that an agent may ask for at one time.
 pub const AGENT_CAPACITY_MAX: u32 = 65_536;
+/// Bytes of events that an agent may ask for at one time.
+pub const AGENT_CAPACITY_BYTES_MAX: u64 = 1 << 30;
+/// Earlier sessions that a Hello names as closed: the newest ones. The leases of older
+/// ones run out by time.
+pub const CLOSED_SESSIONS_MAX: usize = 64;
 /// Largest frame on an agent's stream and largest gRPC message, in bytes.
 pub const FRAME_BYTES: usize = 4 * 1024 * 1024;
 /// Deliveries in one Assign frame.

@@ -38,6 +38,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sidehook_core::limits::CLOSED_SESSIONS_MAX;
 
 pub use lease::{Check, Lease};
 pub use outbox::{Batch, LeaseReports};
@@ -46,9 +47,6 @@ use crate::UNACKNOWLEDGED_CAPACITIES;
 use outbox::Outbox;
 use pulse::{Beat, Pulse};
 use stamps::Stamps;
-
-/// How many closed sessions a Hello names. Beyond that the oldest are left out: their leases run out by time.
-const CLOSED_SESSIONS_MAX: usize = 64;
 
 /// What the control plane did wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

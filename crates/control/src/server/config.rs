@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sidehook_core::limits::{EVENT_BYTES_DEFAULT, FRAME_BYTES, TIMEOUT_MIN, TOTAL_TIMEOUT_MAX};
+use sidehook_core::limits::{EVENT_BYTES_DEFAULT, EVENT_BYTES_MAX, TIMEOUT_MIN, TOTAL_TIMEOUT_MAX};
 use sidehook_runtime::{
     config::{ByteSize, Reader},
     listen::ListenConfig,
@@ -14,13 +14,6 @@ use crate::{engine::DispatchConfig, sealing::Sealer};
 
 /// Fewest bytes of a key that the configuration gives.
 const KEY_BYTES_MIN: usize = 16;
-/// Longest payload that can be configured: an event must fit a message with others'
-/// fields, and a store call.
-const EVENT_BYTES_MAX: u32 = 1024 * 1024;
-const _: () = assert!(
-    (EVENT_BYTES_MAX as usize) * 2 < FRAME_BYTES,
-    "two fit a frame"
-);
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
@@ -82,7 +75,7 @@ impl ControlPlaneConfig {
         let sealing_key = read_sealing_key(r);
         let event_bytes = r.section("limits", |r| {
             let default = ByteSize::from_bytes(EVENT_BYTES_DEFAULT as u64);
-            let range = ByteSize::kib(1)..=ByteSize::from_bytes(EVENT_BYTES_MAX.into());
+            let range = ByteSize::kib(1)..=ByteSize::from_bytes(EVENT_BYTES_MAX as u64);
             r.value_in("event_bytes", default, range).as_usize()
         });
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
