@@ -86,13 +86,6 @@ impl CompiledSubscription {
         settings_to_proto(&self.subscription, self.tenant, &secrets, 0, None)
     }
 
-    /// When the settings that hold at `now` cease to: the next end of a key.
-    #[must_use]
-    pub fn settings_end(&self, now: Timestamp) -> Option<Timestamp> {
-        let ends = self.keys.iter().filter_map(|key| key.expires_at);
-        ends.filter(|end| *end > now).min()
-    }
-
     fn compile(tenant: TenantId, row: Row, sealer: &Sealer) -> Result<Self, StoreError> {
         let corrupt = |detail: String| StoreError::Corrupt {
             detail: format!("subscription number {} of {tenant}: {detail}", row.number.0),
