@@ -250,6 +250,11 @@ fn assign(shared: &Arc<Shared>, granted: Granted, supplies: &Supplies) {
     };
     let (answer, waiting, rejects) = {
         let mut end = session.end.lock();
+        if end.is_closed() {
+            drop(end);
+            put_back(shared, granted);
+            return;
+        }
         let settings = &mut end.settings;
         let made = frame::make(&granted, lease, supplies, settings, shared.clock.now());
         let answer = Answer {

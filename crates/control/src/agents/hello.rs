@@ -3,7 +3,9 @@
 //! The agent's identity is derived from its token's and from the id that it names, so
 //! that nobody can name an agent of another token. Held leases are read from the store
 //! before anything else: whichever replica lent them, their outcomes are taken here.
-//! Closed sessions give back what the agent does not list; what it lists stays.
+//! Closed sessions give back what the agent does not list; what it lists stays. Since
+//! that takes the store's time, a session can be closed by a newer Hello from its
+//! beginning on.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -16,7 +18,7 @@ use sidehook_api::agent_v1::{Hello, Welcome};
 use sidehook_core::{
     address::SegmentId,
     id::{AgentId, TenantId},
-    limits::{AGENT_CAPACITY_MAX, CALL_RECORDS},
+    limits::{AGENT_CAPACITY_BYTES_MAX, AGENT_CAPACITY_MAX, CALL_RECORDS, CLOSED_SESSIONS_MAX},
     pool::Pool,
     principal::{Principal, Role},
     retry::RetryPolicy,
@@ -31,21 +33,19 @@ use tonic::Status;
 
 use super::{
     outbox::Outbox,
-    session::{Profile, Session},
+    session::{Profile, Registered, Session},
 };
-use crate::{catalog::Compiled, engine::Shared, leases};
+use crate::{catalog::Compiled, engine::Shared, errors::OperationError, leases};
 
 /// The protocol's version.
 const PROTOCOL: u32 = 1;
-/// Closed sessions that one Hello may name.
-const CLOSED_SESSIONS: usize = 256;
 /// Bytes of an agent's name and version.
 const PROFILE_BYTES: usize = 200;
 
 /// A session that may begin.
-pub(super) struct Accepted {
+pub(super) struct Accepted<'a> {
     /// The session.
-    pub(super) session: Arc<Session>,
+    pub(super) registered: Registered<'a>,
     /// What it may be given.
     pub(super) credit: Credit,
     /// The first frame to send.
@@ -78,29 +78,23 @@ pub(super) fn identity(principal: &Principal, id: &[u8]) -> AgentId {
 }
 
 /// Prepares a session for an agent that said this.
-pub(super) async fn accept(
-    shared: &Shared,
+pub(super) async fn accept<'a>(
+    shared: &'a Shared,
     principal: &Principal,
     hello: Hello,
     stamp: u64,
     outbox: Arc<Outbox>,
-) -> Result<Accepted, Status> {
+) -> Result<Accepted<'a>, Status> {
     let pool = pool_of(principal)?;
     check(&hello)?;
     let agent = identity(principal, &hello.agent_id);
-    let closed: Vec<Holder> = hello
-        .closed_session_ids
-        .iter()
-        .filter(|session| **session != hello.session_id)
-        .map(|session| Holder {
-            agent,
-            session: *session,
-        })
-        .collect();
+    let closed: HashSet<u64> = hello.closed_session_ids.iter().copied().collect();
+    let closed = closed.into_iter().filter(|one| *one != hello.session_id);
+    let closed: Vec<Holder> = closed.map(|session| Holder { agent, session }).collect();
     shared.sessions.close(&closed);
 
     let now = shared.clock.now();
-    let capacity = hello.capacity.min(AGENT_CAPACITY_MAX);
+    let (capacity, capacity_bytes) = capacities(&hello);
     let profile = Profile {
         name: hello.name,
         version: hello.version,
@@ -112,9 +106,10 @@ pub(super) async fn accept(
         session: hello.session_id,
     };
     let key = shared.sessions.next_key();
-    outbox.expect(capacity);
+    outbox.expect(capacity, capacity_bytes);
     let session = Arc::new(Session::new(key, holder, pool, profile, outbox));
     session.heard(stamp, now);
+    let registered = shared.sessions.register(Arc::clone(&session));
 
     let held: Vec<Option<LeaseRef>> = hello
         .held_leases
@@ -122,33 +117,37 @@ pub(super) async fn accept(
         .map(|lease| LeaseRef::from_slice(lease))
         .collect();
     let known: Vec<LeaseRef> = held.iter().flatten().copied().collect();
-    let alive = adopt(shared, &session, &known).await.map_err(unavailable)?;
+    let adopted = adopt(shared, &session, &known).await;
+    let alive = adopted.map_err(OperationError::from)?;
     let listed = hello.held_leases.iter().zip(held);
     let dead = listed.filter(|(_, lease)| lease.is_none_or(|lease| !alive.contains(&lease.id)));
     let dead_leases = dead.map(|(bytes, _)| bytes.clone()).collect();
 
-    let keep: Vec<LeaseId> = known.iter().map(|lease| LeaseId(lease.id)).collect();
+    let keep: Vec<LeaseId> = alive.into_iter().map(LeaseId).collect();
     let releases = closed
         .iter()
         .map(|holder| shared.store.release(*holder, &keep));
-    let released: u32 = try_join_all(releases)
-        .await
-        .map_err(unavailable)?
-        .iter()
-        .sum();
+    let released = try_join_all(releases).await.map_err(OperationError::from)?;
+    let released: u32 = released.iter().sum();
     if released > 0 {
         tracing::info!(%agent, released, "deliveries of closed sessions are back in their queues");
     }
     let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     Ok(Accepted {
-        credit: Credit::new(capacity, hello.capacity_bytes, hello.held_deliveries),
+        credit: Credit::new(capacity, capacity_bytes, hello.held_deliveries),
         welcome: Welcome {
             lease_ms: millis(shared.config.lease),
             heartbeat_ms: millis(shared.config.heartbeat),
             dead_leases,
         },
-        session,
+        registered,
     })
+}
+
+/// Deliveries and bytes that the agent takes, whatever it says.
+fn capacities(hello: &Hello) -> (u32, u64) {
+    let bytes = hello.capacity_bytes.min(AGENT_CAPACITY_BYTES_MAX);
+    (hello.capacity.min(AGENT_CAPACITY_MAX), bytes)
 }
 
 fn check(hello: &Hello) -> Result<(), Status> {
@@ -162,7 +161,7 @@ fn check(hello: &Hello) -> Result<(), Status> {
     let wrong = [
         (hello.agent_id.len() != 16, "agent_id must have 16 bytes"),
         (
-            hello.closed_session_ids.len() > CLOSED_SESSIONS,
+            hello.closed_session_ids.len() > CLOSED_SESSIONS_MAX,
             "too many closed_session_ids",
         ),
         (
@@ -184,10 +183,6 @@ fn check(hello: &Hello) -> Result<(), Status> {
         Some((_, text)) => Err(Status::invalid_argument(format!("Hello: {text}"))),
         None => Ok(()),
     }
-}
-
-fn unavailable(error: StoreError) -> Status {
-    Status::unavailable(error.to_string())
 }
 
 /// Takes over what of these leases is open and this agent's. Answers which are.
@@ -231,4 +226,20 @@ async fn adopt(
         end.assign(*lease, leases::open_positions(open, policy_of));
     }
     Ok(ours.into_iter().map(|(lease, _)| lease.id).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_given_no_more_than_the_limits_however_much_it_takes() {
+        let hello = Hello {
+            capacity: u32::MAX,
+            capacity_bytes: u64::MAX,
+            ..Hello::default()
+        };
+        let most = (AGENT_CAPACITY_MAX, AGENT_CAPACITY_BYTES_MAX);
+        assert_eq!(capacities(&hello), most);
+    }
 }

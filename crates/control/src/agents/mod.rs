@@ -12,7 +12,7 @@ mod session;
 pub use outbox::Outgoing;
 pub(crate) use session::{Session, Sessions, Ticket};
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{
     FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered,
@@ -21,7 +21,7 @@ use sidehook_api::agent_v1::{
     ConnectRequest, Drain, GoAway, Renew, Renewed, agent_service_server::AgentService,
     connect_request, connect_response::Frame,
 };
-use sidehook_core::principal::Principal;
+use sidehook_core::{limits::CALL_RECORDS, principal::Principal};
 use sidehook_runtime::tasks::{OnPanic, TaskKind};
 use sidehook_session::server_end::LeaseRef;
 use sidehook_store::turn::LeaseId;
@@ -125,20 +125,24 @@ where
     };
     let accepted = hello::accept(shared, principal, hello, first.stamp, Arc::clone(outbox)).await;
     let Accepted {
-        session,
+        registered,
         credit,
         welcome,
     } = accepted?;
+    let session = Arc::clone(&registered.session);
     outbox.push(Frame::Welcome(welcome));
-    shared.sessions.insert(&session);
     let due = shared.board.lock().join(session.key, &session.pool, credit);
     shared.wake(due);
     tracing::info!(agent = %session.holder.agent, pool = session.pool.name, name = session.profile.name, "an agent connected");
-    let reading = read(shared, &session, incoming, lost);
+    let reading = async {
+        let over = read(shared, &session, incoming, lost).await;
+        // At once, whatever presence waits for: nothing more is to be claimed for it.
+        shared.board.lock().leave(session.key);
+        drop(registered);
+        over
+    };
     let (over, ()) = tokio::join!(reading, presence::write(shared, &session, false));
 
-    shared.board.lock().leave(session.key);
-    shared.sessions.remove(session.key);
     // What was reported is settled whether or not anybody waits; a drain does.
     if shared.tasks.drain().is_draining() {
         let _ = tokio::time::timeout(SETTLE_WITHIN, session.all_settled()).await;
@@ -248,42 +252,41 @@ fn apply(
     Ok(None)
 }
 
-/// Asks the store for more time. Without an answer the agent hears nothing, and goes
-/// by the time that it has.
+/// Asks the store for more time, for each lease once. Without an answer the agent hears
+/// nothing, and goes by the time that it has.
 async fn renew(shared: &Shared, session: &Session, renewal: Renew, stamp: u64) {
-    let mut leases = Vec::new();
-    let mut known = Vec::new();
-    let mut dead_leases = Vec::new();
+    let (mut known, mut dead_leases) = (Vec::new(), Vec::new());
     {
         let end = session.end.lock();
+        let mut named = HashSet::with_capacity(renewal.leases.len());
         for bytes in renewal.leases {
+            if !named.insert(bytes.clone()) {
+                continue;
+            }
             match LeaseRef::from_slice(&bytes).filter(|lease| end.holds(*lease)) {
-                Some(lease) => {
-                    known.push((LeaseId(lease.id), lease.token));
-                    leases.push(bytes);
-                }
+                Some(lease) => known.push((bytes, (LeaseId(lease.id), lease.token))),
                 None => dead_leases.push(bytes),
             }
         }
     }
-    let holds = match shared.store.renew(None, &known, shared.config.lease).await {
-        Ok(holds) => holds,
-        Err(error) => {
-            tracing::debug!(%error, agent = %session.holder.agent, "leases could not be renewed");
-            return;
-        }
-    };
-    let mut renewed = Vec::new();
-    for (bytes, holds) in leases.into_iter().zip(holds) {
-        if holds {
-            renewed.push(bytes);
-        } else {
-            dead_leases.push(bytes);
+    let mut leases = Vec::with_capacity(known.len());
+    for known in known.chunks(CALL_RECORDS) {
+        let ids: Vec<_> = known.iter().map(|(_, lease)| *lease).collect();
+        let holds = match shared.store.renew(None, &ids, shared.config.lease).await {
+            Ok(holds) => holds,
+            Err(error) => {
+                tracing::debug!(%error, agent = %session.holder.agent, "leases could not be renewed");
+                return;
+            }
+        };
+        for ((bytes, _), holds) in known.iter().zip(holds) {
+            let told = if holds { &mut leases } else { &mut dead_leases };
+            told.push(bytes.clone());
         }
     }
     session.outbox.push(Frame::Renewed(Renewed {
         stamp,
-        leases: renewed,
+        leases,
         dead_leases,
     }));
 }

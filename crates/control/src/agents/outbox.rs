@@ -3,7 +3,8 @@
 //! Whoever has a frame puts it in; the connection takes them out as fast as the agent
 //! reads. Nobody waits here: the agent's credit bounds its work, and an
 //! acknowledgement takes in one that has not left yet. What else an agent can cause
-//! it must also read, or the session ends.
+//! it must also read, or the session ends. An agent says itself what its credit is and
+//! what is done with, so frames and their bytes are counted here as well.
 
 use std::{
     collections::VecDeque,
@@ -15,12 +16,16 @@ use std::{
 use futures_util::{Stream, task::AtomicWaker};
 use parking_lot::Mutex;
 use sidehook_api::agent_v1::{ConnectResponse, OutcomesAck, connect_response::Frame};
+use sidehook_core::limits::{FRAME_BYTES, PARTITIONS};
 use sidehook_session::server_end::Ack;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 /// Frames that may wait, beside one per delivery of the agent's capacity.
 const FRAMES: usize = 1_024;
+/// Bytes that may wait, beside those of the agent's capacity: claims reserve by a guess,
+/// and may overdraw the account by a frame from each partition.
+const OVERDRAFT_BYTES: usize = PARTITIONS as usize * FRAME_BYTES;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -32,34 +37,42 @@ pub(crate) struct Outbox {
 
 #[derive(Debug, Default)]
 struct State {
-    frames: VecDeque<Frame>,
+    /// With their bytes.
+    frames: VecDeque<(Frame, usize)>,
+    bytes: usize,
     ack: Option<Ack>,
     room: usize,
+    room_bytes: usize,
     over: bool,
     error: Option<Status>,
 }
 
 impl Outbox {
-    /// Makes room for one frame per delivery that the agent takes.
-    pub(crate) fn expect(&self, capacity: u32) {
-        self.state.lock().room = capacity as usize;
+    /// Makes room for one frame per delivery that the agent takes, and for their bytes.
+    pub(crate) fn expect(&self, capacity: u32, capacity_bytes: u64) {
+        let mut state = self.state.lock();
+        state.room = capacity as usize;
+        state.room_bytes = usize::try_from(capacity_bytes).unwrap_or(usize::MAX);
     }
 
     /// Puts a frame in.
     pub(crate) fn push(&self, frame: Frame) {
+        let bytes = frame.encoded_len();
         {
             let mut state = self.state.lock();
             if state.over {
                 return;
             }
-            if state.frames.len() >= FRAMES + state.room {
+            state.bytes += bytes;
+            let room_bytes = OVERDRAFT_BYTES.saturating_add(state.room_bytes);
+            if state.frames.len() >= FRAMES + state.room || state.bytes > room_bytes {
                 state.over = true;
                 state.frames.clear();
                 state.error = Some(Status::resource_exhausted(
                     "the agent does not read what it is sent",
                 ));
             } else {
-                state.frames.push_back(frame);
+                state.frames.push_back((frame, bytes));
             }
         }
         self.waker.wake();
@@ -106,7 +119,12 @@ impl Stream for Outgoing {
                 above: ack.above,
             })
         });
-        if let Some(frame) = ack.or_else(|| state.frames.pop_front()) {
+        let next = ack.or_else(|| {
+            let (frame, bytes) = state.frames.pop_front()?;
+            state.bytes -= bytes;
+            Some(frame)
+        });
+        if let Some(frame) = next {
             return Poll::Ready(Some(Ok(ConnectResponse { frame: Some(frame) })));
         }
         if !state.over {
@@ -124,8 +142,9 @@ impl Drop for Outgoing {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use futures_util::StreamExt as _;
-    use sidehook_api::agent_v1::Heartbeat;
+    use sidehook_api::agent_v1::{Assign, Heartbeat};
 
     use super::*;
 
@@ -166,12 +185,38 @@ mod tests {
     #[tokio::test]
     async fn an_agent_that_does_not_read_is_cut_off() {
         let outbox = Arc::new(Outbox::default());
-        outbox.expect(10);
+        outbox.expect(10, 0);
         for number in 0..=(FRAMES as u64 + 10) {
             outbox.push(beat(number));
         }
         let first = Outgoing(outbox).next().await.expect("an error");
         let code = first.expect_err("cut off").code();
+        assert_eq!(code, tonic::Code::ResourceExhausted);
+    }
+    #[tokio::test]
+    async fn bytes_are_bounded_and_given_back_when_they_leave() {
+        let outbox = Arc::new(Outbox::default());
+        let mut stream = Outgoing(Arc::clone(&outbox));
+        let event = Bytes::from(vec![0; FRAME_BYTES / 2]);
+        let large = || {
+            Frame::Assign(Assign {
+                events: vec![event.clone()],
+                ..Assign::default()
+            })
+        };
+        let room = large().encoded_len() as u64 * 3;
+        outbox.expect(1_000, room);
+        let most = (OVERDRAFT_BYTES + room as usize) / large().encoded_len();
+        for _ in 0..most {
+            outbox.push(large());
+        }
+        for _ in 0..5 {
+            stream.next().await.expect("open").expect("it fits");
+            outbox.push(large());
+        }
+        outbox.push(large());
+        let end = stream.next().await.expect("an error");
+        let code = end.expect_err("cut off").code();
         assert_eq!(code, tonic::Code::ResourceExhausted);
     }
 }

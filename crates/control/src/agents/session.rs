@@ -163,6 +163,20 @@ impl Ticket {
     }
 }
 
+/// A session's place among the others: others can close it as long as this is there.
+#[derive(Debug)]
+pub(crate) struct Registered<'a> {
+    sessions: &'a Sessions,
+    /// The session.
+    pub(crate) session: Arc<Session>,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.sessions.by_key.lock().remove(&self.session.key);
+    }
+}
+
 /// The sessions of this replica.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
@@ -177,20 +191,13 @@ impl Sessions {
     }
 
     /// Adds a session. One of the same agent and number is closed by it.
-    pub(crate) fn insert(&self, session: &Arc<Session>) {
-        let mut by_key = self.by_key.lock();
-        let twins = by_key
-            .values()
-            .filter(|other| other.holder == session.holder);
-        let twins: Vec<_> = twins.cloned().collect();
-        by_key.insert(session.key, Arc::clone(session));
-        drop(by_key);
-        twins.iter().for_each(|twin| twin.close());
-    }
-
-    /// Forgets a session.
-    pub(crate) fn remove(&self, key: SessionKey) {
-        self.by_key.lock().remove(&key);
+    pub(crate) fn register(&self, session: Arc<Session>) -> Registered<'_> {
+        self.close(&[session.holder]);
+        self.by_key.lock().insert(session.key, Arc::clone(&session));
+        Registered {
+            sessions: self,
+            session,
+        }
     }
 
     /// The session with this number.

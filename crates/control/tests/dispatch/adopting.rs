@@ -31,6 +31,8 @@ async fn moved(here: &Replica, there: &Replica, meanwhile: impl Future<Output = 
     let item = patient("an attempt", watch.recv()).await.expect("all");
     let entry = AttemptEntry::decode(item.record).expect("a record");
     assert!(entry.attempt.is_some(), "it was made");
+    let again = entry.state == DeliveryState::Retrying;
+    assert_eq!(entry.next_attempt_at.is_some(), again);
     (entry.state, entry.reason)
 }
 

@@ -9,7 +9,7 @@ use sidehook_core::{address::SegmentId, id::TenantId};
 use sidehook_store::{
     CallError, StoreError, Turn, TurnReply,
     read::Segment,
-    turn::{Calls, LeaseId},
+    turn::{Calls, Holder, LeaseId},
 };
 use tokio::sync::watch;
 
@@ -56,6 +56,20 @@ pub(crate) struct Faults {
     pub(crate) unsettled: Count,
     /// Outcomes of this lease are refused, and their call with them.
     pub(crate) poison: Mutex<Option<LeaseId>>,
+    /// Shut, it keeps turns with claims from being executed.
+    pub(crate) claims: Gate,
+    /// Turns with claims that came to it.
+    pub(crate) claiming: Count,
+    /// Shut, it keeps agents' presence from being written.
+    pub(crate) presence: Gate,
+    /// Shut, it keeps leases from being released.
+    pub(crate) releases: Gate,
+    /// Whose leases were asked to be released.
+    pub(crate) released: Mutex<Vec<Holder>>,
+    /// How many renewals came in one call each.
+    pub(crate) renewals: Mutex<Vec<usize>>,
+    /// What reading leases answers.
+    pub(crate) leases: Mutex<Option<StoreError>>,
     /// The answer to the next publish cannot be read.
     pub(crate) published_unread: AtomicBool,
     /// This tenant's catalog cannot be read.

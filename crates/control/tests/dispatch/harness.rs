@@ -229,6 +229,15 @@ impl Agent {
         principal: Principal,
         hello: Hello,
     ) -> (Self, Welcome) {
+        let mut agent = Self::dial(replica, principal, hello).await;
+        let Some(connect_response::Frame::Welcome(welcome)) = agent.next().await else {
+            panic!("Welcome comes first");
+        };
+        (agent, welcome)
+    }
+
+    /// Says Hello, and does not wait for an answer.
+    pub(crate) async fn dial(replica: &Replica, principal: Principal, hello: Hello) -> Self {
         let (sender, receiver) = mpsc::channel(1_000);
         let incoming = ReceiverStream::new(receiver);
         let outgoing = replica
@@ -242,10 +251,17 @@ impl Agent {
             acks: Vec::new(),
         };
         agent.send(connect_request::Frame::Hello(hello)).await;
-        let Some(connect_response::Frame::Welcome(welcome)) = agent.next().await else {
-            panic!("Welcome comes first");
-        };
-        (agent, welcome)
+        agent
+    }
+
+    /// What the session ends with; frames before it are passed over.
+    pub(crate) async fn end(&mut self) -> Option<tonic::Status> {
+        loop {
+            match patient("the end", self.outgoing.next()).await? {
+                Ok(_) => {}
+                Err(status) => return Some(status),
+            }
+        }
     }
 
     pub(crate) async fn send(&mut self, frame: connect_request::Frame) {

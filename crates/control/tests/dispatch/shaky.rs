@@ -127,6 +127,10 @@ impl Store for Shaky {
             }
             return Err(self.fail());
         }
+        if turn.calls.iter().any(|calls| calls.claim.is_some()) {
+            self.faults.claiming.add();
+            self.faults.claims.pass().await;
+        }
         let mut sound = turn.clone();
         let places = self.faults.refuse(&mut sound);
         if !places.is_empty() {
@@ -177,14 +181,20 @@ impl Store for Shaky {
         leases: &[(LeaseId, u128)],
         term: Duration,
     ) -> Result<Vec<bool>, StoreError> {
+        self.faults.renewals.lock().push(leases.len());
         self.model.renew(now, leases, term).await
     }
 
     async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError> {
+        self.faults.released.lock().push(holder);
+        self.faults.releases.pass().await;
         self.model.release(holder, keep).await
     }
 
     async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {
+        if let Some(error) = self.faults.leases.lock().clone() {
+            return Err(error);
+        }
         self.model.leases(leases).await
     }
 
@@ -245,6 +255,9 @@ impl Store for Shaky {
         key: &[u8],
         value: Option<Bytes>,
     ) -> Result<(), StoreError> {
+        if kind == Kind::Agent {
+            self.faults.presence.pass().await;
+        }
         self.model.registry_put(kind, key, value).await
     }
 
