@@ -1,6 +1,6 @@
 //! The outer shell of a process: from its configuration to its exit code, the same for every long-running command.
 //!
-//! Exit codes: 0 drained, 1 failed, [`WRONG_CONFIGURATION`], and [`Finish`](crate::tasks::Finish)'s own for a drain
+//! Exit codes: 0 drained, 1 failed, [`WRONG_CONFIGURATION`], and [`Outcome`](crate::drain::Outcome)'s own for a drain
 //! that was cut off. Until logging has started a problem is a plain sentence on standard error; from then on it is
 //! logged, so that whoever collects logs sees why a process does not start.
 
