@@ -9,14 +9,19 @@ use sidehook_api::v1;
 use sidehook_core::{address::Partition, id::TenantId};
 use sidehook_runtime::{drain::Outcome, tls::TlsFiles};
 use sidehook_store::{Store as _, model::Model};
-use support::{assert_reason, event, over, start, subscription, with};
+use support::{Api, assert_reason, event, over, start, start_with, subscription, with};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_stream::StreamExt as _;
 use tonic::{
     Code, Request,
     transport::{Certificate, Channel, ClientTlsConfig},
 };
 use tonic_health::pb::{
-    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus,
+    health_client::HealthClient,
 };
 use tonic_reflection::pb::{
     v1::{
@@ -211,18 +216,14 @@ async fn a_drain_ends_streams_and_then_the_process() {
         api.tasks.finish(Duration::from_secs(10)).await,
         Outcome::Clean
     );
-    assert!(
-        tokio::net::TcpStream::connect(api.plane.grpc)
-            .await
-            .is_err()
-    );
+    assert!(TcpStream::connect(api.plane.grpc).await.is_err());
 }
 
-#[tokio::test]
-async fn a_client_that_takes_no_answers_keeps_nothing_from_ending() {
-    const BATCHES: u64 = 60;
-    const EVENTS: u64 = 40;
-    let api = start().await;
+const BATCHES: u64 = 60;
+const EVENTS: u64 = 40;
+
+/// A client that has published on a stream and taken few answers.
+async fn stalled(api: &Api) -> tonic::Streaming<v1::StreamEventsResponse> {
     api.create(subscription()).await.unwrap();
     let addr = format!("http://{}", api.plane.grpc);
     let channel = Channel::from_shared(addr).unwrap();
@@ -235,18 +236,88 @@ async fn a_client_that_takes_no_answers_keeps_nothing_from_ending() {
     let batches = tokio_stream::iter(batches).chain(tokio_stream::pending());
     let mut events = v1::event_service_client::EventServiceClient::new(channel);
     let answers = events.stream_events(with(&api.admin, batches)).await;
-    let mut answers = answers.unwrap().into_inner();
     let tenant: TenantId = api.tenant.parse().unwrap();
     let queued = async || {
         let inspected = api.store.inspect(Partition::of(tenant)).await;
         inspected.unwrap().ready.len() as u64
     };
     until(async || queued().await == BATCHES * EVENTS).await;
+    answers.unwrap().into_inner()
+}
 
+#[tokio::test]
+async fn a_client_that_takes_its_answers_late_gets_all_and_the_end() {
+    let api = start().await;
+    let mut answers = stalled(&api).await;
     api.tasks.trigger().drain("test");
     until(async || !api.tasks.live().contains_key("publish_stream")).await;
     for _ in 0..BATCHES {
         assert!(answers.message().await.unwrap().is_some());
     }
+    assert_reason(answers.message().await, Code::Unavailable, "UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_answers_does_not_hold_a_drain_up() {
+    let api = start_with(|config| config.drain_timeout = Duration::from_millis(500)).await;
+    let _answers = stalled(&api).await;
+    ends_in_order(&api).await;
+}
+
+/// Drains; whoever is connected must not hold it up.
+async fn ends_in_order(api: &Api) {
+    api.tasks.trigger().drain("test");
+    let ended = api.tasks.finish(Duration::from_secs(5)).await;
+    assert_eq!(ended, Outcome::Clean);
+}
+
+#[tokio::test]
+async fn peers_that_ask_nothing_do_not_hold_a_drain_up() {
+    let api = start().await;
+    let mut silent = TcpStream::connect(api.plane.grpc).await.unwrap();
+    let mut deaf = TcpStream::connect(api.plane.agents).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    deaf.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    deaf.write_all(&settings).await.unwrap();
+    // The first answer: the connection is served.
+    deaf.read_u8().await.unwrap();
+    ends_in_order(&api).await;
+    let mut rest = Vec::new();
+    silent.read_to_end(&mut rest).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_watch_that_needs_no_key_does_not_hold_a_drain_up() {
+    let api = start().await;
+    let mut health = HealthClient::new(channel(api.plane.grpc).await);
+    let watch = health.watch(HealthCheckRequest::default()).await;
+    let mut watch = watch.unwrap().into_inner();
+    until_serving(&mut watch).await;
+    ends_in_order(&api).await;
+    let told = watch.message().await.unwrap().unwrap();
+    assert_eq!(told.status(), ServingStatus::NotServing);
+}
+
+async fn until_serving(watch: &mut tonic::Streaming<HealthCheckResponse>) {
+    while watch.message().await.unwrap().unwrap().status() != ServingStatus::Serving {}
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_answered_during_the_drain() {
+    let api = start().await;
+    let (batches, stream) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let answers = api.events().stream_events(with(&api.admin, stream)).await;
+    let mut answers = answers.unwrap().into_inner();
+    let batch = v1::StreamEventsRequest {
+        sequence: 0,
+        events: vec![event(); 100],
+    };
+    batches.send(batch).await.unwrap();
+    until(async || !api.all_events().await.is_empty()).await;
+    ends_in_order(&api).await;
+    assert_eq!(answers.message().await.unwrap().unwrap().watermark, 100);
     assert_reason(answers.message().await, Code::Unavailable, "UNAVAILABLE");
 }

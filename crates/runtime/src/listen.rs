@@ -1,14 +1,18 @@
 //! Accepting connections: plain or TLS, as one stream of [`Connection`]s.
 //!
-//! Handshakes run beside each other in tasks of their own, bounded in number and time, so that a peer that never
-//! finishes one delays nobody. While the bound is reached nothing is accepted: the kernel's backlog waits. Errors of
+//! What a peer can hold without having shown any credential is bounded. Handshakes run beside each other in tasks of
+//! their own, bounded in number and time, so that a peer that never finishes one delays nobody. Then the first bytes of
+//! the port's [`Protocol`] must come within the same time, and do not outlast the drain. All connections of a port
+//! together have a bound too. While a bound is reached nothing is accepted: the kernel's backlog waits. Errors of
 //! `accept` that concern the process (no more file descriptors) back off instead of spinning; they end by themselves
 //! when connections close. The socket closes as soon as the process drains.
 //!
 //! Plaintext is for loopback addresses; anywhere else it must be asked for, because a bearer key sent in the clear is
 //! a key given away.
 
-use std::io::{self, IoSlice};
+mod connection;
+
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,14 +20,15 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::Stream;
-use rustls_pki_types::CertificateDer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::TlsAcceptor;
 
+pub use self::connection::Connection;
+use self::connection::{Io, Opening, Place, Places};
 use crate::backoff::Backoff;
 use crate::config::Reader;
+use crate::drain::Drain;
 use crate::tasks::{OnPanic, TaskKind, Tasks};
 use crate::throttle::Throttle;
 use crate::tls::{ServerTls, TlsError, TlsFiles};
@@ -43,10 +48,30 @@ pub struct ListenConfig {
     pub tls: Option<TlsFiles>,
     /// Whether plaintext is wanted on an address that is not loopback.
     pub allow_plaintext: bool,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and then the first bytes of the protocol.
     pub handshake_timeout: Duration,
     /// How many TLS handshakes may run at once.
     pub max_handshakes: u16,
+    /// How many connections may be open at once. Each takes a file descriptor: the process needs about a hundred more
+    /// than all its ports together may take.
+    pub max_connections: u32,
+}
+
+/// What a port speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Protocol {
+    /// Its name in a TLS handshake; empty if it has none.
+    pub alpn: &'static [u8],
+    /// How many bytes each client begins with by itself: a connection that keeps them back is closed.
+    pub opening_bytes: usize,
+}
+
+impl Protocol {
+    /// HTTP/2, whose clients begin with a preface.
+    pub const HTTP2: Self = Self {
+        alpn: b"h2",
+        opening_bytes: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len(),
+    };
 }
 
 impl ListenConfig {
@@ -60,10 +85,12 @@ impl ListenConfig {
             allow_plaintext: false,
             handshake_timeout,
             max_handshakes: 256,
+            max_connections: 4_096,
         }
     }
 
-    /// Reads the section: `listen`, `[tls]`, `allow_plaintext`, `handshake_timeout`, `max_handshakes`.
+    /// Reads the section: `listen`, `[tls]`, `allow_plaintext`, `handshake_timeout`, `max_handshakes`,
+    /// `max_connections`.
     pub fn read(r: &mut Reader<'_>, default_addr: SocketAddr) -> Option<Self> {
         let default = Self::new(default_addr);
         let tls = r.optional_section("tls", TlsFiles::read);
@@ -78,6 +105,7 @@ impl ListenConfig {
                 seconds..=minute,
             ),
             max_handshakes: r.value_in("max_handshakes", default.max_handshakes, 1..=u16::MAX),
+            max_connections: r.value_in("max_connections", default.max_connections, 1..=1_000_000),
         };
         if let (None, Err((wrong, right))) = (&tls, config.check_plaintext()) {
             r.problem("listen", wrong, right);
@@ -120,33 +148,44 @@ pub enum ListenError {
 /// A bound port, before its connections are taken.
 #[derive(Debug)]
 pub struct Listener {
+    name: &'static str,
     tcp: TcpListener,
     addr: SocketAddr,
     tls: Option<Arc<ServerTls>>,
+    protocol: Protocol,
     config: ListenConfig,
 }
 
 impl Listener {
-    /// Binds the port and loads the certificate; `alpn` is what the port speaks over TLS (`[b"h2"]` for gRPC).
+    /// Binds the port and loads the certificate; `name` appears in logs and metrics.
     ///
     /// # Errors
     /// See [`ListenError`].
-    pub async fn bind(config: ListenConfig, alpn: &[&[u8]]) -> Result<Self, ListenError> {
+    pub async fn bind(
+        name: &'static str,
+        config: ListenConfig,
+        protocol: Protocol,
+    ) -> Result<Self, ListenError> {
         config
             .check_plaintext()
             .map_err(|(wrong, right)| ListenError::Plaintext(wrong, right))?;
+        let alpn = [protocol.alpn];
+        let alpn = alpn.iter().copied().filter(|name| !name.is_empty());
+        let alpn: Vec<_> = alpn.collect();
         let tls = config
             .tls
             .clone()
-            .map(|files| ServerTls::load(files, alpn))
+            .map(|files| ServerTls::load(files, &alpn))
             .transpose()?;
         let failed = |error| ListenError::Bind(config.addr, error);
         let tcp = TcpListener::bind(config.addr).await.map_err(failed)?;
         let addr = tcp.local_addr().map_err(failed)?;
         Ok(Self {
+            name,
             tcp,
             addr,
             tls,
+            protocol,
             config,
         })
     }
@@ -175,18 +214,26 @@ impl Listener {
     }
 
     async fn accept(self, ready: mpsc::Sender<Connection>, tasks: Tasks) {
-        let drain = tasks.drain();
         let handshakes = Arc::new(Semaphore::new(self.config.max_handshakes.into()));
-        let refused = Arc::new(Throttle::new(Duration::from_secs(10)));
-        let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+        let gate = Gate {
+            name: self.name,
+            tls: self.tls,
+            protocol: self.protocol,
+            config: self.config,
+            ready,
+            drain: tasks.drain(),
+            complaints: Throttle::new(Duration::from_secs(10)),
+        };
+        let gate = Arc::new(gate);
         let work = async {
+            let places = Places::new(self.name, gate.config.max_connections);
+            let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
             loop {
-                let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
-                    return;
-                };
-                let tcp = match self.tcp.accept().await {
-                    Ok((tcp, _)) => tcp,
-                    Err(error) if concerns_one_peer(&error) => continue,
+                gate.tell_if_full(&places);
+                let place = places.next().await;
+                let (tcp, peer) = match accepted(&self.tcp).await {
+                    Ok(Some(accepted)) => accepted,
+                    Ok(None) => continue,
                     Err(error) => {
                         tracing::warn!(%error, addr = %self.addr, "cannot accept connections; waiting");
                         tokio::time::sleep(backoff.next(0.5)).await;
@@ -194,48 +241,98 @@ impl Listener {
                     }
                 };
                 backoff.reset();
-                // A peer that is gone already has no address.
-                let (Ok(peer), Ok(())) = (tcp.peer_addr(), tcp.set_nodelay(true)) else {
+                let place = places.take(place);
+                let Some(tls) = &gate.tls else {
+                    gate.pass(peer, Io::Plain(tcp), place).await;
                     continue;
                 };
-                let Some(tls) = &self.tls else {
-                    let _ = ready
-                        .send(Connection {
-                            peer,
-                            io: Io::Plain(tcp),
-                        })
-                        .await;
-                    continue;
+                let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else {
+                    return;
                 };
-                let (acceptor, within) = (tls.acceptor(), self.config.handshake_timeout);
-                let (ready, refused) = (ready.clone(), Arc::clone(&refused));
+                let (gate, acceptor) = (Arc::clone(&gate), tls.acceptor());
                 tasks.spawn(HANDSHAKE, async move {
                     let _permit = permit;
-                    let error = match tokio::time::timeout(within, acceptor.accept(tcp)).await {
-                        Ok(Ok(tls)) => {
-                            let _ = ready
-                                .send(Connection {
-                                    peer,
-                                    io: Io::Tls(Box::new(tls)),
-                                })
-                                .await;
-                            return;
-                        }
-                        Ok(Err(error)) => error,
-                        Err(_) => io::Error::from(io::ErrorKind::TimedOut),
-                    };
-                    if let Some(suppressed) = refused.admit(error.kind()) {
-                        tracing::warn!(%peer, %error, suppressed, "TLS handshake failed");
-                    }
+                    gate.shake_hands(acceptor, tcp, peer, place).await;
                 });
             }
         };
         tokio::select! {
             biased;
-            () = drain.draining() => {}
-            () = ready.closed() => {}
+            () = gate.drain.draining() => {}
+            () = gate.ready.closed() => {}
             () = work => {}
         }
+    }
+}
+
+/// What a connection passes on its way in. Not the socket: that closes with the drain, whatever is still on its way.
+struct Gate {
+    name: &'static str,
+    tls: Option<Arc<ServerTls>>,
+    protocol: Protocol,
+    config: ListenConfig,
+    ready: mpsc::Sender<Connection>,
+    drain: Drain,
+    complaints: Throttle<Complaint>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Complaint {
+    Full,
+    Handshake(io::ErrorKind),
+}
+
+impl Gate {
+    fn tell_if_full(&self, places: &Places) {
+        if places.are_taken()
+            && let Some(suppressed) = self.complaints.admit(Complaint::Full)
+        {
+            let (port, max_connections) = (self.name, self.config.max_connections);
+            tracing::warn!(
+                port,
+                max_connections,
+                suppressed,
+                "no room for another connection: new ones wait until one closes"
+            );
+        }
+    }
+
+    async fn shake_hands(
+        &self,
+        acceptor: TlsAcceptor,
+        tcp: TcpStream,
+        peer: SocketAddr,
+        place: Place,
+    ) {
+        let within = self.config.handshake_timeout;
+        let error = match tokio::time::timeout(within, acceptor.accept(tcp)).await {
+            Ok(Ok(tls)) => return self.pass(peer, Io::Tls(Box::new(tls)), place).await,
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::from(io::ErrorKind::TimedOut),
+        };
+        if let Some(suppressed) = self.complaints.admit(Complaint::Handshake(error.kind())) {
+            tracing::warn!(port = self.name, %peer, %error, suppressed, "TLS handshake failed");
+        }
+    }
+
+    async fn pass(&self, peer: SocketAddr, io: Io, place: Place) {
+        let opening = Opening::new(
+            self.protocol.opening_bytes,
+            self.config.handshake_timeout,
+            self.drain.clone(),
+        );
+        let connection = Connection::new(peer, io, opening, place);
+        // If nobody takes connections any more, it closes.
+        let _ = self.ready.send(connection).await;
+    }
+}
+
+/// The next connection and its peer; `None` if it is gone already.
+async fn accepted(tcp: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    match tcp.accept().await {
+        Ok((tcp, peer)) => Ok(tcp.set_nodelay(true).is_ok().then_some((tcp, peer))),
+        Err(error) if concerns_one_peer(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -256,89 +353,6 @@ impl Stream for Incoming {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.poll_recv(cx).map(|connection| connection.map(Ok))
-    }
-}
-
-/// One accepted connection, plain or TLS, without Nagle's delay.
-#[derive(Debug)]
-pub struct Connection {
-    peer: SocketAddr,
-    io: Io,
-}
-
-#[derive(Debug)]
-enum Io {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Connection {
-    /// The address of the other end.
-    #[must_use]
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.peer
-    }
-
-    /// The verified certificate chain of the client, its own first, if it showed one.
-    #[must_use]
-    pub fn peer_certificates(&self) -> Option<&[CertificateDer<'static>]> {
-        match &self.io {
-            Io::Plain(_) => None,
-            Io::Tls(tls) => tls.get_ref().1.peer_certificates(),
-        }
-    }
-}
-
-/// Calls the same method of whichever stream it is.
-macro_rules! either {
-    ($self:ident, $method:ident, $($argument:expr),*) => {
-        match &mut $self.get_mut().io {
-            Io::Plain(tcp) => Pin::new(tcp).$method($($argument),*),
-            Io::Tls(tls) => Pin::new(tls.as_mut()).$method($($argument),*),
-        }
-    };
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        either!(self, poll_read, cx, buf)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, poll_write, cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        either!(self, poll_write_vectored, cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match &self.io {
-            Io::Plain(tcp) => tcp.is_write_vectored(),
-            Io::Tls(tls) => tls.is_write_vectored(),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, poll_flush, cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, poll_shutdown, cx)
     }
 }
 

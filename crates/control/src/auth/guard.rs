@@ -1,4 +1,8 @@
 //! The guard in front of every service.
+//!
+//! It also counts what is under way on each connection, for the drain: only requests of
+//! callers that are known. Anybody may hold the open ones, a watch of the health or a
+//! reflection, and must not hold a drain with them.
 
 use core::{
     future::Future,
@@ -8,7 +12,9 @@ use core::{
 };
 use std::sync::Arc;
 
+use http_body_util::BodyExt as _;
 use sidehook_core::principal::{Principal, Right};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::{
     Request, Status,
     body::Body,
@@ -21,6 +27,25 @@ use super::{
     unknown_key,
 };
 use crate::errors::OperationError;
+
+/// The requests of one connection that are not answered to their end. The connection's
+/// requests bear it as an extension.
+#[derive(Clone, Debug, Default)]
+pub struct UnderWay(TaskTracker);
+
+impl UnderWay {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Resolves once there is none.
+    pub async fn none(&self) {
+        self.0.close();
+        self.0.wait().await;
+    }
+}
 
 /// A service that only callers with the right credential reach.
 #[derive(Clone, Debug)]
@@ -57,21 +82,43 @@ where
         let next = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, next);
         let authenticator = Arc::clone(&self.authenticator);
+        let under_way = request.extensions().get::<UnderWay>();
+        let under_way = under_way.map(|all| all.0.token());
         Box::pin(async move {
             match admit(&authenticator, &mut request).await {
-                Ok(()) => inner.call(request).await,
+                Ok(Admitted::Anybody) => {
+                    drop(under_way);
+                    inner.call(request).await
+                }
+                Ok(Admitted::Known) => {
+                    let answer = inner.call(request).await?;
+                    Ok(answer.map(|body| holding(under_way, body)))
+                }
                 Err(status) => Ok(status.into_http()),
             }
         })
     }
 }
 
+/// The body, under way until its end is sent or nobody wants it any more.
+fn holding(under_way: Option<TaskTrackerToken>, body: Body) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        let _held = &under_way;
+        frame
+    }))
+}
+
+enum Admitted {
+    Anybody,
+    Known,
+}
+
 async fn admit(
     authenticator: &Arc<Authenticator>,
     request: &mut http::Request<Body>,
-) -> Result<(), Status> {
+) -> Result<Admitted, Status> {
     let (right, path) = match rule(request.uri().path()) {
-        Some(Rule::Open) => return Ok(()),
+        Some(Rule::Open) => return Ok(Admitted::Anybody),
         Some(Rule::Needs(right, path)) => (right, path),
         None => {
             // Not repeating the path: it is of any length and anybody's.
@@ -95,7 +142,7 @@ async fn admit(
         authenticator,
         digest,
     });
-    Ok(())
+    Ok(Admitted::Known)
 }
 
 async fn identify(

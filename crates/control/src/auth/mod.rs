@@ -35,7 +35,7 @@ use sidehook_store::{Store, registry::Kind};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
-pub use guard::{Guarded, principal, standing};
+pub use guard::{Guarded, UnderWay, principal, standing};
 
 use crate::errors::OperationError;
 

@@ -1,34 +1,91 @@
-//! Our connections as tonic wants to see them.
+//! Our connections as tonic wants to see them, and their end.
+//!
+//! On a drain tonic asks each connection to end and then waits for it: for ever, if the
+//! peer does not answer, or takes no answers. So a connection ends by itself, as if the
+//! peer had closed it: [`FAREWELL`] after nothing is under way on it, and in any case
+//! once its patience is over.
 
 use core::{
+    fmt,
+    future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
-use std::{
-    io::{self, IoSlice},
-    net::SocketAddr,
-};
+use std::io::{self, IoSlice};
 
-use sidehook_runtime::listen::Connection;
+use sidehook_runtime::{drain::Drain, listen::Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-/// A connection that tells tonic where its other end is.
-#[derive(Debug)]
-pub(super) struct Accepted(pub(super) Connection);
+use crate::auth::UnderWay;
+
+/// How long a peer has to take its last answer and our farewell.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// A connection that counts what is under way on it, and ends with the drain.
+pub(super) struct Accepted {
+    connection: Connection,
+    under_way: UnderWay,
+    end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Accepted").field(&self.connection).finish()
+    }
+}
 
 impl Connected for Accepted {
-    type ConnectInfo = SocketAddr;
+    type ConnectInfo = UnderWay;
 
-    fn connect_info(&self) -> SocketAddr {
-        self.0.peer_addr()
+    fn connect_info(&self) -> UnderWay {
+        self.under_way.clone()
     }
 }
 
 impl Accepted {
-    fn inner(self: Pin<&mut Self>) -> Pin<&mut Connection> {
-        Pin::new(&mut self.get_mut().0)
+    /// `patience` is how long after the beginning of the drain something may be under
+    /// way.
+    pub(super) fn new(connection: Connection, drain: Drain, patience: Duration) -> Self {
+        let under_way = UnderWay::default();
+        let (peer, open) = (connection.peer_addr(), under_way.clone());
+        let end = async move {
+            drain.draining().await;
+            let idle = async {
+                loop {
+                    open.none().await;
+                    tokio::time::sleep(FAREWELL).await;
+                    if open.count() == 0 {
+                        return;
+                    }
+                }
+            };
+            if tokio::time::timeout(patience, idle).await.is_err() {
+                let requests = open.count();
+                tracing::warn!(%peer, requests, "cut off: the peer does not take its answers");
+            }
+        };
+        Self {
+            connection,
+            under_way,
+            end: Some(Box::pin(end)),
+        }
     }
+
+    /// The connection; `None` once it has ended.
+    fn open(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Option<Pin<&mut Connection>> {
+        let this = self.get_mut();
+        if this.end.as_mut()?.as_mut().poll(cx).is_ready() {
+            this.end = None;
+            return None;
+        }
+        Some(Pin::new(&mut this.connection))
+    }
+}
+
+fn ended<T>() -> Poll<io::Result<T>> {
+    Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
 }
 
 impl AsyncRead for Accepted {
@@ -37,7 +94,10 @@ impl AsyncRead for Accepted {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.inner().poll_read(cx, buf)
+        match self.open(cx) {
+            Some(connection) => connection.poll_read(cx, buf),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 
@@ -47,7 +107,10 @@ impl AsyncWrite for Accepted {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.inner().poll_write(cx, buf)
+        match self.open(cx) {
+            Some(connection) => connection.poll_write(cx, buf),
+            None => ended(),
+        }
     }
 
     fn poll_write_vectored(
@@ -55,18 +118,27 @@ impl AsyncWrite for Accepted {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.inner().poll_write_vectored(cx, bufs)
+        match self.open(cx) {
+            Some(connection) => connection.poll_write_vectored(cx, bufs),
+            None => ended(),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.connection.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_flush(cx)
+        match self.open(cx) {
+            Some(connection) => connection.poll_flush(cx),
+            None => ended(),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.inner().poll_shutdown(cx)
+        match self.open(cx) {
+            Some(connection) => connection.poll_shutdown(cx),
+            None => ended(),
+        }
     }
 }

@@ -13,8 +13,8 @@
 //!
 //! Readiness has one condition, that the store answers; `grpc.health.v1` shows the
 //! same. On a drain both say "not serving" at once, the ports close, streams are told,
-//! and what is under way is finished; what is left at the end of the grace is cut off
-//! by [`Tasks::finish`], for a graceful end can hang on one peer that never closes.
+//! and what is under way is finished. No peer can hold that up: a connection on which
+//! nothing is under way for a known caller closes, and each does before the grace ends.
 
 mod config;
 mod connection;
@@ -36,7 +36,7 @@ use sidehook_api::{
 };
 use sidehook_core::limits::FRAME_BYTES;
 use sidehook_runtime::{
-    listen::{ListenError, Listener},
+    listen::{ListenError, Listener, Protocol},
     probe::{Metrics, Probe, Readiness},
     tasks::{OnPanic, TaskKind, Tasks},
 };
@@ -143,8 +143,8 @@ impl ControlPlane {
         metrics: Metrics,
         tasks: &Tasks,
     ) -> Result<Self, StartError> {
-        let grpc = Listener::bind(config.grpc.clone(), &[b"h2"]).await?;
-        let agents = Listener::bind(config.agents.clone(), &[b"h2"]).await?;
+        let grpc = Listener::bind("grpc", config.grpc.clone(), Protocol::HTTP2).await?;
+        let agents = Listener::bind("agents", config.agents.clone(), Protocol::HTTP2).await?;
         let readiness = Readiness::new(tasks.drain());
         let composed = compose(&config, &store, tasks).await?;
         let (api_health, agents_health) = health::watch(&store, &readiness, tasks);
@@ -159,10 +159,11 @@ impl ControlPlane {
         let authenticator = composed.authenticator;
         let api = reflected(composed.api.add_service(api_health))?;
         let api = Guarded::new(api.prepare(), Arc::clone(&authenticator));
-        tasks.spawn(API, serve("grpc", grpc, api, tasks)?);
+        let patience = config.drain_timeout * 5 / 6;
+        tasks.spawn(API, serve("grpc", grpc, api, patience, tasks)?);
         let routes = reflected(composed.agents.add_service(agents_health))?;
         let routes = Guarded::new(routes.prepare(), authenticator);
-        tasks.spawn(AGENTS, serve("agents", agents, routes, tasks)?);
+        tasks.spawn(AGENTS, serve("agents", agents, routes, patience, tasks)?);
         let (grpc, agents, http) = (handle.grpc, handle.agents, handle.http);
         tracing::info!(%grpc, %agents, %http, "the control plane serves");
         Ok(handle)
@@ -256,16 +257,21 @@ fn reflected(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> 
         .add_service(builder().build_v1alpha()?))
 }
 
-/// The future that serves a port until the drain, and then what is under way there.
+/// The future that serves a port until the drain, and then what is under way there, for
+/// as long as `patience`.
 fn serve(
     name: &'static str,
     listener: Listener,
     service: Guarded<Routes>,
+    patience: Duration,
     tasks: &Tasks,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let incoming = listener.incoming(tasks)?;
-    let connections = incoming.map(|accepted| accepted.map(Accepted));
     let (drain, trigger) = (tasks.drain(), tasks.trigger().clone());
+    let watched = drain.clone();
+    let connections = incoming.map(move |accepted| {
+        accepted.map(|connection| Accepted::new(connection, watched.clone(), patience))
+    });
     let server = Server::builder()
         .max_concurrent_streams(STREAMS)
         .initial_connection_window_size(WINDOWS.0)
