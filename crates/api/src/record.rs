@@ -93,6 +93,8 @@ pub struct AttemptEntry {
     pub attempt: Option<Attempt>,
     /// For dead and cancelled deliveries: why.
     pub reason: String,
+    /// For those that are tried again: when, as it was decided.
+    pub next_attempt_at: Option<Timestamp>,
 }
 
 impl AttemptEntry {
@@ -104,6 +106,7 @@ impl AttemptEntry {
             state: v1::DeliveryState::from(self.state).into(),
             attempt: self.attempt.as_ref().map(attempt_to_proto),
             reason: self.reason.clone(),
+            next_attempt_at_ms: self.next_attempt_at.map_or(0, Timestamp::as_millis),
         };
         record.encode_to_vec().into()
     }
@@ -125,6 +128,7 @@ impl AttemptEntry {
             state,
             attempt: record.attempt.map(attempt_from_proto).transpose()?,
             reason: record.reason,
+            next_attempt_at: moment(record.next_attempt_at_ms),
         })
     }
 }

@@ -20,7 +20,7 @@ use sidehook_core::{
     id::AgentId,
     limits::{CALL_BYTES, CALL_RECORDS},
     outcome::{AttemptError, Outcome},
-    retry,
+    retry::{self, RetryState},
     time::Timestamp,
 };
 use sidehook_session::server_end::{LeaseRef, Lent, Receipt};
@@ -204,24 +204,31 @@ fn lost_attempt(lent: &Lent, agent_id: AgentId, now: Timestamp) -> Attempt {
 }
 
 fn end(lent: &Lent, state: DeliveryState, reason: &str, attempt: Option<Attempt>) -> Disposition {
-    Disposition::End {
-        record: record(lent, state, reason, attempt),
-    }
-}
-
-fn record(
-    lent: &Lent,
-    state: DeliveryState,
-    reason: &str,
-    attempt: Option<Attempt>,
-) -> bytes::Bytes {
     let entry = AttemptEntry {
         delivery_id: lent.id(),
         state,
         attempt,
         reason: reason.to_owned(),
+        next_attempt_at: None,
     };
-    entry.encode()
+    Disposition::End {
+        record: entry.encode(),
+    }
+}
+
+fn again(lent: &Lent, attempt: Option<Attempt>, at: Timestamp, state: &RetryState) -> Disposition {
+    let entry = AttemptEntry {
+        delivery_id: lent.id(),
+        state: DeliveryState::Retrying,
+        attempt,
+        reason: String::new(),
+        next_attempt_at: Some(at),
+    };
+    Disposition::Retry {
+        at,
+        retry: encode_retry(state),
+        record: entry.encode(),
+    }
 }
 
 /// Decides the outcomes of one frame.
@@ -326,11 +333,7 @@ impl<'a> Decider<'a> {
             retry::Disposition::Retry { at, state } => {
                 metrics.outcomes_failed.increment(1);
                 *retry_at = Some(retry_at.map_or(at, |other| other.min(at)));
-                Disposition::Retry {
-                    at,
-                    retry: encode_retry(&state),
-                    record: record(lent, DeliveryState::Retrying, "", attempt(outcome)),
-                }
+                again(lent, attempt(outcome), at, &state)
             }
             retry::Disposition::Dead { reason, gone, .. } => {
                 metrics.outcomes_dead.increment(1);

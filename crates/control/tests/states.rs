@@ -127,6 +127,7 @@ fn record(id: DeliveryId, number: u32, state: DeliveryState, reason: &str) -> by
             error_detail: String::new(),
         }),
         reason: reason.into(),
+        next_attempt_at: None,
     }
     .encode()
 }
@@ -231,4 +232,40 @@ async fn deliver_again(hands: &mut Hands<'_>, id: &str) {
     let only = api.deliveries_of(only).await;
     assert_eq!((only.len(), &only[0].id), (1, &again.id));
     assert!(only[0].attempts.is_empty(), "lists are without attempts");
+}
+
+#[tokio::test]
+async fn a_watch_tells_when_the_next_attempt_is_due() {
+    let api = start().await;
+    api.create(subscription()).await.unwrap();
+    api.publish(event()).await.unwrap();
+    let mut hands = Hands {
+        api: &api,
+        tenant: api.tenant.parse().unwrap(),
+        sequence: Sequence::FIRST,
+    };
+    let grant = hands.claim().await;
+    let request = v1::WatchDeliveriesRequest::default();
+    let mut deliveries = api.deliveries();
+    let watch = deliveries.watch_deliveries(with(&api.admin, request));
+    let mut watch = watch.await.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().unwrap().delivery.is_none());
+
+    let id = api.deliveries_of(Default::default()).await[0].id.clone();
+    let at = api.store.now().await.unwrap() + Duration::from_secs(60);
+    let first = record(id.parse().unwrap(), 1, DeliveryState::Retrying, "");
+    let entry = AttemptEntry {
+        next_attempt_at: Some(at),
+        ..AttemptEntry::decode(first).unwrap()
+    };
+    let retry = Disposition::Retry {
+        at,
+        retry: encode_retry(&RetryState::default()),
+        record: entry.encode(),
+    };
+    hands.settle(&grant, retry).await;
+    let told = watch.message().await.unwrap().unwrap().delivery.unwrap();
+    assert_eq!(told.state(), v1::DeliveryState::Retrying);
+    assert!(told.next_attempt_at.is_some());
+    assert_eq!(told.next_attempt_at, hands.get(&id).await.next_attempt_at);
 }

@@ -143,9 +143,11 @@ proptest! {
         state in states(),
         attempt in proptest::option::of(attempts()),
         reason: String,
+        next in proptest::option::of(1..i64::MAX),
     ) {
         let delivery_id = DeliveryId::from_bits(delivery);
-        let entry = AttemptEntry { delivery_id, state, attempt, reason };
+        let next_attempt_at = next.map(Timestamp::from_millis);
+        let entry = AttemptEntry { delivery_id, state, attempt, reason, next_attempt_at };
         prop_assert_eq!(AttemptEntry::decode(entry.encode()).unwrap(), entry);
     }
 

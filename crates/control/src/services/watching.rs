@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
-use sidehook_api::{delivery::attempt_to_proto, record::AttemptEntry, v1};
+use sidehook_api::{delivery::attempt_to_proto, record::AttemptEntry, time::timestamp, v1};
 use sidehook_core::{
     address::{DeliveryId, SegmentId},
     id::{SubscriptionId, TenantId},
@@ -112,7 +112,7 @@ impl Watch {
             subscription_id: self.subscription_id(id).await?,
             generation: id.generation().into(),
             state: v1::DeliveryState::from(entry.state).into(),
-            next_attempt_at: None,
+            next_attempt_at: entry.next_attempt_at.map(timestamp),
             reason: entry.reason,
             attempt_count: attempt.as_ref().map_or(0, |attempt| attempt.number),
             attempts: attempt.into_iter().collect(),
