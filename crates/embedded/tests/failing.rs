@@ -4,9 +4,12 @@
 
 mod support;
 
+use bytes::Bytes;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use sidehook_embedded::Embedded;
-use sidehook_store::{StoreError, conformance::Comparison, port::Durability};
+use sidehook_store::{
+    Store as _, StoreError, conformance::Comparison, port::Durability, registry::Kind,
+};
 use support::Disk;
 
 const STEPS: usize = 60;
@@ -44,4 +47,34 @@ async fn what_fails_once_is_done_once() {
         finished.expect("nothing fails any more");
     }
     assert!(errors > 100, "{errors} errors are too few to tell anything");
+}
+
+#[tokio::test]
+async fn a_read_that_fails_does_not_shut_the_store() {
+    let disk = Disk::default();
+    let value = Some(Bytes::from_static(&[7; 3_000]));
+    let store = disk.store(Durability::Strict);
+    for number in 0..300_u16 {
+        let key = number.to_be_bytes();
+        let put = store.registry_put(Kind::Tenant, &key, value.clone()).await;
+        put.expect("it answers");
+    }
+    drop(store);
+
+    // What it holds is more than fits into this disk's cache.
+    let store = disk.store(Durability::Strict);
+    disk.fail_read();
+    let first = store.registry_get(Kind::Tenant, &[0, 150]).await;
+    assert!(
+        matches!(first, Err(StoreError::Unavailable { .. })),
+        "{first:?}"
+    );
+    assert_eq!(disk.errors(), 1);
+    // Without any write in between: the reader told the writer.
+    let mut read = store.registry_get(Kind::Tenant, &[0, 150]).await;
+    while read.is_err() {
+        tokio::task::yield_now().await;
+        read = store.registry_get(Kind::Tenant, &[0, 150]).await;
+    }
+    assert_eq!(read, Ok(value));
 }

@@ -17,6 +17,8 @@ use sidehook_store::port::Durability;
 /// What a disk keeps whole even if its power fails.
 const SECTOR: usize = 512;
 
+const CACHE_BYTES: usize = 64 * 1024;
+
 /// Something that was not on the platter yet when the power failed.
 enum Pending {
     Write(usize, Vec<u8>),
@@ -38,6 +40,8 @@ struct Plate {
     seen: Vec<u8>,
     pending: Vec<Pending>,
     fate: Option<Fate>,
+    /// The next read fails, and only this one.
+    bad_read: bool,
     dead: bool,
     /// How often an error was met.
     errors: u32,
@@ -86,6 +90,11 @@ impl Disk {
     /// A write or sync fails after that many, and only this one.
     pub(crate) fn fail_after(&self, count: u64) {
         self.0.0.lock().fate = Some(Fate::Error(count));
+    }
+
+    /// The next read fails.
+    pub(crate) fn fail_read(&self) {
+        self.0.0.lock().bad_read = true;
     }
 
     /// Nothing fails any more.
@@ -194,7 +203,11 @@ impl StorageBackend for Disk {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let plate = self.alive()?;
+        let mut plate = self.alive()?;
+        if std::mem::take(&mut plate.bad_read) {
+            plate.errors += 1;
+            return Err(io::Error::other("the disk cannot read"));
+        }
         let at = index(offset);
         let bytes = plate.seen.get(at..at + out.len());
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -221,7 +234,11 @@ impl StorageBackend for Disk {
 }
 
 impl Media for Disk {
-    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+    /// With a cache so small that pages are read again, and written before the commit
+    /// that they belong to.
+    fn open(&self, _builder: &Builder) -> Result<Database, DatabaseError> {
+        let mut builder = Builder::new();
+        builder.set_cache_size(CACHE_BYTES);
         builder.create_with_backend(self.clone())
     }
 }
