@@ -205,8 +205,8 @@ impl Subscriptions {
             let keys = signing_keys::carried_over(before, after, &current.keys, now)?;
             Ok(Some(Keyed { subscription, keys }))
         };
-        self.change(who.tenant, id, etag, Some(&who.subject), change)
-            .await
+        let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
+        Ok(changed.await?.0)
     }
 
     /// Sets whether it delivers; setting what is set already changes nothing.
@@ -229,8 +229,8 @@ impl Subscriptions {
             };
             Ok((after != before).then(|| current.with_status(after)))
         };
-        self.change(who.tenant, id, etag, Some(&who.subject), change)
-            .await
+        let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
+        Ok(changed.await?.0)
     }
 
     /// Makes a new signing key; the present ones go on for `overlap`. If `secret` is
@@ -256,8 +256,8 @@ impl Subscriptions {
             let keys = signing_keys::rotated(signing, &current.keys, secret, overlap, now)?;
             Ok(Some(Keyed { subscription, keys }))
         };
-        self.change(who.tenant, id, etag, Some(&who.subject), change)
-            .await
+        let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
+        Ok(changed.await?.0)
     }
 
     /// Deletes one; what was queued for it is cancelled.
@@ -287,8 +287,9 @@ impl Subscriptions {
         Err(OperationError::EtagMismatch)
     }
 
-    /// `change` answers the new state, or `None` if there is nothing to change. With a
-    /// `subject` the change is somebody's and noted as such.
+    /// `change` answers the new state, or `None` if there is nothing to change; this
+    /// answers the state, and whether it is new. With a `subject` the change is
+    /// somebody's and noted as such.
     async fn change(
         &self,
         tenant: TenantId,
@@ -296,7 +297,7 @@ impl Subscriptions {
         etag: Option<Version>,
         subject: Option<&str>,
         change: impl Fn(&Keyed, Timestamp) -> Result<Option<Keyed>, OperationError>,
-    ) -> Result<Keyed, OperationError> {
+    ) -> Result<(Keyed, bool), OperationError> {
         for _ in 0..TRIES {
             let mut current = Keyed::from(&*self.get(tenant, id).await?);
             let version = current.subscription.version;
@@ -304,14 +305,14 @@ impl Subscriptions {
             let now = self.store.now().await?;
             current.keys.retain(|key| key.in_force(now));
             let Some(mut changed) = change(&current, now)? else {
-                return Ok(current);
+                return Ok((current, false));
             };
             if let Some(subject) = subject {
                 changed.subscription.touch(subject, now);
             }
             let expect = Expect::Version(version);
             if let Written::Done(version) = self.put(tenant, &changed, expect).await? {
-                return Ok(changed.at(version));
+                return Ok((changed.at(version), true));
             }
         }
         Err(OperationError::EtagMismatch)
@@ -371,27 +372,19 @@ impl Subscriptions {
 }
 
 impl OnGone for Subscriptions {
+    /// Many attempts end with 410 at one time, and the first of them pauses: for the
+    /// others what is in memory is enough. If that is behind, the next one pauses.
     fn gone(&self, tenant: TenantId, number: SubscriptionNumber) -> BoxFuture<'_, ()> {
-        let paused = Status::Paused {
-            reason: PauseReason::Gone,
-        };
-        let change = move |current: &Keyed, _| {
-            let active = current.subscription.status.is_active();
-            Ok(active.then(|| current.with_status(paused)))
-        };
         Box::pin(async move {
-            let done = async {
-                let catalog = self.catalogs.fresh(tenant).await?;
-                let Some(compiled) = catalog.subscriptions.get(&number) else {
-                    return Ok(());
-                };
-                let id = compiled.subscription.id;
-                self.change(tenant, id, None, None, change).await?;
-                tracing::info!(%tenant, subscription = %id, "paused: the receiver answered 410");
-                Ok::<_, OperationError>(())
-            };
-            match done.await {
-                Ok(()) | Err(OperationError::NotFound { .. }) => {}
+            let known = self.catalogs.cached(tenant);
+            if known.is_some_and(|known| active(&known, number).is_none()) {
+                return;
+            }
+            match self.pause_gone(tenant, number).await {
+                Ok(Some(id)) => {
+                    tracing::info!(%tenant, subscription = %id, "paused: the receiver answered 410");
+                }
+                Ok(None) | Err(OperationError::NotFound { .. }) => {}
                 Err(error) => {
                     let number = number.0;
                     tracing::warn!(%tenant, number, %error, "a subscription whose receiver answered 410 was not paused");
@@ -399,6 +392,35 @@ impl OnGone for Subscriptions {
             }
         })
     }
+}
+
+impl Subscriptions {
+    /// The subscription, if this paused it.
+    async fn pause_gone(
+        &self,
+        tenant: TenantId,
+        number: SubscriptionNumber,
+    ) -> Result<Option<SubscriptionId>, OperationError> {
+        let catalog = self.catalogs.fresh(tenant).await?;
+        let Some(id) = active(&catalog, number) else {
+            return Ok(None);
+        };
+        let paused = Status::Paused {
+            reason: PauseReason::Gone,
+        };
+        let change = |current: &Keyed, _| {
+            let active = current.subscription.status.is_active();
+            Ok(active.then(|| current.with_status(paused)))
+        };
+        let (_, anew) = self.change(tenant, id, None, None, change).await?;
+        Ok(anew.then_some(id))
+    }
+}
+
+/// The subscription with this number, if it is active.
+fn active(catalog: &Compiled, number: SubscriptionNumber) -> Option<SubscriptionId> {
+    let subscription = &catalog.subscriptions.get(&number)?.subscription;
+    subscription.status.is_active().then_some(subscription.id)
 }
 
 impl Keyed {

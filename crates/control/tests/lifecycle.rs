@@ -3,7 +3,13 @@
 
 mod support;
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use sidehook_api::v1::{self, signing::Scheme};
 use sidehook_core::{
@@ -95,6 +101,32 @@ async fn short_leases_bound_the_time_limit_of_attempts() {
     assert_field(updated, "subscription.timeouts.total");
 }
 
+/// Counts what this thread logs of subscriptions.
+#[derive(Clone, Default)]
+struct Lines(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for Lines {
+    fn enabled(&self, of: &tracing::Metadata<'_>) -> bool {
+        of.is_event() && of.target() == "sidehook_control::subscriptions"
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
 #[tokio::test]
 async fn a_receiver_that_is_gone_pauses_its_subscription() {
     use sidehook_control::{
@@ -102,17 +134,23 @@ async fn a_receiver_that_is_gone_pauses_its_subscription() {
     };
     let api = start().await;
     let created = api.create(subscription()).await.unwrap();
-    let store: std::sync::Arc<dyn sidehook_store::Store> = api.store.clone();
-    let sealer = std::sync::Arc::new(Sealer::parse(&"07".repeat(32).into()).unwrap());
+    let store: Arc<dyn sidehook_store::Store> = api.store.clone();
+    let sealer = Arc::new(Sealer::parse(&"07".repeat(32).into()).unwrap());
     let catalogs = Catalogs::new(store.clone(), sealer.clone());
     let subscriptions = Subscriptions::new(store, catalogs, sealer, Duration::from_secs(60));
     let (tenant, id): (TenantId, SubscriptionId) =
         (api.tenant.parse().unwrap(), created.id.parse().unwrap());
+    let lines = Lines::default();
+    let _counting = tracing::subscriber::set_default(lines.clone());
     subscriptions.gone(tenant, id.number()).await;
+    assert_eq!(lines.0.load(Ordering::Relaxed), 1, "the pause is told");
     let paused = api.get(&api.admin, &created.id).await.unwrap();
     assert_eq!(paused.pause_reason, "gone");
     assert_eq!(paused.updated_at, created.updated_at, "nobody changed it");
-    subscriptions.gone(tenant, id.number()).await;
+    for _ in 0..3 {
+        subscriptions.gone(tenant, id.number()).await;
+    }
+    assert_eq!(lines.0.load(Ordering::Relaxed), 1, "and only the pause");
     let again = api.get(&api.admin, &created.id).await.unwrap();
     assert_eq!(again, paused);
     let who = Principal {
