@@ -57,12 +57,19 @@ impl TlsFiles {
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let (cert_file, key_file) = (r.required("cert_file"), r.required("key_file"));
         let client_ca_file = r.optional("client_ca_file");
-        let client_cert_required = r.value("client_cert_required", true);
+        let required = r.optional("client_cert_required");
+        if required == Some(true) && client_ca_file.is_none() {
+            r.problem(
+                "client_cert_required",
+                "has no client_ca_file to judge certificates by: anybody would be let in",
+                "give client_ca_file, or leave client_cert_required out",
+            );
+        }
         Some(Self {
             cert_file: cert_file?,
             key_file: key_file?,
             client_ca_file,
-            client_cert_required,
+            client_cert_required: required.unwrap_or(true),
         })
     }
 

@@ -72,6 +72,15 @@ impl ControlPlaneConfig {
         });
         let http = r.section("http", |r| r.value("listen", loopback(8700)));
         let operator_key = read_key(r, "operator_key");
+        if let (Some(operator), Some(pool)) = (&operator_key, &pool_token)
+            && operator.expose_secret() == pool.expose_secret()
+        {
+            r.problem(
+                "operator_key",
+                "is the same as agents.pool_token: a key has one role",
+                "give two different keys",
+            );
+        }
         let sealing_key = read_sealing_key(r);
         let event_bytes = r.section("limits", |r| {
             let default = ByteSize::from_bytes(EVENT_BYTES_DEFAULT as u64);
@@ -202,6 +211,30 @@ mod tests {
             assert!(problems.contains(said), "{said} is missing in {problems}");
         }
         assert!(!problems.contains("hunter2") && !problems.contains("short\""));
+    }
+
+    #[test]
+    fn settings_that_contradict_each_other_are_told_with_both_names() {
+        let one = "0123456789abcdef";
+        let problems = read(&[
+            ("sealing_key", KEY),
+            ("operator_key", one),
+            ("agents.pool_token", one),
+            ("agents.tls.cert_file", "c"),
+            ("agents.tls.key_file", "k"),
+            ("agents.tls.client_cert_required", "true"),
+        ])
+        .expect_err("two contradictions")
+        .to_string();
+        for said in [
+            "2 configuration problems",
+            "operator_key (--operator-key): is the same as agents.pool_token",
+            "agents.tls.client_cert_required",
+            "has no client_ca_file",
+        ] {
+            assert!(problems.contains(said), "{said} is missing in {problems}");
+        }
+        assert!(!problems.contains(one));
     }
 
     #[test]
