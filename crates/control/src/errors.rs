@@ -8,6 +8,7 @@
 //! | cause | code | reason |
 //! |---|---|---|
 //! | wrong fields | INVALID_ARGUMENT | `INVALID_FIELD`, and `BadRequest` names the fields |
+//! | a message larger than is taken | INVALID_ARGUMENT | `MESSAGE_TOO_LARGE` |
 //! | no such thing, or somebody else's | NOT_FOUND | `NOT_FOUND` |
 //! | wrong etag, or a faster change | ABORTED | `ETAG_MISMATCH` |
 //! | idempotency key used for other content | ALREADY_EXISTS | `IDEMPOTENCY_KEY_REUSED` |
@@ -28,7 +29,7 @@ use sidehook_api::{
     error::{CorruptRecord, field_violations},
     v1,
 };
-use sidehook_core::{address::EventId, violation::Violations};
+use sidehook_core::{address::EventId, limits::FRAME_BYTES, violation::Violations};
 use sidehook_store::StoreError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
@@ -51,6 +52,9 @@ pub enum OperationError {
     /// Fields are wrong; nothing was changed.
     #[error("{}", told(.0))]
     Invalid(Violations),
+    /// The message is larger than [`FRAME_BYTES`].
+    #[error("a message may have at most {FRAME_BYTES} bytes, unpacked: send smaller batches")]
+    MessageTooLarge,
     /// No such thing in the caller's tenant.
     #[error("there is no {kind} `{id}`")]
     NotFound {
@@ -206,6 +210,7 @@ impl From<OperationError> for Described {
                 violations = found;
                 (Code::InvalidArgument, "INVALID_FIELD")
             }
+            E::MessageTooLarge => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
             E::NotFound { .. } => (Code::NotFound, "NOT_FOUND"),
             E::EtagMismatch => (Code::Aborted, "ETAG_MISMATCH"),
             E::KeyReused(_) => (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"),
@@ -266,6 +271,21 @@ impl From<OperationError> for Status {
             details.set_retry_info(described.retry_after);
         }
         Self::with_error_details(described.code, described.message, details)
+    }
+}
+
+/// What stands behind a refusal of tonic's own: a message that is too large is refused
+/// before any code of ours has seen it, in other words and without a reason.
+#[must_use]
+pub(crate) fn behind(status: &Status) -> Option<OperationError> {
+    let unpacking = status
+        .message()
+        .starts_with("Error decompressing: size limit");
+    match status.code() {
+        // No operation answers this one.
+        Code::OutOfRange => Some(OperationError::MessageTooLarge),
+        Code::ResourceExhausted if unpacking => Some(OperationError::MessageTooLarge),
+        _ => None,
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
     rights::{Rule, rule},
     unknown_key,
 };
-use crate::errors::OperationError;
+use crate::errors::{OperationError, behind};
 
 /// The requests of one connection that are not answered to their end. The connection's
 /// requests bear it as an extension.
@@ -91,7 +91,7 @@ where
                     inner.call(request).await
                 }
                 Ok(Admitted::Known) => {
-                    let answer = inner.call(request).await?;
+                    let answer = reworded(inner.call(request).await?);
                     Ok(answer.map(|body| holding(under_way, body)))
                 }
                 Err(status) => Ok(status.into_http()),
@@ -111,6 +111,15 @@ fn holding(under_way: Option<TaskTrackerToken>, body: Body) -> Body {
 enum Admitted {
     Anybody,
     Known,
+}
+
+/// The answer, in our own words where tonic refused the message.
+fn reworded(response: http::Response<Body>) -> http::Response<Body> {
+    let refused = Status::from_header_map(response.headers());
+    match refused.as_ref().and_then(behind) {
+        Some(error) => Status::from(error).into_http(),
+        None => response,
+    }
 }
 
 async fn admit(

@@ -23,7 +23,10 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::publishing::{Publishing, check_batch, in_batch};
-use crate::{auth::Standing, errors::OperationError};
+use crate::{
+    auth::Standing,
+    errors::{OperationError, behind},
+};
 
 /// Batches of one stream under way, and answers that its client has not taken yet.
 const BATCHES: usize = 64;
@@ -153,7 +156,8 @@ impl PublishStream {
         batch: Result<Option<v1::StreamEventsRequest>, Status>,
         next: &mut u64,
     ) -> Result<Option<(u64, Vec<v1::Event>, usize)>, Status> {
-        let Some(batch) = batch? else {
+        let refused = |status: Status| behind(&status).map_or(status, Status::from);
+        let Some(batch) = batch.map_err(refused)? else {
             return Ok(None);
         };
         check_batch(&batch.events)?;
