@@ -321,3 +321,26 @@ async fn a_request_under_way_is_answered_during_the_drain() {
     assert_eq!(answers.message().await.unwrap().unwrap().watermark, 100);
     assert_reason(answers.message().await, Code::Unavailable, "UNAVAILABLE");
 }
+
+#[tokio::test]
+async fn every_figure_says_what_it_is() {
+    let api = start().await;
+    api.publish(event()).await.unwrap();
+    let mut tcp = TcpStream::connect(api.plane.http).await.unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+    tcp.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer).await.unwrap();
+    let types = answer
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "));
+    let types: Vec<_> = types.filter_map(|line| line.split_once(' ')).collect();
+    for expected in ["sidehook_rpcs_total", "sidehook_connections"] {
+        assert!(types.iter().any(|(name, _)| *name == expected), "{types:?}");
+    }
+    for (name, kind) in types {
+        assert!(answer.contains(&format!("# HELP {name} ")), "{name}");
+        assert!(name.starts_with("sidehook_"), "{name}");
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{name}");
+    }
+}

@@ -89,6 +89,7 @@ impl Metrics {
             .set_buckets_for_metric(seconds, &SECONDS)
             .map_err(io::Error::other)?;
         let handle = builder.install_recorder().map_err(io::Error::other)?;
+        metrics::describe_gauge!("sidehook_build_info", "1, with the version of this program");
         metrics::gauge!("sidehook_build_info", "version" => build_info::VERSION).set(1.0);
         Ok(Self(handle))
     }

@@ -210,6 +210,10 @@ fn panicked(kind: TaskKind, trigger: &DrainTrigger, panic: &(dyn std::any::Any +
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("(no message)");
     tracing::error!(task = kind.name, panic = text, "a task panicked");
+    metrics::describe_counter!(
+        "sidehook_task_panics_total",
+        "Panics of tasks, which are bugs"
+    );
     metrics::counter!("sidehook_task_panics_total", "task" => kind.name).increment(1);
     if kind.on_panic == OnPanic::Abort {
         trigger.fail(format!("the task {} panicked", kind.name));

@@ -28,6 +28,9 @@ use super::{
 };
 use crate::errors::{OperationError, behind};
 
+const RPCS: &str = "sidehook_rpcs_total";
+const RPCS_REFUSED: &str = "sidehook_rpcs_refused_total";
+
 /// The requests of one connection that are not answered to their end. The connection's
 /// requests bear it as an extension.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +59,12 @@ pub struct Guarded<S> {
 
 impl<S> Guarded<S> {
     /// Guards `inner`.
-    pub const fn new(inner: S, authenticator: Arc<Authenticator>) -> Self {
+    pub fn new(inner: S, authenticator: Arc<Authenticator>) -> Self {
+        metrics::describe_counter!(RPCS, "RPCs of callers that may make them, by path");
+        metrics::describe_counter!(
+            RPCS_REFUSED,
+            "RPCs refused for want of a valid key or a right, by path"
+        );
         Self {
             inner,
             authenticator,
@@ -138,11 +146,11 @@ async fn admit(
     let (digest, principal) = match identify(authenticator, request.headers(), right, path).await {
         Ok(identified) => identified,
         Err(error) => {
-            metrics::counter!("sidehook_rpcs_refused_total", "rpc" => path).increment(1);
+            metrics::counter!(RPCS_REFUSED, "rpc" => path).increment(1);
             return Err(error.into());
         }
     };
-    metrics::counter!("sidehook_rpcs_total", "rpc" => path).increment(1);
+    metrics::counter!(RPCS, "rpc" => path).increment(1);
     let authenticator = Arc::clone(authenticator);
     request.headers_mut().remove(http::header::AUTHORIZATION);
     let extensions = request.extensions_mut();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use metrics::{Gauge, gauge};
+use metrics::{Gauge, describe_gauge, gauge};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,9 +34,11 @@ impl Places {
         let count = usize::try_from(count).map_or(Semaphore::MAX_PERMITS, |count| {
             count.min(Semaphore::MAX_PERMITS)
         });
+        let name = "sidehook_connections";
+        describe_gauge!(name, "Connections open on a port");
         Self {
             free: Arc::new(Semaphore::new(count)),
-            taken: gauge!("sidehook_connections", "port" => port),
+            taken: gauge!(name, "port" => port),
         }
     }
 
