@@ -9,6 +9,7 @@ use prost::Message;
 use sidehook_core::{
     address::DeliveryId,
     delivery::{Attempt, DeliveryState},
+    id::SubscriptionId,
     retry::RetryState,
     subscription::{Identity, Subscription},
     time::Timestamp,
@@ -129,6 +130,40 @@ impl AttemptEntry {
             attempt: record.attempt.map(attempt_from_proto).transpose()?,
             reason: record.reason,
             next_attempt_at: moment(record.next_attempt_at_ms),
+        })
+    }
+}
+
+/// What a deleted subscription was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tombstone {
+    /// Its identifier.
+    pub id: SubscriptionId,
+    /// When it was about to be deleted.
+    pub deleted_at: Timestamp,
+}
+
+impl Tombstone {
+    /// Encodes it.
+    #[must_use]
+    pub fn encode(self) -> Bytes {
+        let record = record_v1::TombstoneRecord {
+            subscription_id: Bytes::copy_from_slice(&self.id.to_bytes()),
+            deleted_at_ms: self.deleted_at.as_millis(),
+        };
+        record.encode_to_vec().into()
+    }
+
+    /// Reads what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn decode(record: Bytes) -> Result<Self, CorruptRecord> {
+        let record: record_v1::TombstoneRecord = decode("tombstone", record)?;
+        let id = SubscriptionId::from_slice(&record.subscription_id);
+        Ok(Self {
+            id: id.ok_or_else(|| CorruptRecord::new("tombstone", "subscription_id"))?,
+            deleted_at: Timestamp::from_millis(record.deleted_at_ms),
         })
     }
 }

@@ -5,7 +5,7 @@
 mod derive;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -17,16 +17,17 @@ use sidehook_api::{
 use sidehook_core::{
     address::{DeliveryId, EventId, SegmentId},
     delivery::DeliveryState,
-    id::{SubscriptionNumber, TenantId},
+    id::{SubscriptionId, SubscriptionNumber, TenantId},
     retry::RetryState,
 };
 use sidehook_store::{Store, read::Redeliver};
 
-use self::derive::{Attempts, Pair, generations, pairs, undecided};
+use self::derive::{Attempts, Owner, Pair, generations, pairs, undecided};
 use crate::{
     catalog::{Catalogs, Compiled},
     errors::OperationError,
     eventlog::{EventLog, Page, Position, stored_events},
+    tombstones,
 };
 
 /// Deliveries that the store is asked for at one time.
@@ -234,12 +235,50 @@ impl Deliveries {
             located.extend(ids.iter().copied().zip(found));
         }
         attempts.extend(self.attempts(&segments).await?);
+        let owners = self.owners(tenant, compiled, &pairs).await?;
         let states = pairs.into_iter().map(|pair| {
             let attempts = attempts.remove(&pair.key()).unwrap_or_default();
-            let generations = generations(&pair, attempts, &located, compiled);
+            let owner = owners.get(&pair.subscription).copied();
+            let owner = owner.unwrap_or(Owner::Deleted(None));
+            let generations = generations(&pair, attempts, &located, owner);
             (pair, generations)
         });
         Ok(states.collect())
+    }
+
+    /// The subscriptions of these pairs, there or deleted.
+    async fn owners(
+        &self,
+        tenant: TenantId,
+        compiled: &Compiled,
+        pairs: &[Pair],
+    ) -> Result<HashMap<SubscriptionNumber, Owner>, OperationError> {
+        let numbers: HashSet<_> = pairs.iter().map(|pair| pair.subscription).collect();
+        let there = |number: &SubscriptionNumber| {
+            let found = compiled.subscriptions.get(number)?;
+            Some(Owner::There(found.subscription.id))
+        };
+        let gone = numbers.iter().copied();
+        let gone = gone.filter(|number| there(number).is_none());
+        let gone = tombstones::find(&*self.store, tenant, gone).await?;
+        let owner = |number| {
+            let deleted = || Owner::Deleted(gone.get(&number).copied());
+            (number, there(&number).unwrap_or_else(deleted))
+        };
+        Ok(numbers.into_iter().map(owner).collect())
+    }
+
+    /// What a deleted subscription was called, while the log may hold deliveries of it.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn deleted(
+        &self,
+        tenant: TenantId,
+        number: SubscriptionNumber,
+    ) -> Result<Option<SubscriptionId>, OperationError> {
+        let found = tombstones::find(&*self.store, tenant, [number]).await?;
+        Ok(found.get(&number).copied())
     }
 
     async fn attempts(&self, segments: &[SegmentId]) -> Result<Attempts, OperationError> {

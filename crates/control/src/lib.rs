@@ -7,7 +7,7 @@
 //! | [`tenants`] | tenants and API keys |
 //! | [`catalog`] | what a tenant's subscriptions are right now |
 //! | [`subscriptions`] | how subscriptions change, and their signing keys ([`signing_keys`], [`sealing`]) |
-//! | [`eventlog`], [`deliveries`] | what happened, and where deliveries stand |
+//! | [`eventlog`], [`deliveries`], `tombstones` | what happened, where deliveries stand, and whose they were |
 //! | [`engine`] | how events, claims and outcomes reach the store |
 //! | `board` | which agent works on which partition |
 //! | [`agents`] | the sessions of agents |
@@ -35,4 +35,5 @@ mod services;
 pub mod signing_keys;
 pub mod subscriptions;
 pub mod tenants;
+mod tombstones;
 pub mod watch;

@@ -36,6 +36,7 @@ use crate::{
     errors::OperationError,
     sealing::Sealer,
     signing_keys::{self, ManagedKey},
+    tombstones,
 };
 
 /// How often a change is tried again because somebody was faster.
@@ -273,6 +274,7 @@ impl Subscriptions {
         for _ in 0..TRIES {
             let current = self.get(tenant, id).await?.subscription.version;
             check_etag(etag, current)?;
+            tombstones::set(&*self.store, tenant, id).await?;
             let write = Write {
                 tenant,
                 number: id.number(),

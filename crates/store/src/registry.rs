@@ -1,5 +1,5 @@
 //! Small records of the whole system, in the `system` partition: tenants, keys,
-//! agents' presence.
+//! agents' presence, what deleted subscriptions were called.
 
 use bytes::Bytes;
 
@@ -12,6 +12,8 @@ pub enum Kind {
     ApiKey,
     /// Agents' presence, by agent id.
     Agent,
+    /// Deleted subscriptions, by tenant and number.
+    Tombstone,
 }
 
 impl Kind {
@@ -22,6 +24,7 @@ impl Kind {
             Self::Tenant => "tenant",
             Self::ApiKey => "key",
             Self::Agent => "agent",
+            Self::Tombstone => "tombstone",
         }
     }
 }

@@ -159,10 +159,18 @@ proptest! {
     }
 
     #[test]
+    fn tombstones_come_back(id: u128, ms: i64) {
+        let id = SubscriptionId::from_bits(id);
+        let tombstone = Tombstone { id, deleted_at: Timestamp::from_millis(ms) };
+        prop_assert_eq!(Tombstone::decode(tombstone.encode()).unwrap(), tombstone);
+    }
+
+    #[test]
     fn no_bytes_panic(bytes: Vec<u8>) {
         let bytes = Bytes::from(bytes);
         let _ = decode_subscription(bytes.clone(), VERSION);
         let _ = AttemptEntry::decode(bytes.clone());
+        let _ = Tombstone::decode(bytes.clone());
         let _ = decode_retry(&bytes);
     }
 }

@@ -24,11 +24,11 @@ use sidehook_api::{delivery::attempt_to_proto, record::AttemptEntry, time::times
 use sidehook_core::{
     address::{DeliveryId, SegmentId},
     delivery::{DeliveryState, reason},
-    id::SubscriptionNumber,
+    id::{SubscriptionId, SubscriptionNumber},
 };
 use sidehook_store::read::{Segment, Whereabouts};
 
-use crate::{catalog::Compiled, errors::OperationError, eventlog::stored_events};
+use crate::{errors::OperationError, eventlog::stored_events};
 
 /// An event for a subscription, whatever the generation.
 #[derive(Clone, Debug)]
@@ -39,6 +39,23 @@ pub(super) struct Pair {
     pub(super) subscription: SubscriptionNumber,
     /// Its place among the segment's pairs.
     pub(super) entry: u32,
+}
+
+/// The subscription of a pair.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Owner {
+    There(SubscriptionId),
+    /// With its id, if it is still known.
+    Deleted(Option<SubscriptionId>),
+}
+
+impl Owner {
+    fn id(self) -> String {
+        match self {
+            Self::There(id) | Self::Deleted(Some(id)) => id.to_string(),
+            Self::Deleted(None) => String::new(),
+        }
+    }
 }
 
 pub(super) type PairKey = (SegmentId, u8, SubscriptionNumber);
@@ -100,7 +117,7 @@ pub(super) fn generations(
     pair: &Pair,
     attempts: Vec<AttemptEntry>,
     located: &HashMap<DeliveryId, Whereabouts>,
-    compiled: &Compiled,
+    owner: Owner,
 ) -> Vec<(DeliveryId, v1::Delivery)> {
     let latest = latest_generation(&attempts);
     let remembered = |id: &DeliveryId| {
@@ -115,7 +132,7 @@ pub(super) fn generations(
         .map(|id| {
             let own = attempts.iter().filter(|entry| entry.delivery_id == id);
             let own: Vec<_> = own.collect();
-            (id, show(pair, id, &own, located.get(&id), compiled))
+            (id, show(pair, id, &own, located.get(&id), owner))
         })
         .collect()
 }
@@ -125,9 +142,8 @@ fn show(
     id: DeliveryId,
     attempts: &[&AttemptEntry],
     located: Option<&Whereabouts>,
-    compiled: &Compiled,
+    owner: Owner,
 ) -> v1::Delivery {
-    let subscription = compiled.subscriptions.get(&pair.subscription);
     let last = attempts.last().filter(|entry| entry.state.is_final());
     let due = located
         .and_then(|at| at.due)
@@ -135,7 +151,7 @@ fn show(
     let (state, reason) = match (last, located) {
         (Some(last), _) => (last.state, last.reason.clone()),
         (None, Some(at)) if at.leased => (DeliveryState::InFlight, String::new()),
-        (None, _) if subscription.is_none() => {
+        (None, _) if matches!(owner, Owner::Deleted(_)) => {
             let reason = reason::SUBSCRIPTION_DELETED.to_owned();
             (DeliveryState::Cancelled, reason)
         }
@@ -150,9 +166,7 @@ fn show(
     v1::Delivery {
         id: id.to_string(),
         event_id: pair.event_id.clone(),
-        // A deleted subscription leaves no more than its number.
-        subscription_id: subscription
-            .map_or_else(String::new, |one| one.subscription.id.to_string()),
+        subscription_id: owner.id(),
         generation: id.generation().into(),
         state: v1::DeliveryState::from(state).into(),
         next_attempt_at: due

@@ -4,7 +4,10 @@ use sidehook_api::{
     delivery::state_filter,
     v1::{self, delivery_service_server::DeliveryService},
 };
-use sidehook_core::{id::SubscriptionId, violation::Violations};
+use sidehook_core::{
+    id::{SubscriptionId, TenantId},
+    violation::Violations,
+};
 use sidehook_runtime::tasks::{OnPanic, TaskKind, Tasks};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -63,7 +66,7 @@ impl DeliveryService for DeliveryApi {
             .into_result(())
             .map_err(OperationError::Invalid)?;
         if let Some(subscription) = subscription {
-            self.subscriptions.get(tenant, subscription).await?;
+            self.existed(tenant, subscription).await?;
         }
         let page = self.deliveries.list(tenant, from, size, &filter).await?;
         Ok(Response::new(v1::ListDeliveriesResponse {
@@ -134,6 +137,20 @@ impl DeliveryService for DeliveryApi {
             last.send(Err(end.into()));
         });
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl DeliveryApi {
+    /// Whether the tenant has this subscription, or had it.
+    async fn existed(&self, tenant: TenantId, id: SubscriptionId) -> Result<(), OperationError> {
+        match self.subscriptions.get(tenant, id).await {
+            Err(unknown @ OperationError::NotFound { .. }) => {
+                let deleted = self.deliveries.deleted(tenant, id.number()).await?;
+                let is_it = deleted == Some(id);
+                is_it.then_some(()).ok_or(unknown)
+            }
+            found => found.map(drop),
+        }
     }
 }
 

@@ -129,8 +129,11 @@ impl Watch {
             Some(known) => known,
             None => self.catalogs.fresh(self.tenant).await?,
         };
-        let found = compiled.subscriptions.get(&number);
-        Ok(found.map_or_else(String::new, |found| found.subscription.id.to_string()))
+        let id = match compiled.subscriptions.get(&number) {
+            Some(found) => Some(found.subscription.id),
+            None => self.deliveries.deleted(self.tenant, number).await?,
+        };
+        Ok(id.map_or_else(String::new, |id| id.to_string()))
     }
 
     async fn event_id(&mut self, id: DeliveryId) -> Result<String, OperationError> {

@@ -50,6 +50,7 @@ const fn kind_byte(kind: Kind) -> u8 {
         Kind::Tenant => 0,
         Kind::ApiKey => 1,
         Kind::Agent => 2,
+        Kind::Tombstone => 3,
     }
 }
 
