@@ -23,7 +23,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use sidehook_core::limits::{AGENT_CAPACITY_MAX, NAME_BYTES, TOTAL_TIMEOUT_MAX};
+use sidehook_core::limits::{
+    AGENT_CAPACITY_BYTES_MAX, AGENT_CAPACITY_MAX, NAME_BYTES, TOTAL_TIMEOUT_MAX,
+};
 use sidehook_runtime::config::{ByteSize, Reader};
 use sidehook_runtime::logging::LogConfig;
 use url::{Host, Url};
@@ -113,7 +115,7 @@ impl AgentConfig {
         let state_dir = r.optional("state_dir");
         let capacity = r.value_in("capacity", Self::CAPACITY, 1..=AGENT_CAPACITY_MAX);
         let default_bytes = ByteSize::from_bytes(Self::CAPACITY_BYTES);
-        let bytes = ByteSize::mib(1)..=ByteSize::from_bytes(64 << 30);
+        let bytes = ByteSize::mib(1)..=ByteSize::from_bytes(AGENT_CAPACITY_BYTES_MAX);
         let capacity_bytes = r.value_in("capacity_bytes", default_bytes, bytes).bytes();
         let drain_timeout = r.value_in(
             "drain_timeout",

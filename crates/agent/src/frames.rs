@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use sidehook_api::agent_v1::connect_request::Frame;
 use sidehook_api::agent_v1::{self, ConnectRequest};
-use sidehook_core::outcome::OutcomeKind;
 use sidehook_runtime::build_info;
 use sidehook_session::agent_end::{Batch, Hello};
 
@@ -69,26 +68,12 @@ fn outcome(position: u32, outcome: &Outcome, now: Duration) -> agent_v1::Outcome
     let age = now.saturating_sub(outcome.began);
     agent_v1::Outcome {
         position,
-        kind: kind(outcome.kind).into(),
+        kind: agent_v1::OutcomeKind::from(outcome.kind).into(),
         response_status: outcome.status.into(),
         started_ago_ms: u32::try_from(age.as_millis()).unwrap_or(u32::MAX),
         duration_us: u64::try_from(outcome.took.as_micros()).unwrap_or(u64::MAX),
         response_body: outcome.body.clone(),
         error_detail: outcome.detail.clone(),
         retry_after_s: outcome.retry_after_s,
-    }
-}
-
-fn kind(kind: OutcomeKind) -> agent_v1::OutcomeKind {
-    match kind {
-        OutcomeKind::Response => agent_v1::OutcomeKind::Response,
-        OutcomeKind::Dns => agent_v1::OutcomeKind::Dns,
-        OutcomeKind::Connect => agent_v1::OutcomeKind::Connect,
-        OutcomeKind::Tls => agent_v1::OutcomeKind::Tls,
-        OutcomeKind::Timeout => agent_v1::OutcomeKind::Timeout,
-        OutcomeKind::Protocol => agent_v1::OutcomeKind::Protocol,
-        OutcomeKind::EgressRefused => agent_v1::OutcomeKind::EgressRefused,
-        OutcomeKind::KeyMissing => agent_v1::OutcomeKind::KeyMissing,
-        OutcomeKind::NotStarted => agent_v1::OutcomeKind::NotStarted,
     }
 }

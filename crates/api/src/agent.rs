@@ -45,6 +45,7 @@ impl From<OutcomeKind> for agent_v1::OutcomeKind {
             OutcomeKind::EgressRefused => Self::EgressRefused,
             OutcomeKind::KeyMissing => Self::KeyMissing,
             OutcomeKind::NotStarted => Self::NotStarted,
+            OutcomeKind::Interrupted => Self::Interrupted,
         }
     }
 }
@@ -62,6 +63,7 @@ fn kind(number: i32) -> Option<OutcomeKind> {
         Proto::EgressRefused => OutcomeKind::EgressRefused,
         Proto::KeyMissing => OutcomeKind::KeyMissing,
         Proto::NotStarted => OutcomeKind::NotStarted,
+        Proto::Interrupted => OutcomeKind::Interrupted,
     })
 }
 

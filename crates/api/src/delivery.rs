@@ -60,6 +60,7 @@ paired!(AttemptError {
     EgressRefused,
     KeyMissing,
     LeaseLost,
+    Interrupted,
 });
 paired!(Blame {
     Receiver,

@@ -27,6 +27,8 @@ pub enum OutcomeKind {
     KeyMissing,
     /// No POST began.
     NotStarted,
+    /// The agent failed in the middle of it; the request may have been sent.
+    Interrupted,
 }
 
 /// The end of one attempt.
@@ -69,6 +71,7 @@ impl Outcome {
             OutcomeKind::Protocol => AttemptError::Protocol,
             OutcomeKind::EgressRefused => AttemptError::EgressRefused,
             OutcomeKind::KeyMissing => AttemptError::KeyMissing,
+            OutcomeKind::Interrupted => AttemptError::Interrupted,
         })
     }
 
@@ -100,6 +103,8 @@ pub enum AttemptError {
     KeyMissing,
     /// The agent took the delivery and was lost.
     LeaseLost,
+    /// The agent failed in the middle of it; the request may have been sent.
+    Interrupted,
 }
 
 impl AttemptError {
@@ -113,7 +118,7 @@ impl AttemptError {
             | Self::Tls
             | Self::Timeout
             | Self::Protocol => Blame::Receiver,
-            Self::EgressRefused | Self::KeyMissing => Blame::Agent,
+            Self::EgressRefused | Self::KeyMissing | Self::Interrupted => Blame::Agent,
             Self::LeaseLost => Blame::Platform,
         }
     }
@@ -157,6 +162,7 @@ mod tests {
             (OutcomeKind::EgressRefused, 0, Some(Blame::Agent)),
             (OutcomeKind::KeyMissing, 0, Some(Blame::Agent)),
             (OutcomeKind::NotStarted, 0, None),
+            (OutcomeKind::Interrupted, 0, Some(Blame::Agent)),
         ] {
             assert_eq!(outcome(kind, status).blame(), blame, "{kind:?} {status}");
         }

@@ -6,7 +6,8 @@
 //! each (lane, kind)'s last sequence with its reply. The same sequence again
 //! answers the same reply and changes nothing; a lower one is
 //! [`CallError::Superseded`]; a higher one is executed. A call that answered an
-//! error changed nothing and used up no sequence. Ticks need no stamp: executing
+//! error changed nothing, unless what could not be read was the reply to it: after
+//! [`CallError::Refused`] go on with the next sequence. Ticks need no stamp: executing
 //! one twice is executing it once.
 //!
 //! # Order

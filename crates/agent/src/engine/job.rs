@@ -11,8 +11,9 @@ use sidehook_session::agent_end::{Lease, Report};
 use super::outcome_batch::Outcome;
 use super::settings::Prepared;
 
-/// A delivery and what it takes. Whoever drops it without [`Self::finish`] hands it back as not started, so that no
-/// way of losing it, a panic included, keeps its credit.
+/// A delivery and what it takes. Whoever drops it without [`Self::finish`] reports it too, so that no way of losing it
+/// keeps its credit: by a panic as interrupted, so that one that always panics waits longer each time, else as not
+/// started.
 pub(crate) struct Job {
     pub(crate) lease: Lease,
     pub(crate) position: u32,
@@ -62,10 +63,14 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         if !self.is_finished {
-            let detail = String::new();
+            let (kind, detail) = if std::thread::panicking() {
+                (OutcomeKind::Interrupted, "the agent failed; see its log")
+            } else {
+                (OutcomeKind::NotStarted, "")
+            };
             self.report(Outcome::failed(
-                OutcomeKind::NotStarted,
-                detail,
+                kind,
+                detail.to_owned(),
                 Duration::MAX,
                 Duration::ZERO,
             ));

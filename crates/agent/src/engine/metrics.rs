@@ -33,6 +33,7 @@ impl EngineMetrics {
             (OutcomeKind::EgressRefused, "egress_refused"),
             (OutcomeKind::KeyMissing, "key_missing"),
             (OutcomeKind::NotStarted, "not_started"),
+            (OutcomeKind::Interrupted, "interrupted"),
         ];
         let attempts =
             |end: &'static str| counter!("sidehook_agent_attempts_total", "outcome" => end);

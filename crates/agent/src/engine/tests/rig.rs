@@ -103,10 +103,15 @@ impl Rig {
 
     /// Submits a delivery whose event could not be read.
     pub(super) fn submit_unreadable(&mut self, settings: &SubscriptionSettings) {
+        let job = self.job(settings);
+        self.engine.submit(vec![job]);
+    }
+
+    /// A delivery without an event, not submitted.
+    pub(super) fn job(&mut self, settings: &SubscriptionSettings) -> Job {
         let lease = self.lease(1);
         let prepared = self.engine.prepare(settings);
-        let job = Job::new(lease, 0, 1, DeliveryId::from_bits(0), None, prepared);
-        self.engine.submit(vec![job]);
+        Job::new(lease, 0, 1, DeliveryId::from_bits(0), None, prepared)
     }
 
     /// The control plane says that the lease is gone.

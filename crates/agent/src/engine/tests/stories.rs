@@ -1,5 +1,6 @@
 //! One story per way that an attempt can go.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use sidehook_api::agent_v1::{HttpHeader, SigningScheme, SigningSettings, SubscriptionSettings};
@@ -415,4 +416,21 @@ async fn a_window_that_grows_is_used_by_what_waits_already() {
     });
     let outcome = rig.outcomes(1).await.remove(0).outcome;
     assert_eq!(outcome.status, 200, "{}", outcome.detail);
+}
+
+#[tokio::test]
+async fn a_delivery_lost_on_its_way_is_reported_all_the_same() {
+    let mut rig = Rig::new();
+    let settings = settings("http://127.0.0.1:1/");
+    drop(rig.job(&settings));
+    let outcome = rig.outcomes(1).await.remove(0).outcome;
+    assert_eq!(outcome.kind, OutcomeKind::NotStarted);
+    let job = rig.job(&settings);
+    let failing = AssertUnwindSafe(move || {
+        let _held = job;
+        panic!("a fault of the engine's");
+    });
+    assert!(catch_unwind(failing).is_err());
+    let outcome = rig.outcomes(1).await.remove(0).outcome;
+    assert_eq!(outcome.kind, OutcomeKind::Interrupted);
 }
