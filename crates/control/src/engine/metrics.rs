@@ -74,7 +74,7 @@ impl DispatchMetrics {
             ),
             publish_overloads: count(
                 "sidehook_publish_overloads_total",
-                "Publishes refused because too much waited for the store",
+                "Events refused because too much waited for the store",
             ),
             publish_timeouts: count(
                 "sidehook_publish_timeouts_total",
