@@ -64,38 +64,66 @@ async fn health_and_reflection_answer_without_a_key_on_both_ports() {
             let answer = health.check(request).await.unwrap().into_inner();
             assert_eq!(answer.status(), ServingStatus::Serving);
         }
-        let request = ServerReflectionRequest {
-            message_request: Some(MessageRequest::ListServices(String::new())),
-            ..Default::default()
-        };
-        let mut reflection = ServerReflectionClient::new(channel.clone());
-        let answers = reflection.server_reflection_info(tokio_stream::iter([request]));
-        let answer = answers.await.unwrap().into_inner().message().await.unwrap();
-        let Some(MessageResponse::ListServicesResponse(list)) = answer.unwrap().message_response
-        else {
-            panic!("no list of services");
-        };
-        let names: BTreeSet<_> = list.service.into_iter().map(|one| one.name).collect();
-        assert!(names.contains(service) && names.contains("grpc.health.v1.Health"));
-        let request = v1alpha::ServerReflectionRequest {
-            message_request: Some(
-                v1alpha::server_reflection_request::MessageRequest::ListServices(String::new()),
-            ),
-            ..Default::default()
-        };
-        let mut older =
-            v1alpha::server_reflection_client::ServerReflectionClient::new(channel.clone());
-        let answers = older.server_reflection_info(tokio_stream::iter([request]));
-        assert!(
-            answers
-                .await
-                .unwrap()
-                .into_inner()
-                .message()
-                .await
-                .unwrap()
-                .is_some()
-        );
+        assert!(reflected(channel).await.contains(service));
+    }
+}
+
+/// The services that a port's reflection names.
+async fn reflected(channel: Channel) -> BTreeSet<String> {
+    let request = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..Default::default()
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let answers = reflection.server_reflection_info(tokio_stream::iter([request]));
+    let answer = answers.await.unwrap().into_inner().message().await.unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.unwrap().message_response else {
+        panic!("no list of services");
+    };
+    list.service.into_iter().map(|one| one.name).collect()
+}
+
+/// The same in the older version.
+async fn reflected_before(channel: Channel) -> BTreeSet<String> {
+    use v1alpha::{
+        server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let request = v1alpha::ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..Default::default()
+    };
+    let mut reflection = ServerReflectionClient::new(channel);
+    let answers = reflection.server_reflection_info(tokio_stream::iter([request]));
+    let answer = answers.await.unwrap().into_inner().message().await.unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.unwrap().message_response else {
+        panic!("no list of services");
+    };
+    list.service.into_iter().map(|one| one.name).collect()
+}
+
+#[tokio::test]
+async fn reflection_names_what_the_port_serves_and_nothing_else() {
+    let api = start().await;
+    let people = [
+        "sidehook.v1.AdminService",
+        "sidehook.v1.AgentAdminService",
+        "sidehook.v1.DeliveryService",
+        "sidehook.v1.EventService",
+        "sidehook.v1.WebhookService",
+    ];
+    let agents = ["sidehook.agent.v1.AgentService"];
+    for (addr, own) in [(api.plane.grpc, &people[..]), (api.plane.agents, &agents)] {
+        let everywhere = [
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        ];
+        let served = everywhere.iter().chain(own);
+        let served: BTreeSet<_> = served.map(|name| (*name).to_owned()).collect();
+        let channel = channel(addr).await;
+        assert_eq!(reflected(channel.clone()).await, served);
+        assert_eq!(reflected_before(channel).await, served);
     }
 }
 

@@ -23,15 +23,16 @@ const ASKED: Duration = Duration::from_secs(1);
 const ANSWERED: Duration = Duration::from_secs(2);
 
 /// The services of each port, which are healthy together.
-const API: &[&str] = &[
-    "",
+pub(super) const API: &[&str] = &[
     "sidehook.v1.WebhookService",
     "sidehook.v1.EventService",
     "sidehook.v1.DeliveryService",
     "sidehook.v1.AgentAdminService",
     "sidehook.v1.AdminService",
 ];
-const AGENTS: &[&str] = &["", "sidehook.agent.v1.AgentService"];
+pub(super) const AGENTS: &[&str] = &["sidehook.agent.v1.AgentService"];
+/// How health calls the port as a whole.
+const WHOLE: &str = "";
 
 /// Watches the store and the drain, and answers the health services of both ports.
 pub(super) fn watch(
@@ -83,7 +84,7 @@ impl Watcher {
 
     async fn report(&self, status: ServingStatus) {
         for (reporter, services) in &self.reporters {
-            for service in *services {
+            for service in services.iter().chain([&WHOLE]) {
                 reporter.set_service_status(service, status).await;
             }
         }

@@ -19,13 +19,13 @@
 mod config;
 mod connection;
 mod health;
+mod reflection;
 
 use core::{future::Future, time::Duration};
 use std::{io, net::SocketAddr, sync::Arc};
 
 use futures_util::StreamExt as _;
 use sidehook_api::{
-    DESCRIPTORS,
     agent_v1::agent_service_server::AgentServiceServer,
     v1::{
         admin_service_server::AdminServiceServer,
@@ -45,7 +45,7 @@ use tonic::{codec::CompressionEncoding, service::Routes, transport::Server};
 
 pub use config::ControlPlaneConfig;
 
-use self::connection::Accepted;
+use self::{connection::Accepted, reflection::reflected};
 use crate::{
     auth::{Authenticator, FixedKey, Guarded},
     catalog::Catalogs,
@@ -157,11 +157,11 @@ impl ControlPlane {
             readiness,
         };
         let authenticator = composed.authenticator;
-        let api = reflected(composed.api.add_service(api_health))?;
+        let api = reflected(composed.api.add_service(api_health), health::API)?;
         let api = Guarded::new(api.prepare(), Arc::clone(&authenticator));
         let patience = config.drain_timeout * 5 / 6;
         tasks.spawn(API, serve("grpc", grpc, api, patience, tasks)?);
-        let routes = reflected(composed.agents.add_service(agents_health))?;
+        let routes = reflected(composed.agents.add_service(agents_health), health::AGENTS)?;
         let routes = Guarded::new(routes.prepare(), authenticator);
         tasks.spawn(AGENTS, serve("agents", agents, routes, patience, tasks)?);
         let (grpc, agents, http) = (handle.grpc, handle.agents, handle.http);
@@ -243,18 +243,6 @@ fn fixed_keys(config: &ControlPlaneConfig) -> Vec<FixedKey> {
     let pool = config.pool_token.as_ref();
     let pool = pool.map(|token| FixedKey::platform_pool(token, "default".to_owned()));
     operator.into_iter().chain(pool).collect()
-}
-
-/// With reflection, in both versions: some clients know only the older one.
-fn reflected(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {
-    let builder = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-    };
-    Ok(routes
-        .add_service(builder().build_v1()?)
-        .add_service(builder().build_v1alpha()?))
 }
 
 /// The future that serves a port until the drain, and then what is under way there, for
