@@ -1,5 +1,6 @@
 //! `sidehook publish`: one event in a call, or a file of them through a stream.
 
+mod batch;
 mod stream;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use super::{
     Failure, Global,
     channel::{connect, unreadable},
     event_file,
-    render::{one, published},
+    render::{one, published, word},
 };
 use stream::stream;
 
@@ -58,9 +59,22 @@ pub(super) async fn run(arguments: Arguments, global: &Global) -> Result<(), Fai
     let fields = [
         ("EVENT", result.event_id.clone()),
         ("SUBSCRIPTIONS MATCHED", result.matched.to_string()),
+        ("DURABILITY", durability(&result)),
         ("NOTE", note.to_owned()),
     ];
     one(global.output, &published(&result), &fields)
+}
+
+/// How safely it is stored, with what that means.
+fn durability(result: &v1::PublishResult) -> String {
+    let meaning = match result.durability() {
+        v1::Durability::Unspecified => return String::new(),
+        v1::Durability::Volatile => "in memory only, lost with the store's process",
+        v1::Durability::Relaxed => "on disk within about a second",
+        v1::Durability::Strict => "on disk",
+    };
+    let name = word(result.durability().as_str_name(), "DURABILITY_");
+    format!("{name}: {meaning}")
 }
 
 /// The input, and its length where there is one.

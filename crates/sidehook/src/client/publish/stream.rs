@@ -5,22 +5,18 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sidehook_api::v1::{self, event_service_client::EventServiceClient};
-use tokio::{
-    io::{AsyncBufRead, AsyncBufReadExt as _},
-    sync::mpsc,
-};
+use tokio::{io::AsyncBufRead, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::batch::{Batch, Line, next_line, too_large};
 use crate::client::{
     Failure, Output,
     channel::Api,
     event_file,
-    render::{json_line, line},
+    render::{json_line, line, some, word},
     terminal::harmless,
 };
 
-/// Events of one batch of a stream.
-const BATCH: usize = 64;
 /// Batches read ahead of the connection.
 const AHEAD: usize = 8;
 
@@ -34,9 +30,12 @@ struct Progress {
 
 #[derive(Default)]
 struct Tally {
+    /// With the duplicates.
     published: u64,
     duplicates: u64,
     failed: u64,
+    /// The least that any of them has.
+    durability: Option<v1::Durability>,
 }
 
 /// Publishes the lines of `input`, `length` bytes where that is known.
@@ -75,40 +74,46 @@ async fn feed(
     batches: mpsc::Sender<v1::StreamEventsRequest>,
     progress: &Progress,
 ) -> Result<(), Failure> {
-    let (mut number, mut sequence) = (0, 0);
-    let (mut json, mut events) = (Vec::new(), Vec::with_capacity(BATCH));
-    loop {
-        json.clear();
-        let read = input.read_until(b'\n', &mut json).await;
-        let read = read.map_err(|error| Failure::new(format!("reading events: {error}")))?;
-        number += 1;
-        if read > 0 && !json.trim_ascii().is_empty() {
-            match event_file::parse(&json) {
-                Ok(event) => {
-                    lock(&progress.open).insert(sequence + events.len() as u64, number);
-                    events.push(event);
+    let (mut batch, mut line) = (Batch::default(), Vec::new());
+    for number in 1.. {
+        let read = next_line(&mut input, &mut line).await;
+        let (kind, bytes) =
+            read.map_err(|error| Failure::new(format!("reading events: {error}")))?;
+        progress.bar.inc(bytes);
+        let full = match kind {
+            Line::End => break,
+            Line::Whole if line.trim_ascii().is_empty() => continue,
+            Line::Whole => take(&line, number, &mut batch, progress),
+            Line::TooLong => Err(too_large(bytes)),
+        };
+        match full {
+            Ok(None) => {}
+            Ok(Some(full)) => {
+                if batches.send(full).await.is_err() {
+                    // The other half knows why.
+                    return Ok(());
                 }
-                Err(error) => progress.fail(number, &error),
             }
-        }
-        progress.bar.inc(read as u64);
-        if events.len() == BATCH || (read == 0 && !events.is_empty()) {
-            let events = std::mem::replace(&mut events, Vec::with_capacity(BATCH));
-            let next = sequence + events.len() as u64;
-            if batches
-                .send(v1::StreamEventsRequest { sequence, events })
-                .await
-                .is_err()
-            {
-                // The other half knows why.
-                return Ok(());
-            }
-            sequence = next;
-        }
-        if read == 0 {
-            return Ok(());
+            Err(error) => progress.fail(number, &error),
         }
     }
+    if let Some(last) = batch.close() {
+        let _ = batches.send(last).await;
+    }
+    Ok(())
+}
+
+/// Takes the line with this number into `batch`; answers the one that was closed for it.
+fn take(
+    line: &[u8],
+    number: u64,
+    batch: &mut Batch,
+    progress: &Progress,
+) -> Result<Option<v1::StreamEventsRequest>, String> {
+    let event = event_file::parse(line)?;
+    let (position, full) = batch.push(event).map_err(too_large)?;
+    lock(&progress.open).insert(position, number);
+    Ok(full)
 }
 
 impl Progress {
@@ -141,6 +146,9 @@ impl Progress {
                     let mut tally = lock(&self.tally);
                     tally.published += 1;
                     tally.duplicates += u64::from(result.duplicate);
+                    let own = result.durability();
+                    // In the API a safer one has a larger number.
+                    tally.durability = Some(tally.durability.map_or(own, |least| least.min(own)));
                 }
             }
         }
@@ -155,7 +163,8 @@ impl Progress {
     /// Adds to the failure of the stream where to go on.
     fn explain(&self, failure: Failure) -> Failure {
         let published = lock(&self.tally).published;
-        let failure = failure.hint(format!("{published} events were published before"));
+        let published = counted(published, "event");
+        let failure = failure.hint(format!("{published} published until then"));
         match lock(&self.open).first_key_value() {
             Some((_, number)) => failure.hint(format!(
                 "line {number} is the first without a result: publish from there on; events \
@@ -166,26 +175,58 @@ impl Progress {
     }
 
     fn conclude(&self, output: Output) -> Result<(), Failure> {
-        let Tally {
-            published,
-            duplicates,
-            failed,
-        } = *lock(&self.tally);
+        let tally = lock(&self.tally);
         match output {
-            Output::Json => json_line(&serde_json::json!({
-                "published": published,
-                "duplicates": duplicates,
-                "failed": failed,
-            }))?,
-            Output::Table => line(&format!(
-                "{published} events published, {duplicates} of them before; {failed} failed"
-            ))?,
+            Output::Json => json_line(&tally.as_json())?,
+            Output::Table => line(&tally.in_words())?,
         }
-        match failed {
+        match tally.failed {
             0 => Ok(()),
-            _ => Err(Failure::new(format!("{failed} events were not published"))),
+            failed => {
+                let failure = format!("{} not published", counted(failed, "event"));
+                Err(Failure::new(failure).hint("the lines above say which, and what is wrong"))
+            }
         }
     }
+}
+
+impl Tally {
+    fn durability(&self) -> String {
+        let least = self.durability.unwrap_or_default();
+        word(least.as_str_name(), "DURABILITY_")
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "published": self.published,
+            "duplicates": self.duplicates,
+            "failed": self.failed,
+            "durability": some(self.durability()),
+        })
+    }
+
+    fn in_words(&self) -> String {
+        let mut words = format!("{} published", counted(self.published, "event"));
+        if self.duplicates > 0 {
+            let repeats = counted(self.duplicates, "duplicate");
+            words.push_str(&format!(
+                " ({repeats} of earlier ones, not delivered again)"
+            ));
+        }
+        if self.failed > 0 {
+            words.push_str(&format!(", {} refused", self.failed));
+        }
+        match self.durability().as_str() {
+            "" => words,
+            durability => format!("{words}; durability {durability}"),
+        }
+    }
+}
+
+/// So many things, in words.
+fn counted(number: u64, thing: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {thing}{plural}")
 }
 
 /// An error with its wrong fields.
@@ -251,5 +292,22 @@ mod tests {
             told.contains("100 events") && told.contains("line 301"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn a_tally_tells_all_in_words() {
+        let mut tally = Tally {
+            published: 1,
+            durability: Some(v1::Durability::Relaxed),
+            ..Tally::default()
+        };
+        assert_eq!(tally.in_words(), "1 event published; durability relaxed");
+        (tally.published, tally.duplicates, tally.failed) = (5, 2, 1);
+        assert_eq!(
+            tally.in_words(),
+            "5 events published (2 duplicates of earlier ones, not delivered again), 1 refused; \
+             durability relaxed"
+        );
+        assert_eq!(Tally::default().in_words(), "0 events published");
     }
 }
