@@ -22,6 +22,7 @@ use sidehook_runtime::backoff::Backoff;
 use sidehook_runtime::build_info;
 use sidehook_runtime::drain::Drain;
 use sidehook_runtime::probe::Condition;
+use sidehook_runtime::span::rough;
 use sidehook_session::agent_end::AgentEnd;
 use tokio::time::timeout;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -158,7 +159,7 @@ impl Uplink {
                         connected.unmet(&reason);
                     }
                     let wait = backoff.next(rand::random());
-                    tracing::warn!(reason, retry_in = ?wait, "not connected to the control plane");
+                    tracing::warn!(reason, retry_in = ?rough(wait), "not connected to the control plane");
                     self.wait(wait).await;
                 }
             }

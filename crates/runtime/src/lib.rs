@@ -6,7 +6,7 @@
 //! * [`logging`]: structured logs that cannot stall the process, and [`throttle`] against floods of them.
 //! * [`tls`]: certificates that reload, [`listen`]: accepting connections with or without it.
 //! * [`probe`]: health, readiness and metrics over HTTP/1.
-//! * [`backoff`] and [`build_info`].
+//! * [`backoff`], [`build_info`], and [`span`]s of time for people.
 //!
 //! Deliberately absent: anything that knows a tenant, an event or gRPC. This crate depends on none of ours, so that
 //! it cannot become the place where two halves of the system meet behind the back of the protocol.
@@ -19,6 +19,7 @@ pub mod listen;
 pub mod logging;
 pub mod probe;
 pub mod process;
+pub mod span;
 pub mod tasks;
 pub mod throttle;
 pub mod tls;

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Uri};
 use sidehook_core::outcome::OutcomeKind;
+use sidehook_runtime::span::rough;
 use sidehook_session::agent_end::Check;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -101,7 +102,7 @@ impl Desk {
         };
         shared.metrics.ended(&outcome);
         tracing::debug!(target: "sidehook::journey", step = "posted", delivery = %job.delivery,
-            attempt = job.attempt, outcome = ?outcome.kind, status = outcome.status, took = ?outcome.took);
+            attempt = job.attempt, outcome = ?outcome.kind, status = outcome.status, took = ?rough(outcome.took));
         job.finish(outcome);
     }
 

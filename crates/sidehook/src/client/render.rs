@@ -252,9 +252,11 @@ fn attempt(attempt: &v1::Attempt) -> Value {
     })
 }
 
-/// Milliseconds, with their fraction.
+/// Milliseconds, with whole microseconds as their fraction.
 pub(super) fn milliseconds(span: &prost_types::Duration) -> f64 {
-    read_duration(span).unwrap_or_default().as_secs_f64() * 1_000.0
+    let micros = read_duration(span).unwrap_or_default().as_micros();
+    // Exact for centuries; dividing once rounds once, to what is written in digits.
+    micros as f64 / 1_000.0
 }
 
 #[cfg(test)]
@@ -314,6 +316,15 @@ mod tests {
         let claim = table.lines().find(|line| line.contains("delivered"));
         let claim = claim.expect("the second line").trim_start_matches('│');
         assert!(claim.starts_with("    "), "{claim:?}");
+    }
+
+    #[test]
+    fn milliseconds_have_the_digits_that_were_measured() {
+        for (nanos, text) in [(1_886_000, "5001.886"), (5_500, "5000.005"), (0, "5000.0")] {
+            let span = prost_types::Duration { seconds: 5, nanos };
+            let value = serde_json::to_string(&milliseconds(&span)).expect("JSON");
+            assert_eq!(value, text);
+        }
     }
 
     #[test]
