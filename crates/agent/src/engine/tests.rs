@@ -4,3 +4,4 @@ mod receiver;
 mod rig;
 mod stories;
 mod tls;
+mod workers;
