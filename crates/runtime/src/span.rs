@@ -28,6 +28,9 @@ mod tests {
             let rough = rough(Duration::from_nanos(nanos));
             assert_eq!(format!("{rough:?}"), shown);
         }
-        assert!(rough(Duration::MAX) > Duration::from_secs(1), "it does not overflow");
+        assert!(
+            rough(Duration::MAX) > Duration::from_secs(1),
+            "it does not overflow"
+        );
     }
 }
