@@ -69,10 +69,12 @@ async fn keys_rotate_with_an_overlap_and_change_with_the_scheme() {
         scheme: Some(Scheme::Close(v1::CloseScheme {})),
         ..Default::default()
     });
-    let updated = api.update(patch(close), &["signing"]).await.unwrap();
+    api.update(patch(close), &["signing"]).await.unwrap();
+    let updated = api.get(&api.admin, &created.id).await.unwrap();
     let keys = updated.signing.unwrap().keys;
     assert_eq!((keys.len(), keys[0].secret.len()), (1, 64));
-    let updated = api.update(patch(unsigned()), &["signing"]).await.unwrap();
+    api.update(patch(unsigned()), &["signing"]).await.unwrap();
+    let updated = api.get(&api.admin, &created.id).await.unwrap();
     assert!(updated.signing.unwrap().keys.is_empty());
     let answer = rotate("", None).await;
     assert_reason(answer, Code::FailedPrecondition, "SIGNING_KEYS_NOT_MANAGED");
