@@ -3,6 +3,85 @@
 
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 
+/// What `/metrics` says of each counter.
+const COUNTERS: [(&str, &str); 15] = [
+    (
+        "sidehook_settled_total",
+        "Deliveries settled in the store: ended, to be retried, released for another agent, \
+             or stale (the lease was no longer theirs)",
+    ),
+    (
+        "sidehook_outcomes_total",
+        "Outcomes that agents reported: delivered, failed (and retried), dead, void (the \
+             lease is gone) or invalid",
+    ),
+    (
+        "sidehook_turns_total",
+        "Turns of the workers with the store",
+    ),
+    (
+        "sidehook_turn_failures_total",
+        "Turns that the store did not answer wholly; they are repeated",
+    ),
+    (
+        "sidehook_events_published_total",
+        "Events accepted and stored",
+    ),
+    (
+        "sidehook_publish_stale_catalogs_total",
+        "Publishes matched again because subscriptions had changed meanwhile",
+    ),
+    (
+        "sidehook_publish_overloads_total",
+        "Events refused because too much waited for the store",
+    ),
+    (
+        "sidehook_publish_timeouts_total",
+        "Publishes that the store did not answer in time",
+    ),
+    ("sidehook_claims_total", "Claims of due deliveries"),
+    (
+        "sidehook_claims_empty_total",
+        "Claims that were granted nothing",
+    ),
+    (
+        "sidehook_deliveries_assigned_total",
+        "Deliveries sent to agents, each attempt counted",
+    ),
+    (
+        "sidehook_segments_read_total",
+        "Segments of events read from the store because memory had them no longer",
+    ),
+    (
+        "sidehook_leases_lost_total",
+        "Leases that ran out before their agent reported",
+    ),
+    (
+        "sidehook_settles_refused_total",
+        "Calls to settle that the store refused",
+    ),
+    (
+        "sidehook_gone_dropped_total",
+        "Answers of 410 not acted on because too many waited; the next one is",
+    ),
+];
+
+/// What it says of each histogram.
+const HISTOGRAMS: [(&str, &str); 3] = [
+    (
+        "sidehook_turn_partitions",
+        "Partitions that one turn worked on",
+    ),
+    (
+        "sidehook_turn_seconds",
+        "How long the store took for a turn",
+    ),
+    (
+        "sidehook_publish_wait_seconds",
+        "How long publishes waited for the turn that stored them",
+    ),
+];
+
 /// See the module.
 pub(crate) struct DispatchMetrics {
     pub(crate) turns: Counter,
@@ -35,102 +114,40 @@ pub(crate) struct DispatchMetrics {
 impl DispatchMetrics {
     /// Looks the handles up.
     pub(crate) fn new() -> Self {
-        let settled = |result| counter!(SETTLED, "result" => result);
-        let outcomes = |result| counter!(OUTCOMES, "result" => result);
-        describe_counter!(
-            SETTLED,
-            "Deliveries settled in the store: ended, to be retried, released for another agent, \
-             or stale (the lease was no longer theirs)"
-        );
-        describe_counter!(
-            OUTCOMES,
-            "Outcomes that agents reported: delivered, failed (and retried), dead, void (the \
-             lease is gone) or invalid"
-        );
+        for (name, help) in COUNTERS {
+            describe_counter!(name, help);
+        }
+        for (name, help) in HISTOGRAMS {
+            describe_histogram!(name, help);
+        }
+        let settled = |result| counter!("sidehook_settled_total", "result" => result);
+        let outcomes = |result| counter!("sidehook_outcomes_total", "result" => result);
         Self {
-            turns: count(
-                "sidehook_turns_total",
-                "Turns of the workers with the store",
-            ),
-            turn_calls: sample(
-                "sidehook_turn_partitions",
-                "Partitions that one turn worked on",
-            ),
-            turn_seconds: sample(
-                "sidehook_turn_seconds",
-                "How long the store took for a turn",
-            ),
-            turn_failures: count(
-                "sidehook_turn_failures_total",
-                "Turns that the store did not answer wholly; they are repeated",
-            ),
-            published: count(
-                "sidehook_events_published_total",
-                "Events accepted and stored",
-            ),
-            publishes_stale: count(
-                "sidehook_publish_stale_catalogs_total",
-                "Publishes matched again because subscriptions had changed meanwhile",
-            ),
-            publish_overloads: count(
-                "sidehook_publish_overloads_total",
-                "Events refused because too much waited for the store",
-            ),
-            publish_timeouts: count(
-                "sidehook_publish_timeouts_total",
-                "Publishes that the store did not answer in time",
-            ),
-            publish_wait_seconds: sample(
-                "sidehook_publish_wait_seconds",
-                "How long publishes waited for the turn that stored them",
-            ),
-            claims: count("sidehook_claims_total", "Claims of due deliveries"),
-            claims_empty: count(
-                "sidehook_claims_empty_total",
-                "Claims that were granted nothing",
-            ),
-            assigned: count(
-                "sidehook_deliveries_assigned_total",
-                "Deliveries sent to agents, each attempt counted",
-            ),
-            events_read: count(
-                "sidehook_segments_read_total",
-                "Segments of events read from the store because memory had them no longer",
-            ),
-            leases_lost: count(
-                "sidehook_leases_lost_total",
-                "Leases that ran out before their agent reported",
-            ),
+            turns: counter!("sidehook_turns_total"),
+            turn_calls: histogram!("sidehook_turn_partitions"),
+            turn_seconds: histogram!("sidehook_turn_seconds"),
+            turn_failures: counter!("sidehook_turn_failures_total"),
+            published: counter!("sidehook_events_published_total"),
+            publishes_stale: counter!("sidehook_publish_stale_catalogs_total"),
+            publish_overloads: counter!("sidehook_publish_overloads_total"),
+            publish_timeouts: counter!("sidehook_publish_timeouts_total"),
+            publish_wait_seconds: histogram!("sidehook_publish_wait_seconds"),
+            claims: counter!("sidehook_claims_total"),
+            claims_empty: counter!("sidehook_claims_empty_total"),
+            assigned: counter!("sidehook_deliveries_assigned_total"),
+            events_read: counter!("sidehook_segments_read_total"),
+            leases_lost: counter!("sidehook_leases_lost_total"),
             settled_ended: settled("ended"),
             settled_retried: settled("retried"),
             settled_released: settled("released"),
             settled_stale: settled("stale"),
-            settles_refused: count(
-                "sidehook_settles_refused_total",
-                "Calls to settle that the store refused",
-            ),
+            settles_refused: counter!("sidehook_settles_refused_total"),
             outcomes_delivered: outcomes("delivered"),
             outcomes_failed: outcomes("failed"),
             outcomes_dead: outcomes("dead"),
             outcomes_void: outcomes("void"),
             outcomes_invalid: outcomes("invalid"),
-            gone_dropped: count(
-                "sidehook_gone_dropped_total",
-                "Answers of 410 not acted on because too many waited; the next one is",
-            ),
+            gone_dropped: counter!("sidehook_gone_dropped_total"),
         }
     }
-}
-
-const SETTLED: &str = "sidehook_settled_total";
-const OUTCOMES: &str = "sidehook_outcomes_total";
-
-fn count(name: &'static str, help: &'static str) -> Counter {
-    describe_counter!(name, help);
-    counter!(name)
-}
-
-fn sample(name: &'static str, help: &'static str) -> Histogram {
-    describe_histogram!(name, help);
-    histogram!(name)
 }
