@@ -165,3 +165,22 @@ async fn no_secret_is_in_any_log() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_agents_log_calls_it_what_the_api_calls_it() {
+    let system = System::builder().start().await;
+    let client = system.client(0);
+    let listed = async {
+        loop {
+            let request = v1::ListAgentsRequest::default();
+            let agents = client.agents().list_agents(request).await;
+            if let Some(agent) = agents.expect("a list").into_inner().agents.pop() {
+                return agent.id;
+            }
+        }
+    };
+    let id = tokio::time::timeout(PATIENCE, listed).await;
+    let id = id.expect("an agent is listed");
+    let log = system.agent().expect("it runs").log();
+    assert!(log.contains(&id), "{id}: {log}");
+}

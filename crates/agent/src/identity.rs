@@ -6,6 +6,9 @@
 //! The id lies in a file of the state directory, which is locked for the life of the process: two agents with one
 //! identity would settle each other's leases. Without a state directory the id lasts as long as the process; what such
 //! an agent held when it died comes back when its leases run out.
+//!
+//! The control plane derives from this id and the token what the agent is called there, so that nobody can pose as an
+//! agent of another token. Its Welcome tells that name, and the log shows it.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek as _, Write as _};

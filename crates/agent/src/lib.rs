@@ -87,7 +87,7 @@ impl Agent {
         let dial = Dial::new(&config.server, &config.token, verifier)?;
         let tls = ReceiverTls::load(config.egress_ca_file.as_deref())?;
         let clock = Clock::start();
-        tracing::info!(agent = %identity.id, name = config.name, server = %config.server, capacity = config.capacity,
+        tracing::info!(identity = %identity.id, name = config.name, server = %config.server, capacity = config.capacity,
             "starting");
         let introduction = Introduction {
             agent_id: identity.id.to_bytes(),

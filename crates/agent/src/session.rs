@@ -18,6 +18,7 @@ use sidehook_api::agent_v1::connect_response::Frame as Answer;
 use sidehook_api::agent_v1::{self, ConnectRequest, ConnectResponse};
 use sidehook_api::v1::Event as PublishedEvent;
 use sidehook_core::address::DeliveryId;
+use sidehook_core::id::AgentId;
 use sidehook_core::limits::CALL_RECORDS;
 use sidehook_runtime::backoff::Backoff;
 use sidehook_session::agent_end::{ProtocolError, Report};
@@ -328,7 +329,9 @@ impl Session<'_> {
             .unacknowledged()
             .map(|batch| frames::outcomes(batch, now))
             .collect();
-        tracing::info!(lease = ?term, heartbeat = ?beat, dead_leases = welcome.dead_leases.len(),
+        // As the control plane calls this agent; not told by one of before.
+        let agent = AgentId::from_slice(&welcome.agent_id).map(tracing::field::display);
+        tracing::info!(agent, lease = ?term, heartbeat = ?beat, dead_leases = welcome.dead_leases.len(),
             resent = resent.len(), "connected to the control plane");
         self.backoff.reset();
         uplink.metrics.connected(true);

@@ -139,6 +139,7 @@ pub(super) async fn accept<'a>(
             lease_ms: millis(shared.config.lease),
             heartbeat_ms: millis(shared.config.heartbeat),
             dead_leases,
+            agent_id: agent.to_bytes().to_vec().into(),
         },
         registered,
     })

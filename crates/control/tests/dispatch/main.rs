@@ -24,6 +24,7 @@ use sidehook_api::{
 use sidehook_control::engine::{DispatchConfig, PublishError};
 use sidehook_core::{
     delivery::{DeliveryState, reason},
+    id::AgentId,
     outcome::Blame,
     principal::Role,
     subscription::Status,
@@ -67,6 +68,8 @@ async fn an_event_is_lent_with_its_settings_settled_and_acknowledged() {
         (entry.delivery_id, entry.state),
         (item.delivery, DeliveryState::Delivered)
     );
+    let told = AgentId::from_slice(&welcome.agent_id);
+    assert_eq!(told, entry.attempt.map(|attempt| attempt.agent_id));
 
     replica.publish(1).await;
     let again = agent.work().await;

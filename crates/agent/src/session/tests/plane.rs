@@ -282,6 +282,7 @@ pub(super) fn welcome(lease_ms: u32, heartbeat_ms: u32) -> Answer {
         lease_ms,
         heartbeat_ms,
         dead_leases: vec![],
+        agent_id: Bytes::new(),
     })
 }
 
