@@ -1,8 +1,13 @@
 //! The flags that describe a subscription, and what they mean in the API. Creation and
 //! change share them: a change's mask names the fields whose flags were given.
 
-use jiff::SignedDuration;
-use sidehook_api::v1::{self, signing::Scheme as ApiScheme};
+mod signing;
+mod span;
+
+use sidehook_api::v1::{self, signing::Scheme};
+
+use super::Failure;
+pub(super) use span::span;
 
 /// What a subscription is like; each flag may be left out.
 #[derive(Debug, Default, clap::Args)]
@@ -10,12 +15,15 @@ pub(crate) struct Settings {
     /// What to send, as KIND:ACTION with `*` for all; may be repeated
     #[arg(long, value_name = "KIND:ACTION", value_parser = pattern)]
     events: Vec<v1::EventPattern>,
-    /// How to sign requests
-    #[arg(long, value_enum)]
-    scheme: Option<Scheme>,
-    /// A static header for every request; may be repeated
+    #[command(flatten)]
+    signing: signing::Flags,
+    /// A static header for every request; may be repeated. Those given replace all that
+    /// there were
     #[arg(long = "header", value_name = "NAME: VALUE", value_parser = header)]
     headers: Vec<v1::Header>,
+    /// Send no static headers any more
+    #[arg(long, conflicts_with = "headers")]
+    clear_headers: bool,
     /// Do not check the receiver's certificate
     #[arg(long, conflicts_with = "verify_ssl")]
     no_verify_ssl: bool,
@@ -28,113 +36,127 @@ pub(crate) struct Settings {
     /// Deliveries to the receiver at one time, 1 to 1,000
     #[arg(long, value_name = "N")]
     max_in_flight: Option<u32>,
+    /// Whether events are delivered
+    #[arg(long, value_enum)]
+    status: Option<Status>,
     /// Wait before the first retry, for example `5s`; doubles with each
     #[arg(long, value_name = "SPAN", value_parser = span)]
     initial_backoff: Option<prost_types::Duration>,
     /// Longest wait between retries, for example `20m`
     #[arg(long, value_name = "SPAN", value_parser = span)]
     max_backoff: Option<prost_types::Duration>,
-    /// How long to retry, for example `72h`
+    /// How long to retry, for example `72h`, at most `28d`
     #[arg(long, value_name = "SPAN", value_parser = span)]
     max_age: Option<prost_types::Duration>,
-    /// Time limit of one attempt, at most `60s`
-    #[arg(long, value_name = "SPAN", value_parser = span)]
+    /// Attempts in all; 0: as many as --max-age leaves time for
+    #[arg(long, value_name = "N")]
+    max_attempts: Option<u32>,
+    /// Time limit of one attempt until its response is read, at most `60s`
+    #[arg(long, value_name = "SPAN", value_parser = span, visible_alias = "total-timeout")]
     timeout: Option<prost_types::Duration>,
+    /// Time limit of looking up the receiver's address
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    dns_timeout: Option<prost_types::Duration>,
+    /// Time limit of connecting, with the TLS handshake
+    #[arg(long, value_name = "SPAN", value_parser = span)]
+    connect_timeout: Option<prost_types::Duration>,
     /// A note for people
     #[arg(long)]
     description: Option<String>,
 }
 
-/// How to sign requests.
+/// Whether events are delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Scheme {
-    /// Standard Webhooks, the default
-    StandardWebhooks,
-    /// Close's headers
-    Close,
-    /// `X-Signature` with an HMAC-SHA256 of the body
-    HmacHeader,
-    /// No signature
-    Unsigned,
+pub(crate) enum Status {
+    /// They are matched and delivered
+    Active,
+    /// New ones are not matched; what was queued before waits
+    Paused,
 }
 
-impl From<Scheme> for ApiScheme {
-    fn from(scheme: Scheme) -> Self {
-        match scheme {
-            Scheme::StandardWebhooks => {
-                Self::StandardWebhooks(v1::StandardWebhooksScheme::default())
-            }
-            Scheme::Close => Self::Close(v1::CloseScheme {}),
-            Scheme::HmacHeader => Self::HmacHeader(v1::HmacHeaderScheme::default()),
-            Scheme::Unsigned => Self::Unsigned(v1::UnsignedScheme {}),
-        }
-    }
-}
-
-impl Scheme {
-    /// The field of the scheme in a mask.
-    fn path(self) -> &'static str {
-        match self {
-            Self::StandardWebhooks => "signing.standard_webhooks",
-            Self::Close => "signing.close",
-            Self::HmacHeader => "signing.hmac_header",
-            Self::Unsigned => "signing.unsigned",
+impl From<Status> for v1::SubscriptionStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Active => Self::Active,
+            Status::Paused => Self::Paused,
         }
     }
 }
 
 impl Settings {
-    /// The fields of a subscription whose flags were given, and the mask that names
-    /// them.
-    pub(super) fn into_subscription(self, url: Option<String>) -> (v1::Subscription, Vec<String>) {
+    /// Whether [`Self::into_subscription`] has to know the scheme in force.
+    pub(super) fn need_present(&self) -> bool {
+        self.signing.need_present()
+    }
+
+    /// The fields of a mask whose flags were given, but for those of the signing.
+    fn given(&self) -> impl Iterator<Item = &'static str> + use<> {
         let given = [
-            ("url", url.is_some()),
             ("events", !self.events.is_empty()),
-            (
-                self.scheme.map_or("signing", Scheme::path),
-                self.scheme.is_some(),
-            ),
-            ("headers", !self.headers.is_empty()),
+            ("headers", self.clear_headers || !self.headers.is_empty()),
             ("verify_ssl", self.no_verify_ssl || self.verify_ssl),
             ("pool", self.pool.is_some()),
             ("max_in_flight", self.max_in_flight.is_some()),
+            ("status", self.status.is_some()),
             (
                 "retry_policy.initial_backoff",
                 self.initial_backoff.is_some(),
             ),
             ("retry_policy.max_backoff", self.max_backoff.is_some()),
             ("retry_policy.max_age", self.max_age.is_some()),
+            ("retry_policy.max_attempts", self.max_attempts.is_some()),
+            ("timeouts.dns", self.dns_timeout.is_some()),
+            ("timeouts.connect", self.connect_timeout.is_some()),
             ("timeouts.total", self.timeout.is_some()),
             ("description", self.description.is_some()),
         ];
-        let mask: Vec<_> = given.iter().filter(|(_, given)| *given).collect();
-        let named = |prefix: &str| mask.iter().any(|(path, _)| path.starts_with(prefix));
+        given
+            .into_iter()
+            .filter_map(|(path, given)| given.then_some(path))
+    }
+
+    /// The fields of a subscription whose flags were given, and the mask that names
+    /// them; `present` is the scheme in force, where there is one.
+    ///
+    /// # Errors
+    /// Flags that contradict each other.
+    pub(super) fn into_subscription(
+        self,
+        url: Option<String>,
+        present: Option<&Scheme>,
+    ) -> Result<(v1::Subscription, Vec<String>), Failure> {
+        let mut mask: Vec<_> = url.as_ref().map(|_| "url").into_iter().collect();
+        mask.extend(self.given());
+        let named = |prefix: &str| mask.iter().any(|path| path.starts_with(prefix));
+        let retry_policy = named("retry_policy.").then_some(v1::RetryPolicy {
+            initial_backoff: self.initial_backoff,
+            max_backoff: self.max_backoff,
+            max_age: self.max_age,
+            max_attempts: self.max_attempts.unwrap_or_default(),
+        });
+        let timeouts = named("timeouts.").then_some(v1::Timeouts {
+            dns: self.dns_timeout,
+            connect: self.connect_timeout,
+            total: self.timeout,
+        });
+        let (signing, signing_mask) = self.signing.into_signing(present)?;
+        mask.extend(signing_mask);
+        let status = self.status.map(v1::SubscriptionStatus::from);
         let subscription = v1::Subscription {
             url: url.unwrap_or_default(),
             events: self.events,
-            signing: self.scheme.map(|scheme| v1::Signing {
-                scheme: Some(scheme.into()),
-                ..v1::Signing::default()
-            }),
+            status: status.unwrap_or_default().into(),
+            signing,
             headers: self.headers,
             verify_ssl: (self.no_verify_ssl || self.verify_ssl).then_some(self.verify_ssl),
             pool: self.pool.unwrap_or_default(),
+            timeouts,
             max_in_flight: self.max_in_flight.unwrap_or_default(),
-            retry_policy: named("retry_policy.").then_some(v1::RetryPolicy {
-                initial_backoff: self.initial_backoff,
-                max_backoff: self.max_backoff,
-                max_age: self.max_age,
-                max_attempts: 0,
-            }),
-            timeouts: named("timeouts.").then_some(v1::Timeouts {
-                total: self.timeout,
-                ..v1::Timeouts::default()
-            }),
+            retry_policy,
             description: self.description.unwrap_or_default(),
             ..v1::Subscription::default()
         };
-        let mask = mask.iter().map(|(path, _)| (*path).to_owned()).collect();
-        (subscription, mask)
+        Ok((subscription, mask.into_iter().map(str::to_owned).collect()))
     }
 }
 
@@ -156,17 +178,6 @@ fn header(text: &str) -> Result<v1::Header, String> {
     })
 }
 
-/// A span as people write it: `500ms`, `5s`, `1h 30m`.
-pub(super) fn span(text: &str) -> Result<prost_types::Duration, String> {
-    let span: SignedDuration = text
-        .parse()
-        .map_err(|_| "no span, for example `500ms` or `72h`")?;
-    Ok(prost_types::Duration {
-        seconds: span.as_secs(),
-        nanos: span.subsec_nanos(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -184,7 +195,8 @@ mod tests {
         Line::try_parse_from(line)
             .expect("sound flags")
             .settings
-            .into_subscription(None)
+            .into_subscription(None, None)
+            .expect("they agree")
     }
 
     #[test]
@@ -203,10 +215,10 @@ mod tests {
         assert_eq!(
             mask,
             [
-                "signing.close",
                 "verify_ssl",
                 "retry_policy.max_age",
-                "description"
+                "description",
+                "signing.close"
             ]
         );
         assert_eq!(subscription.verify_ssl, Some(false));
@@ -239,10 +251,40 @@ mod tests {
     }
 
     #[test]
-    fn spans_are_as_people_write_them() {
-        let of = |text: &str| span(text).map(|span| (span.seconds, span.nanos));
-        assert_eq!(of("500ms"), Ok((0, 500_000_000)));
-        assert_eq!(of("1h 30m"), Ok((5_400, 0)));
-        assert!(of("soon").is_err() && pattern("lead").is_err() && header("X").is_err());
+    fn every_field_that_can_be_changed_has_its_flag() {
+        let line = "--events a:b --header X-A:b --verify-ssl --pool p --max-in-flight 1 \
+                    --status paused --initial-backoff 1s --max-backoff 2s --max-age 1d \
+                    --max-attempts 3 --dns-timeout 1s --connect-timeout 2s --timeout 3s \
+                    --description d --algorithm ed25519 --local-key k";
+        let flags: Vec<_> = line.split_whitespace().collect();
+        let (subscription, mask) = parsed(&flags);
+        // The scheme stands for four fields, of which one is given.
+        assert_eq!(mask.len(), 16, "{mask:?}");
+        assert_eq!(subscription.status(), v1::SubscriptionStatus::Paused);
+        let policy = subscription.retry_policy.expect("given");
+        assert_eq!(
+            (policy.max_attempts, policy.max_age.map(|age| age.seconds)),
+            (3, Some(86_400))
+        );
+        let timeouts = subscription.timeouts.expect("given");
+        let seconds = [timeouts.dns, timeouts.connect, timeouts.total];
+        assert_eq!(
+            seconds.map(|span| span.map(|span| span.seconds)),
+            [Some(1), Some(2), Some(3)]
+        );
+    }
+
+    #[test]
+    fn headers_are_cleared_by_a_flag_of_its_own() {
+        let (subscription, mask) = parsed(&["--clear-headers"]);
+        assert_eq!(mask, ["headers"]);
+        assert!(subscription.headers.is_empty());
+        let both = ["sidehook", "--clear-headers", "--header", "X-A: b"];
+        assert!(Line::try_parse_from(both).is_err());
+    }
+
+    #[test]
+    fn what_is_no_pattern_or_header_is_refused() {
+        assert!(pattern("lead").is_err() && header("X").is_err());
     }
 }

@@ -100,7 +100,7 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             settings,
             secret,
         } => {
-            let request = create(url, settings, secret);
+            let request = create(url, settings, secret)?;
             let answer = client.create_subscription(request).await?;
             show(answer.into_inner().subscription, global.output)
         }
@@ -109,9 +109,8 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             url,
             settings,
         } => {
-            let answer = client
-                .update_subscription(update(target, url, settings)?)
-                .await?;
+            let request = update(&mut client, target, url, settings).await?;
+            let answer = client.update_subscription(request).await?;
             show(answer.into_inner().subscription, global.output)
         }
         Command::Pause(Target { id, etag }) => {
@@ -146,26 +145,39 @@ fn create(
     url: String,
     settings: Settings,
     secret: Option<String>,
-) -> v1::CreateSubscriptionRequest {
-    let (subscription, _) = settings.into_subscription(Some(url));
-    v1::CreateSubscriptionRequest {
+) -> Result<v1::CreateSubscriptionRequest, Failure> {
+    let (subscription, _) = settings.into_subscription(Some(url), None)?;
+    Ok(v1::CreateSubscriptionRequest {
         subscription: Some(subscription),
         signing_secret: secret.unwrap_or_default(),
-    }
+    })
 }
 
-fn update(
+async fn update(
+    client: &mut WebhookServiceClient<Api>,
     target: Target,
     url: Option<String>,
     settings: Settings,
 ) -> Result<v1::UpdateSubscriptionRequest, Failure> {
-    let (subscription, paths) = settings.into_subscription(url);
+    let Target { id, mut etag } = target;
+    let mut present = None;
+    if settings.need_present() {
+        let request = v1::GetSubscriptionRequest { id: id.clone() };
+        let answer = client.get_subscription(request).await?.into_inner();
+        let read = answer.subscription.unwrap_or_default();
+        present = read.signing.and_then(|signing| signing.scheme);
+        if etag.is_empty() {
+            // What was read must still hold when it is written.
+            etag = read.etag;
+        }
+    }
+    let (subscription, paths) = settings.into_subscription(url, present.as_ref())?;
     if paths.is_empty() {
         return Err(Failure::new("nothing to change").hint("give a flag for each field to change"));
     }
     let subscription = v1::Subscription {
-        id: target.id,
-        etag: target.etag,
+        id,
+        etag,
         ..subscription
     };
     Ok(v1::UpdateSubscriptionRequest {

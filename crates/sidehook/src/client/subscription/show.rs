@@ -45,8 +45,6 @@ pub(super) async fn show_list(
 /// Shows one subscription with its signing keys.
 pub(super) fn show(subscription: Option<v1::Subscription>, output: Output) -> Result<(), Failure> {
     let subscription = &subscription.unwrap_or_default();
-    let retry = subscription.retry_policy.unwrap_or_default();
-    let timeouts = subscription.timeouts.unwrap_or_default();
     let headers = subscription.headers.iter();
     let headers: Vec<_> = headers
         .map(|h| format!("{}: {}", h.name, h.value))
@@ -61,14 +59,25 @@ pub(super) fn show(subscription: Option<v1::Subscription>, output: Output) -> Re
             until => format!("{} (until {until})", key.secret),
         })
         .collect();
+    let public = subscription.signing.iter().flat_map(|s| &s.keys);
+    let public: Vec<_> = public
+        .map(|key| key.public_key.as_str())
+        .filter(|key| !key.is_empty())
+        .collect();
+    let local_key = subscription.signing.as_ref();
+    let local_key = local_key.map_or("", |signing| &signing.local_key);
+    let created = (subscription.created_at.as_ref(), &*subscription.created_by);
+    let updated = (subscription.updated_at.as_ref(), &*subscription.updated_by);
     let fields = [
         ("ID", subscription.id.clone()),
         ("URL", subscription.url.clone()),
         ("EVENTS", patterns(subscription).join(", ")),
         ("STATUS", status(subscription)),
         ("PAUSED BY", subscription.pause_reason.clone()),
-        ("SIGNING", scheme(subscription).to_owned()),
+        ("SIGNING", signing_in_words(subscription)),
         ("KEYS", keys.join("\n")),
+        ("PUBLIC KEY", public.join("\n")),
+        ("LOCAL KEY", local_key.to_owned()),
         ("HEADERS", headers.join("\n")),
         (
             "VERIFY TLS",
@@ -76,11 +85,17 @@ pub(super) fn show(subscription: Option<v1::Subscription>, output: Output) -> Re
         ),
         ("POOL", subscription.pool.clone()),
         ("MAX IN FLIGHT", subscription.max_in_flight.to_string()),
-        ("TIMEOUT", shown(timeouts.total.as_ref())),
-        ("FIRST BACK-OFF", shown(retry.initial_backoff.as_ref())),
-        ("RETRIES FOR", shown(retry.max_age.as_ref())),
+        (
+            "TIMEOUTS",
+            timeouts_in_words(subscription.timeouts.unwrap_or_default()),
+        ),
+        (
+            "RETRIES",
+            retries_in_words(subscription.retry_policy.unwrap_or_default()),
+        ),
         ("DESCRIPTION", subscription.description.clone()),
-        ("CREATED", moment(subscription.created_at.as_ref())),
+        ("CREATED (BY)", when_and_who(created)),
+        ("UPDATED (BY)", when_and_who(updated)),
         ("ETAG", subscription.etag.clone()),
     ];
     one(output, &as_json(subscription), &fields)
@@ -110,10 +125,91 @@ fn scheme(subscription: &v1::Subscription) -> &'static str {
     }
 }
 
+/// The scheme with what belongs to it.
+fn signing_in_words(subscription: &v1::Subscription) -> String {
+    let details = Details::of(subscription);
+    let header = details.header.map(|header| format!("header {header}"));
+    let prefix = details.prefix.filter(|prefix| !prefix.is_empty());
+    let prefix = prefix.map(|prefix| format!("prefix `{prefix}`"));
+    let words = [
+        Some(scheme(subscription).to_owned()),
+        details.algorithm,
+        header,
+        details.digest,
+        prefix,
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What belongs to some schemes alone.
+#[derive(Default)]
+struct Details {
+    algorithm: Option<String>,
+    header: Option<String>,
+    digest: Option<String>,
+    prefix: Option<String>,
+}
+
+impl Details {
+    fn of(subscription: &v1::Subscription) -> Self {
+        let signing = subscription.signing.as_ref();
+        match signing.and_then(|signing| signing.scheme.as_ref()) {
+            Some(Scheme::StandardWebhooks(scheme)) => Self {
+                algorithm: Some(word(
+                    scheme.algorithm().as_str_name(),
+                    "STANDARD_WEBHOOKS_ALGORITHM_",
+                ))
+                .filter(|algorithm| !algorithm.is_empty()),
+                ..Self::default()
+            },
+            Some(Scheme::HmacHeader(scheme)) => Self {
+                header: Some(scheme.header.clone()),
+                digest: Some(word(scheme.digest().as_str_name(), "HMAC_DIGEST_")),
+                prefix: Some(scheme.prefix.clone()),
+                ..Self::default()
+            },
+            _ => Self::default(),
+        }
+    }
+}
+
+fn timeouts_in_words(timeouts: v1::Timeouts) -> String {
+    let parts = [
+        (shown(timeouts.total.as_ref()), "in all"),
+        (shown(timeouts.connect.as_ref()), "for connecting"),
+        (shown(timeouts.dns.as_ref()), "for the address"),
+    ];
+    let parts = parts.iter().filter(|(span, _)| !span.is_empty());
+    let parts: Vec<_> = parts.map(|(span, what)| format!("{span} {what}")).collect();
+    parts.join(", ")
+}
+
+fn retries_in_words(policy: v1::RetryPolicy) -> String {
+    let first = shown(policy.initial_backoff.as_ref());
+    let most = shown(policy.max_backoff.as_ref());
+    let mut words = format!("after {first}, doubling up to {most}");
+    let age = shown(policy.max_age.as_ref());
+    if !age.is_empty() {
+        words.push_str(&format!(", for {age}"));
+    }
+    match policy.max_attempts {
+        0 => words,
+        most => format!("{words}, at most {most} attempts"),
+    }
+}
+
+fn when_and_who((at, who): (Option<&prost_types::Timestamp>, &str)) -> String {
+    match (moment(at), who) {
+        (at, "") => at,
+        (at, who) => format!("{at} ({who})"),
+    }
+}
+
 fn as_json(subscription: &v1::Subscription) -> Value {
     let retry = subscription.retry_policy.unwrap_or_default();
     let timeouts = subscription.timeouts.unwrap_or_default();
     let signing = subscription.signing.clone().unwrap_or_default();
+    let details = Details::of(subscription);
     json!({
         "id": subscription.id,
         "url": subscription.url,
@@ -122,6 +218,10 @@ fn as_json(subscription: &v1::Subscription) -> Value {
         "pause_reason": some(subscription.pause_reason.clone()),
         "signing": {
             "scheme": scheme(subscription),
+            "algorithm": details.algorithm,
+            "header": details.header,
+            "digest": details.digest,
+            "prefix": details.prefix,
             "local_key": some(signing.local_key),
             "keys": signing.keys.into_iter().map(|key| json!({
                 "id": key.id,
