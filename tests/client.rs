@@ -5,7 +5,10 @@ use std::{
     process::{Command, Output},
 };
 
-use sidehook_testkit::{process::binary, system::System};
+use sidehook_testkit::{
+    process::{binary, free_ports},
+    system::System,
+};
 use tempfile::TempDir;
 
 /// What a command has said, and its exit code.
@@ -48,6 +51,11 @@ fn ended(command: &mut Command) -> Said {
         out: text(stdout),
         err: text(stderr),
     }
+}
+
+/// A client without a server, and with nothing in its environment.
+fn bare(arguments: &[&str]) -> Said {
+    ended(Command::new(binary("sidehook")).env_clear().args(arguments))
 }
 
 /// An event as a line of a file, with this many bytes of data.
@@ -96,4 +104,144 @@ async fn a_file_of_large_events_is_published_but_for_the_wrong_lines() {
         (&71.into(), &3.into())
     );
     assert_eq!(tally["durability"], "strict");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_is_made_and_changed_with_all_it_has() {
+    let system = System::builder().embedded().without_agent().start().await;
+    let admin = system.client(0);
+    let run = |arguments: &[&str]| client(&system, admin.key(), arguments);
+    let read = |arguments: &[&str]| {
+        let said = run(&[arguments, &["--output", "json"]].concat());
+        assert_eq!(said.code, Some(0), "{}", said.err);
+        serde_json::from_str::<serde_json::Value>(&said.out).expect("JSON")
+    };
+    let line = "subscription create --url http://127.0.0.1:9/hook --events a:b --hmac-header X-Own \
+                --hmac-digest sha1 --hmac-prefix sha1= --dns-timeout 1s --connect-timeout 2s \
+                --timeout 3s --max-attempts 7 --max-age 1d --max-backoff 1m --status paused";
+    let line: Vec<_> = line.split_whitespace().collect();
+    let made = read(&[&line[..], &["--header", "X-A: b"]].concat());
+    let id = made["id"].as_str().expect("an id");
+    assert_eq!(made["status"], "paused");
+    assert_eq!(made["retry_policy"]["max_attempts"], 7);
+    assert_eq!(made["timeouts"]["connect"], "2s");
+
+    // What no flag names stays: the header and the digest of the HMAC too.
+    let update = |flags: &[&str]| read(&[&["subscription", "update", id], flags].concat());
+    let changed = update(&["--hmac-prefix", "v0=", "--clear-headers"]);
+    let signing = &changed["signing"];
+    let own = (&signing["header"], &signing["digest"], &signing["prefix"]);
+    assert_eq!(own, (&"X-Own".into(), &"sha1".into(), &"v0=".into()));
+    assert_eq!(changed["headers"], serde_json::json!([]));
+    assert_eq!(changed["retry_policy"], made["retry_policy"]);
+
+    let changed = update(&["--algorithm", "ed25519", "--status", "active"]);
+    let key = changed["signing"]["keys"][0]["public_key"].as_str();
+    assert_eq!(key, None, "keys are shown where they are asked for");
+    let said = run(&["subscription", "get", id]);
+    said.assert_tells(&["ed25519", "PUBLIC KEY", "whpk_", "at most 7 attempts"]);
+    said.assert_tells(&["3s in all", "CREATED (BY)", "(key_"]);
+    let changed = update(&["--local-key", "billing"]);
+    assert_eq!(changed["signing"]["local_key"], "billing");
+
+    update(&["--local-key", ""]);
+    let rotated = run(&["subscription", "rotate-key", id, "--overlap", "30d"]);
+    assert_eq!(rotated.code, Some(0), "{}", rotated.err);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_says_what_to_do_next() {
+    let system = System::builder().embedded().without_agent().start().await;
+    let admin = system.client(0);
+    let url = ["--url", "http://127.0.0.1:9/hook"];
+    let create = [&["subscription", "create"][..], &url].concat();
+    let secret = [&create[..], &["--events", "a:b", "--secret", "hush"]].concat();
+    for (key, arguments, next) in [
+        (
+            admin.key(),
+            &["subscription", "get", "nope"][..],
+            "`sidehook subscription list`",
+        ),
+        (
+            admin.key(),
+            &["deliveries", "get", "dlv_0000000000000000000000"],
+            "`sidehook deliveries list`",
+        ),
+        (admin.key(), &create, "--events 'opportunity:*'"),
+        (admin.key(), &secret, "64 hex digits (close)"),
+        (
+            admin.key(),
+            &["admin", "tenant", "list"],
+            "only the operator's key may",
+        ),
+        (
+            system.token(),
+            &["event", "list"],
+            "keys of these roles may: admin, viewer",
+        ),
+        ("wrong-key-of-nobody", &["event", "list"], "--api-key-file"),
+    ] {
+        let said = client(&system, key, arguments);
+        assert_eq!(said.code, Some(1), "{arguments:?}");
+        assert!(
+            said.err.contains(next),
+            "{next:?} is not told:\n{}",
+            said.err
+        );
+        assert!(!said.err.contains("hush"), "{}", said.err);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stands_between_is_told_apart() {
+    let names = ["127.0.0.1".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).expect("a certificate");
+    let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+    let open = System::builder().embedded().without_agent().start().await;
+    let builder = System::builder().embedded().without_agent();
+    let secured = builder.tls(&certificate, &key).start().await;
+    let (open, secured) = (open.grpc(0), secured.grpc(0));
+    let [closed] = free_ports();
+    for (server, next) in [
+        (format!("https://{open}"), format!("--server http://{open}")),
+        (format!("https://{secured}"), "--ca-file FILE".to_owned()),
+        (
+            format!("http://{secured}"),
+            "begin --server with https://".to_owned(),
+        ),
+        (
+            open.to_string(),
+            format!("https://{open} if the server has TLS"),
+        ),
+        (
+            format!("http://127.0.0.1:{closed}"),
+            "is the server running?".to_owned(),
+        ),
+    ] {
+        let said = bare(&["event", "list", "--api-key", "a-key", "--server", &server]);
+        assert_eq!(said.code, Some(1), "{server}");
+        assert!(
+            said.err.contains(&next),
+            "{next:?} is not told:\n{}",
+            said.err
+        );
+        let asks = said.err.contains("make run");
+        assert_eq!(asks, server.ends_with(&closed.to_string()), "{}", said.err);
+    }
+}
+
+#[test]
+fn the_clients_options_are_the_clients_alone() {
+    for command in ["server", "dev", "demo"] {
+        let help = bare(&[command, "--help"]);
+        assert_eq!(help.code, Some(0), "{}", help.err);
+        for option in ["--server", "--ca-file", "--output"] {
+            assert!(!help.out.contains(option), "{command}: {}", help.out);
+        }
+    }
+    bare(&["server", "--help"]).assert_tells(&["SIDEHOOK_STORE__REDIS"]);
+    bare(&["subscription", "create", "--help"]).assert_tells(&["Connection and output:"]);
+    let short = bare(&["dev", "--api-key", "short"]);
+    assert_eq!(short.code, Some(2));
+    short.assert_tells(&["--api-key", "at least 8"]);
 }

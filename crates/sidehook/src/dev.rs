@@ -20,7 +20,7 @@ use sidehook_runtime::{
 use sidehook_store::port::Durability;
 
 use crate::{
-    PROCESS,
+    PROCESS, client,
     local::{Addresses, Local},
     store::{self, RESPONSE_TIMEOUT, StoreConfig, WORKERS},
 };
@@ -30,6 +30,8 @@ const API_KEY: &str = "sidehook-dev-key";
 /// Seals signing keys of development systems, so that one over Redis can be started
 /// again. It protects nothing: whoever runs `dev` runs it for themselves.
 const SEALING_KEY: &str = "6465766465766465766465766465766465766465766465766465766465766465";
+/// Fewest bytes of a key that the control plane takes.
+const KEY_BYTES_MIN: usize = 8;
 /// How long work under way may take at the end.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -59,6 +61,18 @@ pub(crate) struct Arguments {
     /// removed at the end
     #[arg(long, value_name = "DIR", conflicts_with = "redis")]
     data: Option<PathBuf>,
+    /// The key that opens the API, at least 8 bytes; on loopback a well-known one if left
+    /// out. Rather use the environment or a file, which `ps` does not show
+    #[arg(
+        long,
+        env = "SIDEHOOK_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY"
+    )]
+    api_key: Option<String>,
+    /// File that holds that key; goes before --api-key
+    #[arg(long, value_name = "FILE")]
+    api_key_file: Option<PathBuf>,
     /// Write {"http","grpc","agents","tenant","api_key"} here once everything serves;
     /// only you can read it
     #[arg(long, value_name = "FILE")]
@@ -74,6 +88,29 @@ impl Arguments {
             allow_plaintext: self.allow_plaintext,
             ..ListenConfig::new(addr)
         }
+    }
+
+    /// The key of the caller's own, if one is given.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no key.
+    fn own_key(&self) -> Result<Option<SecretString>, String> {
+        let key = client::api_key(self.api_key_file.as_deref(), self.api_key.as_deref());
+        let Some(key) = key.map_err(|failure| failure.to_string())? else {
+            return Ok(None);
+        };
+        if key.len() < KEY_BYTES_MIN {
+            let given = match &self.api_key_file {
+                Some(file) => format!("--api-key-file {}", file.display()),
+                None => "--api-key (or SIDEHOOK_API_KEY)".to_owned(),
+            };
+            let (bytes, least) = (key.len(), KEY_BYTES_MIN);
+            return Err(format!(
+                "{given}: {bytes} bytes are too short for a key; give at least {least}, for \
+                 example from `openssl rand -hex 32`"
+            ));
+        }
+        Ok(Some(SecretString::from(key)))
     }
 
     /// # Errors
@@ -107,16 +144,18 @@ impl Arguments {
     }
 }
 
-/// Runs the subcommand. The API key is the client's global option.
-pub(crate) fn run(arguments: Arguments, api_key: Option<String>) -> ExitCode {
-    if let Err(wrong) = arguments.check(api_key.is_some()) {
-        return PROCESS.failed(&wrong, WRONG_CONFIGURATION);
-    }
+/// Runs the subcommand.
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let key = arguments.own_key();
+    let checked = key.and_then(|key| arguments.check(key.is_some()).map(|()| key));
+    let key = match checked {
+        Ok(key) => key.unwrap_or_else(|| API_KEY.into()),
+        Err(wrong) => return PROCESS.failed(&wrong, WRONG_CONFIGURATION),
+    };
     let log = LogConfig {
         level: arguments.log_level.clone(),
         ..LogConfig::default()
     };
-    let key = SecretString::from(api_key.unwrap_or_else(|| API_KEY.to_owned()));
     PROCESS.run(&log, |tasks| serve(arguments, key, tasks))
 }
 
@@ -238,6 +277,31 @@ mod tests {
         let all = ["--http", "[::]:1", "--grpc", "[::]:2", "--agents", "[::]:3"];
         let wrong = check(&all, false).expect_err("four are wrong");
         assert_eq!(wrong.lines().count(), 4, "{wrong}");
+    }
+
+    #[test]
+    fn the_key_comes_from_a_file_too_and_is_looked_at_first() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join("key");
+        let name = file.to_str().expect("a path in UTF-8");
+        let own_key = |flags: &[&str]| {
+            let line = Line::try_parse_from([&["dev"], flags].concat()).expect("sound flags");
+            let key = line.arguments.own_key()?;
+            Ok::<_, String>(key.map(|key| key.expose_secret().to_owned()))
+        };
+        fs::write(&file, "of-the-file\n").expect("writable");
+        let both = own_key(&["--api-key-file", name, "--api-key", "of-the-flag"]);
+        assert_eq!(both, Ok(Some("of-the-file".to_owned())));
+        let short = own_key(&["--api-key", "short"]).expect_err("too short");
+        assert!(
+            short.starts_with("--api-key (or") && !short.contains("short\""),
+            "{short}"
+        );
+        fs::write(&file, "short").expect("writable");
+        let short = own_key(&["--api-key-file", name]).expect_err("too short");
+        assert!(short.starts_with("--api-key-file "), "{short}");
+        fs::remove_file(&file).expect("it is there");
+        assert!(own_key(&["--api-key-file", name]).is_err(), "no file");
     }
 
     #[test]

@@ -22,12 +22,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PROCESS: Process = Process("sidehook");
 
+const AFTER_HELP: &str = "All commands but server, dev, demo and completions call a server: \
+SIDEHOOK_SERVER or --server says which, SIDEHOOK_API_KEY or --api-key-file as whom.";
+
 /// Webhooks into networks that you cannot reach.
 #[derive(Debug, Parser)]
-#[command(name = "sidehook", version)]
+#[command(name = "sidehook", version, after_help = AFTER_HELP)]
 struct Arguments {
-    #[command(flatten)]
-    global: client::Global,
     #[command(subcommand)]
     command: Command,
 }
@@ -35,6 +36,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the control plane
+    #[command(after_help = server::SETTINGS)]
     Server(server::Arguments),
     /// Run control plane and agent on this machine, with a ready-made tenant and key
     Dev(dev::Arguments),
@@ -50,10 +52,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let Arguments { global, command } = Arguments::parse();
-    match command {
+    match Arguments::parse().command {
         Command::Server(arguments) => server::run(arguments),
-        Command::Dev(arguments) => dev::run(arguments, global.api_key),
+        Command::Dev(arguments) => dev::run(arguments),
         Command::Demo => demo::run(),
         Command::Completions { shell } => {
             clap_complete::generate(
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
         }
         Command::Client(command) => {
             tls::install_crypto_provider();
-            match block_on(client::run(command, &global)) {
+            match block_on(client::run(command)) {
                 Ok(Ok(())) => ExitCode::SUCCESS,
                 Ok(Err(failure)) => PROCESS.failed(&failure, 1),
                 Err(error) => PROCESS.failed(&error, 1),

@@ -16,6 +16,12 @@ use crate::{
     store::{self, StoreConfig},
 };
 
+/// Where settings come from, for `--help`.
+pub(crate) const SETTINGS: &str = "Settings come from the TOML file, then from the environment, \
+then from these options. In the environment two underscores separate section and key: \
+SIDEHOOK_STORE__REDIS is store.redis, SIDEHOOK_SEALING_KEY_FILE is sealing_key_file. The README \
+lists all settings.";
+
 /// Settings come from a TOML file, then from the environment (`SIDEHOOK_LEASE`, two
 /// underscores between section and key: `SIDEHOOK_STORE__REDIS`), then from these
 /// options.
@@ -102,10 +108,9 @@ async fn serve(config: Config, tasks: Tasks) -> Result<ExitCode, String> {
     let metrics = Metrics::install().map_err(|error| error.to_string())?;
     let store = config.store.open(config.control.dispatch.workers).await?;
     let grace = config.control.drain_timeout;
-    let plane = ControlPlane::start(config.control, Arc::clone(&store), metrics, &tasks)
+    ControlPlane::start(config.control, Arc::clone(&store), metrics, &tasks)
         .await
         .map_err(|error| error.to_string())?;
-    tracing::info!(grpc = %plane.grpc, agents = %plane.agents, http = %plane.http, "serving");
     let ended = tasks.finish(grace).await;
     store::close(&*store).await?;
     Ok(ended.into())

@@ -9,7 +9,9 @@ mod channel;
 mod deliveries;
 mod event;
 pub(crate) mod event_file;
+mod failure;
 mod publish;
+mod reach;
 mod render;
 mod settings;
 mod subscription;
@@ -17,7 +19,11 @@ mod terminal;
 
 use std::path::PathBuf;
 
-pub(crate) use channel::Failure;
+pub(crate) use channel::api_key;
+pub(crate) use failure::Failure;
+
+/// The heading of what every command takes.
+const CONNECTION: &str = "Connection and output";
 
 /// Where the server is, who calls, and how to print.
 #[derive(Debug, clap::Args)]
@@ -26,6 +32,7 @@ pub(crate) struct Global {
     #[arg(
         long,
         global = true,
+        help_heading = CONNECTION,
         env = "SIDEHOOK_SERVER",
         value_name = "URL",
         default_value = "http://127.0.0.1:8701"
@@ -35,19 +42,20 @@ pub(crate) struct Global {
     #[arg(
         long,
         global = true,
+        help_heading = CONNECTION,
         env = "SIDEHOOK_API_KEY",
         hide_env_values = true,
         value_name = "KEY"
     )]
     pub(crate) api_key: Option<String>,
     /// File that holds the API key; goes before --api-key
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = CONNECTION, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
     /// Certificate authorities (PEM) of the server, in place of the system's
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = CONNECTION, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
     /// How to print results
-    #[arg(long, global = true, value_enum, default_value = "table")]
+    #[arg(long, global = true, help_heading = CONNECTION, value_enum, default_value = "table")]
     pub(crate) output: Output,
 }
 
@@ -60,43 +68,55 @@ pub(crate) enum Output {
     Json,
 }
 
+/// A group of commands, with what each of them takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Group<C: clap::Subcommand> {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: C,
+}
+
 /// A command of the client.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Manage subscriptions
-    #[command(subcommand)]
-    Subscription(Box<subscription::Command>),
+    Subscription(Box<Group<subscription::Command>>),
     /// Publish an event, or a file of events
     Publish(publish::Arguments),
     /// Read the event log
-    #[command(subcommand)]
-    Event(event::Command),
+    Event(Group<event::Command>),
     /// Observe and repeat deliveries
-    #[command(subcommand)]
-    Deliveries(deliveries::Command),
+    Deliveries(Group<deliveries::Command>),
     /// Observe agents
-    #[command(subcommand)]
-    Agents(agents::Agents),
+    Agents(Group<agents::Agents>),
     /// Observe pools of agents
-    #[command(subcommand)]
-    Pools(agents::Pools),
+    Pools(Group<agents::Pools>),
     /// Manage tenants and keys; for operators
-    #[command(subcommand)]
-    Admin(admin::Command),
+    Admin(Group<admin::Command>),
 }
 
-/// Runs `command` against the server that `global` names.
+/// Runs `command` against the server that it names.
 ///
 /// # Errors
 /// What is wrong, and what to do next, for people.
-pub(crate) async fn run(command: Command, global: &Global) -> Result<(), Failure> {
+pub(crate) async fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Subscription(command) => subscription::run(*command, global).await,
-        Command::Publish(arguments) => publish::run(arguments, global).await,
-        Command::Event(command) => event::run(command, global).await,
-        Command::Deliveries(command) => deliveries::run(command, global).await,
-        Command::Agents(agents::Agents::List { tenant }) => agents::list(tenant, global).await,
-        Command::Pools(agents::Pools::List { tenant }) => agents::pools(tenant, global).await,
-        Command::Admin(command) => admin::run(command, global).await,
+        Command::Subscription(group) => {
+            let Group { global, command } = *group;
+            subscription::run(command, &global).await
+        }
+        Command::Publish(arguments) => publish::run(arguments).await,
+        Command::Event(Group { global, command }) => event::run(command, &global).await,
+        Command::Deliveries(Group { global, command }) => deliveries::run(command, &global).await,
+        Command::Agents(Group { global, command }) => {
+            let agents::Agents::List { tenant } = command;
+            agents::list(tenant, &global).await
+        }
+        Command::Pools(Group { global, command }) => {
+            let agents::Pools::List { tenant } = command;
+            agents::pools(tenant, &global).await
+        }
+        Command::Admin(Group { global, command }) => admin::run(command, &global).await,
     }
 }

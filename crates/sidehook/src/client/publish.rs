@@ -27,10 +27,13 @@ pub(crate) struct Arguments {
     /// The file has an event per line: publish them as a stream
     #[arg(long)]
     ndjson: bool,
+    #[command(flatten)]
+    global: Global,
 }
 
 /// Publishes what `arguments` name.
-pub(super) async fn run(arguments: Arguments, global: &Global) -> Result<(), Failure> {
+pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
+    let global = &arguments.global;
     let (input, length) = open(&arguments.file).await?;
     if arguments.ndjson {
         let client = EventServiceClient::new(connect(global).await?);
