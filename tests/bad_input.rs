@@ -162,86 +162,34 @@ async fn a_change_needs_a_known_field_and_the_present_etag() {
 }
 
 /// Events with one wrong field each, and the field.
-fn wrong_events() -> Vec<(&'static str, v1::Event)> {
-    let good = || event("order", 1);
-    let time = Some(prost_types::Timestamp {
+fn wrong_events() -> impl Iterator<Item = (&'static str, v1::Event)> {
+    type Change = fn(&mut v1::Event);
+    const TIME: Option<prost_types::Timestamp> = Some(prost_types::Timestamp {
         seconds: 1,
         nanos: 0,
     });
-    let headers = [("a".to_owned(), "b".to_owned())].into();
-    vec![
-        (
-            "data",
-            v1::Event {
-                data: "{\"a\":1,}".into(),
-                ..good()
-            },
-        ),
-        (
-            "data",
-            v1::Event {
-                data: format!("\"{}\"", "x".repeat(256 * 1024)).into(),
-                ..good()
-            },
-        ),
-        (
-            "object_type",
-            v1::Event {
-                object_type: String::new(),
-                ..good()
-            },
-        ),
-        (
-            "meta",
-            v1::Event {
-                meta: "[1]".into(),
-                ..good()
-            },
-        ),
-        (
-            "id",
-            v1::Event {
-                id: "ev_2sYKRjcrA79yKxi3S4Crd7".into(),
-                ..good()
-            },
-        ),
-        (
-            "data",
-            v1::Event {
-                data: "".into(),
-                ..good()
-            },
-        ),
-        (
-            "campaign_id",
-            v1::Event {
-                campaign_id: "camp_1".into(),
-                ..good()
-            },
-        ),
-        (
-            "ordering_key",
-            v1::Event {
-                ordering_key: "k".into(),
-                ..good()
-            },
-        ),
-        (
-            "deliver_after",
-            v1::Event {
-                deliver_after: time,
-                ..good()
-            },
-        ),
-        (
-            "expires_at",
-            v1::Event {
-                expires_at: time,
-                ..good()
-            },
-        ),
-        ("headers", v1::Event { headers, ..good() }),
-    ]
+    let changes: [(&str, Change); 11] = [
+        ("data", |event| event.data = "{\"a\":1,}".into()),
+        ("data", |event| event.data = "".into()),
+        ("data", |event| {
+            event.data = format!("\"{}\"", "x".repeat(256 * 1024)).into();
+        }),
+        ("object_type", |event| event.object_type = String::new()),
+        ("meta", |event| event.meta = "[1]".into()),
+        ("id", |event| event.id = "ev_2sYKRjcrA79yKxi3S4Crd7".into()),
+        ("campaign_id", |event| event.campaign_id = "camp_1".into()),
+        ("ordering_key", |event| event.ordering_key = "k".into()),
+        ("deliver_after", |event| event.deliver_after = TIME),
+        ("expires_at", |event| event.expires_at = TIME),
+        ("headers", |event| {
+            event.headers.insert("a".to_owned(), "b".to_owned());
+        }),
+    ];
+    changes.into_iter().map(|(field, change)| {
+        let mut wrong = event("order", 1);
+        change(&mut wrong);
+        (field, wrong)
+    })
 }
 
 #[tokio::test]
