@@ -23,7 +23,10 @@ use crate::{
     tables::{Look, View},
 };
 
-fn parse_log(partition: Partition, value: Bytes) -> Result<(SegmentId, Timestamp), Fault> {
+pub(crate) fn parse_log(
+    partition: Partition,
+    value: Bytes,
+) -> Result<(SegmentId, Timestamp), Fault> {
     let mut from = Reader::new("a log entry", value);
     Ok((from.segment(partition)?, from.time()?))
 }

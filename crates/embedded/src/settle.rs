@@ -203,7 +203,11 @@ impl Batch<'_> {
     }
 
     /// Keeps attempts' records with their segment; in which row.
-    fn keep_outcomes(&mut self, id: SegmentId, records: &[Bytes]) -> Result<Option<u32>, Fault> {
+    pub(crate) fn keep_outcomes(
+        &mut self,
+        id: SegmentId,
+        records: &[Bytes],
+    ) -> Result<Option<u32>, Fault> {
         let Some(state) = self.state_mut(id)? else {
             return Ok(None);
         };

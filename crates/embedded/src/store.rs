@@ -13,14 +13,15 @@ use sidehook_core::{
     version::Version,
 };
 use sidehook_store::{
-    Store, StoreError,
+    CallError, Store, StoreError,
     catalog::{Catalog, Write, Written},
     hint::{BlockId, Hint, HistoryRecord},
+    image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
     port::Durability,
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
-    turn::{Holder, LeaseId, Turn, TurnReply},
+    turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -32,7 +33,7 @@ use crate::{
     media::{Directory, Media},
     open,
     tables::View,
-    work::{Asker, Operation, TurnWork},
+    work::{self, Asker, Operation, TurnWork},
     writer::{Message, QUEUE, Slot, Writer},
 };
 
@@ -316,5 +317,35 @@ impl Store for Embedded {
 
     async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError> {
         self.read(move |view| view.inspect(partition)).await
+    }
+
+    async fn export(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        from: Option<&Cursor>,
+    ) -> Result<ImagePage, StoreError> {
+        let from = from.cloned();
+        self.read(move |view| view.export(clock(now), partition, from.as_ref()))
+            .await
+    }
+
+    async fn import(
+        &self,
+        _now: Option<Timestamp>,
+        partition: Partition,
+        stamp: Stamp,
+        records: &[Image],
+    ) -> Result<(), CallError> {
+        let records = records.to_vec();
+        let done = self.change(move |batch| {
+            let run = |batch: &mut Batch<'_>| batch.import(partition, &records);
+            work::told(batch.stamped(partition, stamp, run))
+        });
+        match done.await {
+            Ok(told) => told.map(|_| ()),
+            Err(StoreError::Unavailable { detail, .. }) => Err(CallError::Unknown { detail }),
+            Err(StoreError::Corrupt { detail }) => Err(CallError::Refused { detail }),
+        }
     }
 }

@@ -157,7 +157,7 @@ fn refused(calls: &Calls) -> Replies {
 }
 
 /// The answer to a call; a fault is not one.
-fn told<R>(called: Called<R>) -> Result<Result<R, CallError>, Fault> {
+pub(crate) fn told<R>(called: Called<R>) -> Result<Result<R, CallError>, Fault> {
     match called {
         Ok(reply) => Ok(Ok(reply)),
         Err(Refusal::Call(error)) => Ok(Err(error)),

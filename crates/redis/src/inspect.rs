@@ -102,7 +102,7 @@ fn queue_key(packed: &Bytes) -> Result<QueueKey, StoreError> {
     Ok((reader.tenant()?, SubscriptionNumber(reader.u32()?)))
 }
 
-fn score(text: &Bytes) -> Result<Timestamp, StoreError> {
+pub(crate) fn score(text: &Bytes) -> Result<Timestamp, StoreError> {
     let text = core::str::from_utf8(text).ok();
     let number: Option<f64> = text.and_then(|text| text.parse().ok());
     number

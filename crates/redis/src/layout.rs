@@ -19,7 +19,7 @@
 //! | key | type | content |
 //! |---|---|---|
 //! | `state` | hash | `t` tenant → version 16, segments that left the front of its log 8; `q` queue → window 4, in flight 4, ready 4, epoch 4, paused 1, deleted 1, in a ring 1, pool; `idem`, `lanes` → how far the sweeps are |
-//! | `lanes` | hash | kind 1 (`s`ettle, `p`ublish, `c`laim), lane 8 → sequence 4, time 8, reply of the lane's last call |
+//! | `lanes` | hash | kind 1 (`s`ettle, `p`ublish, `c`laim, `i`mport), lane 8 → sequence 4, time 8, reply of the lane's last call |
 //! | `cat:`tenant | hash | subscription 4 → version 16, record |
 //! | `gone:`tenant | hash | deleted subscription 4 → the version that it had |
 //! | `new:`segment | string | a segment staged by a plain SET, before its publish script takes it over |
@@ -171,6 +171,15 @@ pub(crate) fn pack_segment<'a>(
     }
     for record in records {
         packed.extend_from_slice(record);
+    }
+    packed
+}
+
+/// Packs a segment that another store kept: a record of no bytes was not accepted.
+pub(crate) fn pack_kept(tenant: TenantId, records: &[Bytes]) -> Vec<u8> {
+    let mut packed = pack_segment(tenant, records.iter());
+    for (index, record) in records.iter().enumerate() {
+        packed[17 + EVENT_ROW * index] = u8::from(!record.is_empty());
     }
     packed
 }

@@ -15,6 +15,8 @@ mod claim;
 mod connection;
 mod error;
 mod hints;
+mod image;
+mod import;
 mod inspect;
 mod layout;
 mod leases;

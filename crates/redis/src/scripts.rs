@@ -38,6 +38,7 @@ macro_rules! scripts {
 scripts! {
     CATALOG: "scripts/catalog.lua" + STATE;
     CLAIM: "scripts/claim.lua" + STATE;
+    IMPORT: "scripts/import.lua" + STATE + RETURN;
     INSPECT: "scripts/inspect.lua" + STATE;
     LEASES: "scripts/leases.lua" + STATE;
     LOCATE: "scripts/locate.lua" + STATE + RETURN;

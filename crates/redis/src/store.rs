@@ -11,20 +11,21 @@ use sidehook_core::{
     version::Version,
 };
 use sidehook_store::{
-    Store, StoreError,
+    CallError, Store, StoreError,
     catalog::{Catalog, Write, Written},
     hint::{BlockId, Hint, HistoryRecord},
+    image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
     port::Durability,
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
-    turn::{Holder, LeaseId, Turn, TurnReply},
+    turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };
 use tokio::sync::broadcast;
 
 use crate::{
-    catalog, connection::Link, error::ConnectError, hints::Hints, inspect, leases, preflight,
-    reads, registry, turn,
+    catalog, connection::Link, error::ConnectError, hints::Hints, image, import, inspect, leases,
+    preflight, reads, registry, turn,
 };
 
 /// How to reach Redis.
@@ -196,5 +197,24 @@ impl Store for RedisStore {
 
     async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError> {
         inspect::inspect(&self.aside, partition).await
+    }
+
+    async fn export(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        from: Option<&Cursor>,
+    ) -> Result<ImagePage, StoreError> {
+        image::export(&self.aside, now, partition, from).await
+    }
+
+    async fn import(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        stamp: Stamp,
+        records: &[Image],
+    ) -> Result<(), CallError> {
+        import::import(&self.aside, now, partition, stamp, records).await
     }
 }

@@ -4,7 +4,8 @@ mod support;
 
 use sidehook_store::{
     Store,
-    conformance::{SEEDS, STEPS, StoreFactory, compare, examples, random},
+    conformance::{SEEDS, STEPS, StoreFactory, compare, copies, examples, random},
+    model::Model,
 };
 use support::Server;
 
@@ -36,4 +37,27 @@ async fn redis_passes_random_sequences() {
 #[tokio::test]
 async fn redis_answers_as_the_model_does() {
     compare(&Emptied(Server::start()), 0..12, 250).await;
+}
+
+/// Stores of the other kind.
+struct Models;
+
+#[async_trait::async_trait]
+impl StoreFactory for Models {
+    async fn fresh(&self) -> Box<dyn Store> {
+        Box::new(Model::new())
+    }
+}
+
+#[tokio::test]
+async fn redis_copies_into_itself() {
+    let stores = Emptied(Server::start());
+    copies(&stores, &stores, 0..8, 150).await;
+}
+
+#[tokio::test]
+async fn redis_copies_into_and_out_of_the_model() {
+    let stores = Emptied(Server::start());
+    copies(&stores, &Models, 0..4, 150).await;
+    copies(&Models, &stores, 0..4, 150).await;
 }

@@ -8,13 +8,15 @@
 //!
 //! A backend's own test gives a [`StoreFactory`] and calls [`run`], or, to spread
 //! the work over tests, [`examples`] and [`random`]; and [`compare`], which asks for
-//! the model's answers word for word.
+//! the model's answers word for word, and [`copies`], which copies a store into
+//! another one.
 
 mod ageing;
 mod cases;
 mod catalogs;
 mod choices;
 mod compare;
+mod copying;
 mod desk;
 mod draw;
 mod driver;
@@ -94,6 +96,23 @@ pub async fn compare(factory: &dyn StoreFactory, seeds: Range<u64>, steps: usize
         }
         let finished = comparison.finish(&*store).await;
         finished.expect("the store answers");
+    }
+}
+
+/// Random sequences on stores of one kind, each copied into a store of another kind
+/// half-way; the copy must hold the same, and goes on as the model's copy does.
+///
+/// # Panics
+/// When the copy differs, or answers otherwise.
+pub async fn copies(
+    from: &dyn StoreFactory,
+    to: &dyn StoreFactory,
+    seeds: Range<u64>,
+    steps: usize,
+) {
+    copying::examples(from, to).await;
+    for seed in seeds {
+        copying::play(from, to, seed, steps).await;
     }
 }
 

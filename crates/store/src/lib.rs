@@ -16,6 +16,7 @@ pub mod catalog;
 pub mod conformance;
 pub mod error;
 pub mod hint;
+pub mod image;
 pub mod inspect;
 #[cfg(any(test, feature = "conformance"))]
 pub mod ledger;

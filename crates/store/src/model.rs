@@ -14,6 +14,7 @@ mod catalog;
 mod claim;
 mod history;
 mod idempotency;
+mod image;
 mod lanes;
 mod lease;
 mod publish;
@@ -45,11 +46,12 @@ use crate::{
     catalog::{Catalog, Write, Written},
     error::{CallError, StoreError},
     hint::{BlockId, Hint, HistoryRecord},
+    image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
     port::{Durability, Store},
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Entry, Kind, Page},
-    turn::{Calls, Holder, LeaseId, Replies, Turn, TurnReply},
+    turn::{Calls, Holder, LeaseId, Replies, Stamp, Turn, TurnReply},
 };
 
 /// Hints that a receiver may lag behind.
@@ -287,5 +289,29 @@ impl Store for Model {
 
     async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError> {
         Ok(self.at(partition)?.inspect())
+    }
+
+    async fn export(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        from: Option<&Cursor>,
+    ) -> Result<ImagePage, StoreError> {
+        Ok(self.at(partition)?.export(clock(now), from))
+    }
+
+    async fn import(
+        &self,
+        _now: Option<Timestamp>,
+        partition: Partition,
+        stamp: Stamp,
+        records: &[Image],
+    ) -> Result<(), CallError> {
+        let state = self.at(partition);
+        let mut state = state.map_err(|error| CallError::Refused {
+            detail: error.to_string(),
+        })?;
+        let run = |state: &mut State| state.import(records);
+        state.stamped(stamp, |lane| &mut lane.import, run)
     }
 }

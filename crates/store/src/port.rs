@@ -11,12 +11,13 @@ use tokio::sync::broadcast;
 
 use crate::{
     catalog::{Catalog, Write, Written},
-    error::StoreError,
+    error::{CallError, StoreError},
     hint::{BlockId, Hint, HistoryRecord},
+    image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
-    turn::{Holder, LeaseId, Turn, TurnReply},
+    turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };
 
 /// How safely the store keeps what it acknowledged.
@@ -179,4 +180,32 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError>;
+
+    /// Reads some of a partition's records, from the beginning or from where a page
+    /// ended. What is read is of one piece only while nobody writes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn export(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        from: Option<&Cursor>,
+    ) -> Result<ImagePage, StoreError>;
+
+    /// Writes records of a partition that were exported, in their order, into a
+    /// store that was empty before: all of them or none. At most
+    /// [`CALL_RECORDS`](sidehook_core::limits::CALL_RECORDS) and
+    /// [`CALL_BYTES`](sidehook_core::limits::CALL_BYTES) as [`Image::weight`] counts,
+    /// or one that is larger. Safe to repeat with the same stamp.
+    ///
+    /// # Errors
+    /// [`CallError`]; refused is what belongs to something that is not there.
+    async fn import(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        stamp: Stamp,
+        records: &[Image],
+    ) -> Result<(), CallError>;
 }

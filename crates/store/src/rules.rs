@@ -1,15 +1,17 @@
 //! The rules of the port that can be checked without a store: every backend
 //! refuses the same calls, before it changes anything.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use sidehook_core::{
     address::{Partition, SegmentId},
+    id::{SubscriptionNumber, TenantId},
     limits::{CALL_BYTES, CALL_RECORDS},
 };
 
 use crate::{
     error::CallError,
+    image::Image,
     turn::{Claim, LeaseId, Publish, Settle, SettleItem, Stamp, TenantPublish},
 };
 
@@ -113,6 +115,89 @@ fn positions_of(items: &[SettleItem]) -> Result<(), CallError> {
         seen |= bit;
     }
     Ok(())
+}
+
+/// Checks an import, as far as that can be told from its records alone.
+///
+/// # Errors
+/// [`CallError::Refused`]: too large, a record of another partition or of the
+/// registry, deliveries that contradict themselves.
+pub fn import(partition: Partition, records: &[Image]) -> Result<(), CallError> {
+    let weights = records.iter().map(Image::weight);
+    let (count, bytes) = weights.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    within("records", count)?;
+    if bytes > CALL_BYTES && records.len() > 1 {
+        return Err(refused(format!("{bytes} bytes in one import")));
+    }
+    for record in records {
+        if record.partition() != Some(partition) {
+            return Err(refused("a record of another partition".to_owned()));
+        }
+        let (segment, sound) = match record {
+            Image::Segment { id, records, .. } => (Some(id), records.len() <= CALL_RECORDS),
+            Image::Attempts { segment, .. } => (Some(segment), true),
+            Image::Deliveries { run, due } => {
+                let alone = run.retry.is_none() || run.indices.len() == 1;
+                let waits = due.is_none() || run.retry.is_some();
+                let some = (1..=CALL_RECORDS).contains(&run.indices.len());
+                (Some(&run.segment), alone && waits && some)
+            }
+            _ => (None, true),
+        };
+        if !sound || segment.is_some_and(|segment| segment.partition != partition) {
+            return Err(refused("a record that contradicts itself".to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// What must be in the store before records are imported: whatever they belong to
+/// and do not make themselves. Where something is missing, the import is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Subscriptions that deliveries are for.
+    pub queues: BTreeSet<(TenantId, SubscriptionNumber)>,
+    /// Segments of deliveries and attempts.
+    pub segments: BTreeSet<SegmentId>,
+}
+
+impl Needs {
+    /// What these records need.
+    #[must_use]
+    pub fn of(records: &[Image]) -> Self {
+        let (mut needs, mut made) = (Self::default(), Self::default());
+        for record in records {
+            let segment = match record {
+                Image::Subscription { tenant, row, .. } => {
+                    made.queues.insert((*tenant, row.number));
+                    continue;
+                }
+                Image::Segment { id, .. } => {
+                    made.segments.insert(*id);
+                    continue;
+                }
+                Image::Attempts { segment, .. } => segment,
+                Image::Deliveries { run, .. } => {
+                    let queue = (run.tenant, run.subscription);
+                    if !made.queues.contains(&queue) {
+                        needs.queues.insert(queue);
+                    }
+                    &run.segment
+                }
+                _ => continue,
+            };
+            if !made.segments.contains(segment) {
+                needs.segments.insert(*segment);
+            }
+        }
+        needs
+    }
+
+    /// The refusal of an import whose needs are not met.
+    #[must_use]
+    pub fn unmet() -> CallError {
+        refused("a record came before what it belongs to".to_owned())
+    }
 }
 
 fn within(what: &str, count: usize) -> Result<(), CallError> {

@@ -23,12 +23,13 @@ use sidehook_store::{
     CallError, Store, StoreError, Turn, TurnReply,
     catalog::{Catalog, Write, Written},
     hint::{BlockId, Hint, HistoryRecord},
+    image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
     model::Model,
     port::Durability,
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
-    turn::{Calls, Holder, LeaseId},
+    turn::{Calls, Holder, LeaseId, Stamp},
 };
 use tokio::sync::broadcast;
 
@@ -284,5 +285,24 @@ impl Store for Shaky {
 
     async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError> {
         self.model.inspect(partition).await
+    }
+
+    async fn export(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        from: Option<&Cursor>,
+    ) -> Result<ImagePage, StoreError> {
+        self.model.export(now, partition, from).await
+    }
+
+    async fn import(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        stamp: Stamp,
+        records: &[Image],
+    ) -> Result<(), CallError> {
+        self.model.import(now, partition, stamp, records).await
     }
 }

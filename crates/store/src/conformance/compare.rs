@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rand::Rng as _;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
+    id::{SubscriptionNumber, TenantId},
     time::Timestamp,
 };
 
@@ -31,8 +32,8 @@ const TERM: Duration = Duration::from_secs(60);
 
 /// A sequence of random calls to the model and to a store.
 pub struct Comparison {
-    model: Model,
-    driver: Driver,
+    pub(super) model: Model,
+    pub(super) driver: Driver,
     asked: Asked,
     seed: u64,
     steps: usize,
@@ -44,10 +45,19 @@ pub struct Comparison {
 pub struct Holdings {
     /// Where the deliveries are.
     pub places: Inspection,
+    tenants: Vec<TenantId>,
     catalogs: Vec<Catalog>,
     logs: Vec<LogPage>,
-    leases: Vec<Option<Lease>>,
+    pub(super) leases: Vec<Option<Lease>>,
     segments: Vec<(SegmentId, Segment, Vec<Bytes>)>,
+}
+
+impl Holdings {
+    /// The subscriptions that there are.
+    pub(super) fn live(&self) -> impl Iterator<Item = (TenantId, SubscriptionNumber)> {
+        let catalogs = self.tenants.iter().zip(&self.catalogs);
+        catalogs.flat_map(|(tenant, catalog)| catalog.rows.iter().map(|row| (*tenant, row.number)))
+    }
 }
 
 /// Order within a lease aside, which both give by position.
@@ -119,6 +129,7 @@ impl Comparison {
     pub async fn holdings(&self, store: &dyn Store) -> Result<Holdings, StoreError> {
         let mut held = Holdings {
             places: sorted(store.inspect(self.driver.partition).await?),
+            tenants: self.driver.tenants.clone(),
             ..Holdings::default()
         };
         for tenant in &self.driver.tenants {
@@ -190,7 +201,7 @@ impl Comparison {
         Ok(())
     }
 
-    fn place(&self) -> String {
+    pub(super) fn place(&self) -> String {
         format!("seed {}, step {}", self.seed, self.steps)
     }
 

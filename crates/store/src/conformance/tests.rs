@@ -11,17 +11,18 @@ use sidehook_core::{
 };
 use tokio::sync::broadcast::Receiver;
 
-use super::{StoreFactory, examples, random, sequence};
+use super::{StoreFactory, copies, examples, random, sequence};
 use crate::{
     catalog::{Catalog, Write, Written},
-    error::StoreError,
+    error::{CallError, StoreError},
     hint::{BlockId, Hint, HistoryRecord},
+    image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
     model::Model,
     port::{Durability, Store},
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
-    turn::{Holder, LeaseId, Turn, TurnReply},
+    turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };
 
 struct Models;
@@ -41,6 +42,11 @@ async fn the_model_passes_the_examples() {
 #[tokio::test]
 async fn the_model_passes_random_sequences() {
     random(&Models, super::SEEDS, super::STEPS).await;
+}
+
+#[tokio::test]
+async fn the_model_copies_into_itself() {
+    copies(&Models, &Models, 0..24, 200).await;
 }
 
 /// A model that takes every settle for a new one, repeated or not.
@@ -184,5 +190,24 @@ impl Store for Forgetful {
 
     async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError> {
         self.0.inspect(partition).await
+    }
+
+    async fn export(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        from: Option<&Cursor>,
+    ) -> Result<ImagePage, StoreError> {
+        self.0.export(now, partition, from).await
+    }
+
+    async fn import(
+        &self,
+        now: Option<Timestamp>,
+        partition: Partition,
+        stamp: Stamp,
+        records: &[Image],
+    ) -> Result<(), CallError> {
+        self.0.import(now, partition, stamp, records).await
     }
 }

@@ -124,7 +124,7 @@ impl State {
 }
 
 /// Joins neighbours of one segment and queue into runs.
-fn runs(lent: &[(QueueKey, Item)]) -> Vec<Run> {
+pub(super) fn runs(lent: &[(QueueKey, Item)]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     for ((tenant, subscription), item) in lent {
         if let Some(last) = runs.last_mut()

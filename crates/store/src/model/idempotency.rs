@@ -79,6 +79,37 @@ impl Keys {
         }
     }
 
+    /// The keys in force, in the order in which they lapse.
+    pub(super) fn in_force(
+        &self,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (TenantId, Idempotency, EventId, Timestamp)> {
+        self.order.iter().filter_map(move |(at, key)| {
+            let used = self.used.get(key);
+            let used = used.filter(|used| used.at == *at && !used.lapsed(now))?;
+            let idempotency = Idempotency {
+                key: key.1,
+                content: used.content,
+            };
+            Some((key.0, idempotency, used.event, used.at))
+        })
+    }
+
+    /// Remembers a key that was used at any time before.
+    pub(super) fn restore(
+        &mut self,
+        at: Timestamp,
+        tenant: TenantId,
+        idempotency: &Idempotency,
+        event: EventId,
+    ) {
+        self.remember(at, tenant, idempotency, event);
+        if let Some(last) = self.order.pop_back() {
+            let place = self.order.partition_point(|(other, _)| *other <= at);
+            self.order.insert(place, last);
+        }
+    }
+
     /// When the next key lapses.
     pub(super) fn next_due(&self) -> Option<Timestamp> {
         self.order.front().map(|(at, _)| *at + IDEMPOTENCY_TTL)

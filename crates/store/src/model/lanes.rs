@@ -14,6 +14,7 @@ pub(super) struct LaneState {
     pub(super) settle: Last<SettleReply>,
     pub(super) publish: Last<PublishReply>,
     pub(super) claim: Last<ClaimReply>,
+    pub(super) import: Last<()>,
 }
 
 /// The last call of one kind.

@@ -90,6 +90,12 @@ impl Leases {
         self.by_deadline.first().copied()
     }
 
+    /// All of them, the one that ends first in front.
+    pub(super) fn by_deadline(&self) -> impl Iterator<Item = &LeaseState> {
+        let ids = self.by_deadline.iter();
+        ids.filter_map(|(_, id)| self.by_id.get(id))
+    }
+
     fn held_by(&self, holder: &Holder) -> Vec<LeaseId> {
         self.by_holder
             .get(holder)
