@@ -141,3 +141,44 @@ fn an_agent_dials_without_tls_beyond_the_machine_only_when_told_to() {
     assert_refused("sidehook-agent", open, &told, &["a-token-0123456789"]);
     assert_accepted("sidehook-agent", &format!("{open}allow_plaintext = true\n"));
 }
+
+#[test]
+fn what_only_a_start_would_find_is_told_too() {
+    let files = "tls.cert_file = \"/missing/cert\"\ntls.key_file = \"/missing/key\"\n";
+    let text = server(&format!(
+        "[grpc]\nlisten = \"127.0.0.1:8702\"\n{files}[agents]\nlisten = \"127.0.0.1:8702\"\n"
+    ));
+    let told = [
+        "3 configuration problems",
+        "grpc.tls.cert_file",
+        "grpc.tls.key_file",
+        "agents.listen",
+        "127.0.0.1:8702 is taken by grpc.listen",
+    ];
+    assert_refused("sidehook", &text, &told, &[SEALING_KEY]);
+
+    let text = r#"
+        server = "https://sidehook.example"
+        ca_file = "/missing/ca"
+        token = "a-token-0123456789"
+        egress.ca_file = "/missing/receivers"
+        [[local_keys]]
+        name = "billing"
+        secret = "whsec_no-base64"
+    "#;
+    let told = [
+        "3 configuration problems",
+        "\n  ca_file",
+        "egress.ca_file",
+        "local_keys[0].secret",
+    ];
+    let secrets = ["a-token-0123456789", "no-base64"];
+    assert_refused("sidehook-agent", text, &told, &secrets);
+}
+
+#[test]
+fn what_is_missing_is_named_in_full() {
+    assert_refused("sidehook", "", &["store.redis_file", "store.embedded"], &[]);
+    let told = ["server: is missing; give the URL of the control plane's port for agents"];
+    assert_refused("sidehook-agent", "token = \"t\"\n", &told, &[]);
+}

@@ -22,12 +22,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use rustls::RootCertStore;
+use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_core::limits::{
     AGENT_CAPACITY_BYTES_MAX, AGENT_CAPACITY_MAX, NAME_BYTES, TOTAL_TIMEOUT_MAX,
 };
 use sidehook_runtime::config::{ByteSize, Reader};
 use sidehook_runtime::logging::LogConfig;
+use sidehook_runtime::tls::add_ca_file;
+use sidehook_signature::StandardKey;
 use url::{Host, Url};
 
 use crate::egress::Egress;
@@ -98,7 +101,7 @@ impl AgentConfig {
     /// Reads it; `None` if something that is required is missing.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let server = read_server(r);
-        let ca_file = r.optional("ca_file");
+        let ca_file = read_authorities(r);
         if ca_file.is_some() && server.as_ref().is_some_and(|url| url.scheme() == "http") {
             r.problem(
                 "ca_file",
@@ -128,7 +131,7 @@ impl AgentConfig {
                 allow_private: r.value("allow_private", false),
                 allow_loopback: r.value("allow_loopback", false),
             };
-            (egress, r.optional("ca_file"))
+            (egress, read_authorities(r))
         });
         let local_keys = read_local_keys(r);
         let log = r.section("log", LogConfig::read);
@@ -152,7 +155,7 @@ impl AgentConfig {
 
 fn read_server(r: &mut Reader<'_>) -> Option<Url> {
     let allow_plaintext = r.value("allow_plaintext", false);
-    let text: String = r.required("server")?;
+    let text: String = r.required_as("server", SERVER_RIGHT)?;
     let url = match Url::parse(&text) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
         // The text may hold credentials: it is not shown.
@@ -183,6 +186,19 @@ fn read_server(r: &mut Reader<'_>) -> Option<Url> {
     Some(url)
 }
 
+/// The file that `ca_file` names, which must hold authorities.
+fn read_authorities(r: &mut Reader<'_>) -> Option<PathBuf> {
+    let path: PathBuf = r.optional("ca_file")?;
+    if let Err(error) = add_ca_file(&mut RootCertStore::empty(), &path) {
+        r.problem(
+            "ca_file",
+            error.to_string(),
+            "name a readable PEM file with certificates of authorities",
+        );
+    }
+    Some(path)
+}
+
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
@@ -192,9 +208,25 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// A signing key. Which scheme it is for only the subscriptions tell, and a plain HMAC
+/// takes any text; but what begins like a key of Standard Webhooks is meant as one.
+fn read_local_key(r: &mut Reader<'_>) -> Option<SecretString> {
+    let secret = r.required_secret("secret")?;
+    let text = secret.expose_secret();
+    if ["whsec_", "whsk_"]
+        .iter()
+        .any(|start| text.starts_with(start))
+        && let Err(wrong) = StandardKey::parse(text)
+    {
+        let right = "give the key as it was made, such as `whsec_` and base64 of 24 to 64 bytes";
+        r.problem("secret", wrong.to_string(), right);
+    }
+    Some(secret)
+}
+
 fn read_local_keys(r: &mut Reader<'_>) -> HashMap<String, SecretString> {
     let entries = r.sections("local_keys", |r| {
-        (r.required::<String>("name"), r.required_secret("secret"))
+        (r.required::<String>("name"), read_local_key(r))
     });
     let mut keys = HashMap::new();
     for (name, secret) in entries {
@@ -288,15 +320,39 @@ mod tests {
     }
 
     #[test]
-    fn authorities_for_a_server_without_tls_are_a_problem() {
+    fn authorities_are_for_a_server_with_tls_and_in_a_file_that_can_be_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ca = dir.path().join("ca.pem");
         let file = |url: &str| {
+            let ca = ca.display();
             read(&format!(
-                "server = \"{url}\"\ntoken = \"t\"\nca_file = \"ca.pem\""
+                "server = \"{url}\"\ntoken = \"t\"\nca_file = \"{ca}\"\negress.ca_file = \"{ca}\""
             ))
         };
+        let refused = file("https://sidehook.example").expect_err("no file");
+        for wrong in [
+            "2 configuration problems",
+            "\n  ca_file",
+            "\n  egress.ca_file",
+        ] {
+            assert!(refused.contains(wrong), "{wrong} is missing in {refused}");
+        }
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        std::fs::write(&ca, made.expect("a certificate").cert.pem()).expect("written");
         assert!(file("https://sidehook.example").is_ok());
         let refused = file("http://127.0.0.1:8702").expect_err("nothing to verify");
         assert!(refused.contains("ca_file"), "{refused}");
+    }
+
+    #[test]
+    fn a_server_that_is_missing_is_asked_for_by_what_it_is() {
+        let refused = read("token = \"t\"").expect_err("no server");
+        assert!(
+            refused.contains(
+                "server: is missing; give the URL of the control plane's port for agents"
+            ),
+            "{refused}"
+        );
     }
 
     #[test]
@@ -330,6 +386,9 @@ mod tests {
             capcity = 1
             [[local_keys]]
             name = "a"
+            [[local_keys]]
+            name = "b"
+            secret = "whsec_hunter2"
             "#,
         )
         .expect_err("wrong");
@@ -340,6 +399,7 @@ mod tests {
             "drain_timeout",
             "capcity",
             "local_keys[0].secret",
+            "local_keys[1].secret",
         ] {
             assert!(problems.contains(part), "{part}: {problems}");
         }

@@ -53,7 +53,8 @@ pub struct TlsFiles {
 }
 
 impl TlsFiles {
-    /// Reads the section: `cert_file`, `key_file`, `client_ca_file`, `client_cert_required` (true by default).
+    /// Reads the section: `cert_file`, `key_file`, `client_ca_file`, `client_cert_required` (true by default), and
+    /// whether the files can be used.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let (cert_file, key_file) = (r.required("cert_file"), r.required("key_file"));
         let client_ca_file = r.optional("client_ca_file");
@@ -65,12 +66,58 @@ impl TlsFiles {
                 "give client_ca_file, or leave client_cert_required out",
             );
         }
-        Some(Self {
+        let files = Self {
             cert_file: cert_file?,
             key_file: key_file?,
             client_ca_file,
             client_cert_required: required.unwrap_or(true),
-        })
+        };
+        for (key, error) in files.check() {
+            r.problem(
+                key,
+                error.to_string(),
+                "name a PEM file that is readable and sound",
+            );
+        }
+        Some(files)
+    }
+
+    /// What is wrong with the files, by the keys that name them: each by itself, and if
+    /// nothing is, whether they belong together.
+    fn check(&self) -> Vec<(&'static str, TlsError)> {
+        let cert = contents(&self.cert_file)
+            .and_then(|pem| certificates(&self.cert_file, &pem).map(|_| pem));
+        let key =
+            contents(&self.key_file).and_then(|pem| private_key(&self.key_file, &pem).map(|_| pem));
+        let client_ca = self.client_ca_file.as_deref().map(|path| {
+            let pem = contents(path)?;
+            add_authorities(&mut RootCertStore::empty(), path, &pem).map(|()| pem)
+        });
+        match (cert, key, client_ca.transpose()) {
+            (Ok(cert), Ok(key), Ok(client_ca)) => {
+                let contents = Contents {
+                    cert,
+                    key,
+                    client_ca,
+                };
+                let together = self.server_config(&contents, &[]);
+                together
+                    .err()
+                    .map(|error| ("key_file", error))
+                    .into_iter()
+                    .collect()
+            }
+            (cert, key, client_ca) => {
+                let all = [
+                    ("cert_file", cert.err()),
+                    ("key_file", key.err()),
+                    ("client_ca_file", client_ca.err()),
+                ];
+                all.into_iter()
+                    .filter_map(|(key, error)| Some((key, error?)))
+                    .collect()
+            }
+        }
     }
 
     fn contents(&self) -> Result<Contents, TlsError> {

@@ -77,7 +77,8 @@ impl StoreConfig {
                 r.problem(
                     "redis",
                     "and store.embedded are missing: no store is named",
-                    "give the URL of Redis, or the folder of an embedded store",
+                    "give store.redis or store.redis_file, the URL of Redis, or store.embedded, \
+                     the folder of an embedded store",
                 );
                 None
             }

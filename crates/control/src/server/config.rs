@@ -71,6 +71,12 @@ impl ControlPlaneConfig {
             (listen, read_key(r, "pool_token"))
         });
         let http = r.section("http", |r| r.value("listen", loopback(8700)));
+        let listeners = [
+            ("grpc.listen", grpc.as_ref().map(|port| port.addr)),
+            ("agents.listen", agents.as_ref().map(|port| port.addr)),
+            ("http.listen", Some(http)),
+        ];
+        check_distinct(r, &listeners);
         let operator_key = read_key(r, "operator_key");
         if let (Some(operator), Some(pool)) = (&operator_key, &pool_token)
             && operator.expose_secret() == pool.expose_secret()
@@ -117,6 +123,32 @@ impl ControlPlaneConfig {
             .saturating_sub(2 * self.dispatch.heartbeat);
         room.clamp(TIMEOUT_MIN, TOTAL_TIMEOUT_MAX)
     }
+}
+
+/// Two listeners cannot have one address: the second would find it taken.
+fn check_distinct(r: &mut Reader<'_>, listeners: &[(&str, Option<SocketAddr>)]) {
+    let known: Vec<_> = listeners
+        .iter()
+        .filter_map(|(key, addr)| Some((*key, (*addr)?)))
+        .collect();
+    for (index, (key, addr)) in known.iter().enumerate() {
+        let mut earlier = known.iter().take(index);
+        if let Some((other, taken)) = earlier.find(|(_, taken)| overlap(*addr, *taken)) {
+            r.problem(
+                key,
+                format!("{addr} is taken by {other} ({taken})"),
+                "give each listener an address of its own",
+            );
+        }
+    }
+}
+
+/// Whether a socket on one of them takes the other. Port 0 is any free one; an
+/// unspecified address is all of its kind.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_same = a.ip() == b.ip()
+        || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));
+    a.port() != 0 && a.port() == b.port() && is_same
 }
 
 fn read_dispatch(r: &mut Reader<'_>, drain_timeout: Duration) -> DispatchConfig {
@@ -224,10 +256,10 @@ mod tests {
             ("agents.tls.key_file", "k"),
             ("agents.tls.client_cert_required", "true"),
         ])
-        .expect_err("two contradictions")
+        .expect_err("two contradictions, and two files that are not there")
         .to_string();
         for said in [
-            "2 configuration problems",
+            "4 configuration problems",
             "operator_key (--operator-key): is the same as agents.pool_token",
             "agents.tls.client_cert_required",
             "has no client_ca_file",
@@ -235,6 +267,30 @@ mod tests {
             assert!(problems.contains(said), "{said} is missing in {problems}");
         }
         assert!(!problems.contains(one));
+    }
+
+    #[test]
+    fn listeners_have_addresses_of_their_own() {
+        let at = |grpc: &str, agents: &str, http: &str| {
+            let listen = [
+                ("sealing_key", KEY),
+                ("grpc.listen", grpc),
+                ("agents.listen", agents),
+                ("http.listen", http),
+                ("grpc.allow_plaintext", "true"),
+            ];
+            read(&listen).map(|_| ()).map_err(|wrong| wrong.to_string())
+        };
+        let any = "127.0.0.1:0";
+        assert_eq!(at(any, any, any), Ok(()));
+        assert_eq!(at("127.0.0.1:1", "127.0.0.2:1", "[::1]:1"), Ok(()));
+        let same = at(any, "127.0.0.1:1", "127.0.0.1:1").expect_err("the same");
+        assert!(
+            same.contains("http.listen") && same.contains("agents.listen"),
+            "{same}"
+        );
+        let all = at("0.0.0.0:1", "127.0.0.1:1", "[::1]:1").expect_err("one is all");
+        assert!(all.contains("1 configuration problem\n"), "{all}");
     }
 
     #[test]

@@ -86,8 +86,13 @@ impl<'a> Reader<'a> {
 
     /// The value of `key`; its absence is a problem.
     pub fn required<T: Setting>(&mut self, key: &str) -> Option<T> {
+        self.required_as(key, &format!("give {}", T::RIGHT))
+    }
+
+    /// As [`Self::required`], with what would be right where its absence is told.
+    pub fn required_as<T: Setting>(&mut self, key: &str, right: &str) -> Option<T> {
         if self.raw(key).is_none() {
-            self.problem(key, "is missing", format!("give {}", T::RIGHT));
+            self.problem(key, "is missing", right);
             return None;
         }
         self.optional(key)
@@ -119,11 +124,8 @@ impl<'a> Reader<'a> {
             return inline;
         };
         if self.table.contains_key(key) {
-            self.problem(
-                key,
-                format!("{key} and {file_key} are both given"),
-                "give one of them",
-            );
+            let wrong = format!("{0}{key} and {0}{file_key} are both given", self.prefix);
+            self.problem(key, wrong, "give one of them");
             return inline;
         }
         match secret_from_file(&path) {
@@ -144,7 +146,8 @@ impl<'a> Reader<'a> {
     pub fn required_secret(&mut self, key: &str) -> Option<SecretString> {
         let file_key = format!("{key}_file");
         if !self.table.contains_key(key) && !self.table.contains_key(&file_key) {
-            self.problem(key, "is missing", format!("give {key} or {file_key}"));
+            let right = format!("give {0}{key} or {0}{file_key}", self.prefix);
+            self.problem(key, "is missing", right);
         }
         self.secret(key)
     }

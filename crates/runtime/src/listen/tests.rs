@@ -293,18 +293,23 @@ async fn plaintext_beyond_loopback_must_be_asked_for() {
         "{problems}"
     );
     read(&[("listen", "0.0.0.0:8701"), ("allow_plaintext", "true")]).expect("asked for");
+    let dir = TempDir::new().expect("a directory");
+    write_cert(&dir);
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (cert, key) = (path("cert.pem"), path("key.pem"));
     let tls = [
         ("listen", "0.0.0.0:8701"),
-        ("tls.cert_file", "c"),
-        ("tls.key_file", "k"),
+        ("tls.cert_file", cert.as_str()),
+        ("tls.key_file", key.as_str()),
     ];
     let config = read(&tls).expect("with TLS");
+    std::fs::remove_file(&cert).expect("it is there");
     assert!(
         matches!(
             Listener::bind("test", config, ANY).await,
             Err(ListenError::Tls(_))
         ),
-        "the files do not exist"
+        "a file does not exist any more"
     );
     let half = read(&tls[..2]).expect_err("no key").to_string();
     assert_eq!(
@@ -316,4 +321,44 @@ async fn plaintext_beyond_loopback_must_be_asked_for() {
         Listener::bind("test", open, ANY).await,
         Err(ListenError::Plaintext(..))
     ));
+}
+
+#[test]
+fn files_that_cannot_be_used_are_told_all_at_once() {
+    let dir = TempDir::new().expect("a directory");
+    write_cert(&dir);
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (cert, key, empty, none) = (
+        path("cert.pem"),
+        path("key.pem"),
+        path("empty"),
+        path("none"),
+    );
+    std::fs::write(&empty, "").expect("written");
+    let told = |cert: &str, key: &str, ca: &str| {
+        let files = [
+            ("tls.cert_file", cert),
+            ("tls.key_file", key),
+            ("tls.client_ca_file", ca),
+        ];
+        read(&files).map(|_| ()).map_err(|wrong| wrong.to_string())
+    };
+    assert_eq!(told(&cert, &key, &cert), Ok(()));
+    let all = told(&none, &empty, &key).expect_err("three are wrong");
+    for wrong in [
+        "3 configuration problems",
+        "tls.cert_file",
+        "tls.key_file",
+        "tls.client_ca_file",
+    ] {
+        assert!(all.contains(wrong), "{wrong} is missing in {all}");
+    }
+    let other = TempDir::new().expect("a directory");
+    write_cert(&other);
+    let foreign = other.path().join("key.pem").display().to_string();
+    let pair = told(&cert, &foreign, &cert).expect_err("another's key");
+    assert!(
+        pair.starts_with("1 configuration problem\n  tls.key_file"),
+        "{pair}"
+    );
 }
