@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     process::{Command, Output},
 };
 
@@ -244,4 +245,24 @@ fn the_clients_options_are_the_clients_alone() {
     let short = bare(&["dev", "--api-key", "short"]);
     assert_eq!(short.code, Some(2));
     short.assert_tells(&["--api-key", "at least 8"]);
+}
+
+#[test]
+fn an_address_that_is_taken_is_named_with_its_flag() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().map(|addr| (addr, taken));
+    let (addr, _held) = taken.expect("bound");
+    let addr = addr.to_string();
+    for flag in ["--http", "--grpc", "--agents"] {
+        let mut line = vec!["dev"];
+        for own in ["--http", "--grpc", "--agents"] {
+            line.extend([own, if own == flag { &*addr } else { "127.0.0.1:0" }]);
+        }
+        let said = bare(&line);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        said.assert_tells(&[
+            &format!("cannot listen on {addr}"),
+            &format!("{flag} names another address"),
+        ]);
+    }
 }

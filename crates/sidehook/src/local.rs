@@ -17,6 +17,8 @@ use sidehook_runtime::{
 };
 use sidehook_store::Store;
 
+use crate::server::explained;
+
 /// Without it nothing is delivered.
 const AGENT: TaskKind = TaskKind::new("agent", OnPanic::Abort);
 /// Tells the process of a control plane that has failed.
@@ -64,7 +66,7 @@ impl Local {
         let plane_tasks = Tasks::new(drain::channel().0);
         let plane = ControlPlane::start(config, store, metrics, &plane_tasks)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| explained(&error, ""))?;
         let (stopped, process) = (plane_tasks.drain(), tasks.trigger().clone());
         tasks.spawn(PLANE, async move {
             stopped.draining().await;

@@ -3,9 +3,10 @@
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
-use sidehook_control::server::{ControlPlane, ControlPlaneConfig};
+use sidehook_control::server::{ControlPlane, ControlPlaneConfig, StartError};
 use sidehook_runtime::{
     config::{Layers, Problems},
+    listen::ListenError,
     logging::LogConfig,
     probe::Metrics,
     tasks::Tasks,
@@ -104,13 +105,27 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
+/// Why the control plane does not start; the flag of each section's address is the
+/// section's name and `flag_end`.
+pub(crate) fn explained(error: &StartError, flag_end: &str) -> String {
+    match error {
+        StartError::Listen {
+            section,
+            source: ListenError::Bind(..),
+        } => {
+            format!("{error}; is another one running? --{section}{flag_end} names another address")
+        }
+        _ => error.to_string(),
+    }
+}
+
 async fn serve(config: Config, tasks: Tasks) -> Result<ExitCode, String> {
     let metrics = Metrics::install().map_err(|error| error.to_string())?;
     let store = config.store.open(config.control.dispatch.workers).await?;
     let grace = config.control.drain_timeout;
     ControlPlane::start(config.control, Arc::clone(&store), metrics, &tasks)
         .await
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| explained(&error, "-listen"))?;
     let ended = tasks.finish(grace).await;
     store::close(&*store).await?;
     Ok(ended.into())

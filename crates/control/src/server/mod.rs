@@ -36,7 +36,7 @@ use sidehook_api::{
 };
 use sidehook_core::limits::FRAME_BYTES;
 use sidehook_runtime::{
-    listen::{ListenError, Listener, Protocol},
+    listen::{ListenConfig, ListenError, Listener, Protocol},
     probe::{Metrics, Probe, Readiness},
     tasks::{OnPanic, TaskKind, Tasks},
 };
@@ -96,9 +96,14 @@ pub enum StartError {
     #[error("sealing_key: {0}")]
     SealingKey(#[from] ParseSealingKeyError),
     /// A port cannot be served.
-    #[error(transparent)]
-    Listen(#[from] ListenError),
-    /// The port of the probes cannot be served, or certificates cannot be watched.
+    #[error("{section}: {source}")]
+    Listen {
+        /// The section of the configuration that names it: `grpc`, `agents` or `http`.
+        section: &'static str,
+        /// Why not.
+        source: ListenError,
+    },
+    /// Certificates cannot be watched.
     #[error("cannot serve: {0}")]
     Serve(#[from] io::Error),
     /// The store does not answer.
@@ -143,8 +148,8 @@ impl ControlPlane {
         metrics: Metrics,
         tasks: &Tasks,
     ) -> Result<Self, StartError> {
-        let grpc = Listener::bind("grpc", config.grpc.clone(), Protocol::HTTP2).await?;
-        let agents = Listener::bind("agents", config.agents.clone(), Protocol::HTTP2).await?;
+        let grpc = bind("grpc", &config.grpc).await?;
+        let agents = bind("agents", &config.agents).await?;
         let readiness = Readiness::new(tasks.drain());
         let composed = compose(&config, &store, tasks).await?;
         let (api_health, agents_health) = health::watch(&store, &readiness, tasks);
@@ -152,7 +157,13 @@ impl ControlPlane {
         let handle = Self {
             grpc: grpc.local_addr(),
             agents: agents.local_addr(),
-            http: probe.serve(config.http, tasks).await?,
+            http: probe
+                .serve(config.http, tasks)
+                .await
+                .map_err(|error| StartError::Listen {
+                    section: "http",
+                    source: ListenError::Bind(config.http, error),
+                })?,
             tenants: composed.tenants,
             readiness,
         };
@@ -168,6 +179,11 @@ impl ControlPlane {
         tracing::info!(%grpc, %agents, %http, "the control plane serves");
         Ok(handle)
     }
+}
+
+async fn bind(section: &'static str, config: &ListenConfig) -> Result<Listener, StartError> {
+    let listener = Listener::bind(section, config.clone(), Protocol::HTTP2).await;
+    listener.map_err(|source| StartError::Listen { section, source })
 }
 
 async fn compose(
