@@ -49,6 +49,10 @@ impl<S: Subscriber> Layer<S> for Journey {
             Err(_) => step.event,
         };
         about.push_str(&step.details);
+        if let Some(meaning) = meaning(&step.name) {
+            about.push_str(": ");
+            about.push_str(meaning);
+        }
         self.screen.step(who, &step.name, &about);
     }
 }
@@ -58,6 +62,17 @@ impl Journey {
         let names = self.names.get();
         let name = names.and_then(|names| names.get(&delivery.subscription()));
         name.copied().unwrap_or("?")
+    }
+}
+
+/// What a step is, where its name alone does not tell.
+fn meaning(step: &str) -> Option<&'static str> {
+    match step {
+        "published" => Some("stored"),
+        "leased" => Some("taken from the queue"),
+        "assigned" => Some("sent to the agent"),
+        "retrying" => Some("due again later"),
+        _ => None,
     }
 }
 
