@@ -26,7 +26,7 @@ pub(super) const OPEN: Egress = Egress {
     allow_loopback: true,
 };
 const TERM: Duration = Duration::from_secs(3_600);
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Rig {
     pub(super) tasks: Tasks,
