@@ -15,6 +15,7 @@ mod reach;
 mod render;
 mod settings;
 mod subscription;
+mod table;
 mod terminal;
 
 use std::path::PathBuf;

@@ -6,7 +6,6 @@
 
 use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 
-use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
@@ -14,7 +13,8 @@ use sidehook_api::{time::read_duration, v1};
 
 use super::{
     Failure, Output,
-    terminal::{harmless, harmless_json, harmless_lines},
+    table::{facts, listed},
+    terminal::{harmless, harmless_json},
 };
 
 /// Prints `values` as JSON, or `rows` under `head` as a table.
@@ -28,11 +28,7 @@ pub(super) fn list<T, J: Serialize>(
     match output {
         Output::Json => document(&items.iter().map(as_json).collect::<Vec<_>>()),
         Output::Table if items.is_empty() => line("nothing found"),
-        Output::Table => {
-            let mut table = Table::new();
-            table.set_header(head.iter().copied());
-            print(&drawn(table, items.iter().map(as_row)))
-        }
+        Output::Table => print(&listed(head, items.iter().map(as_row).collect())),
     }
 }
 
@@ -43,17 +39,9 @@ pub(super) fn one(output: Output, value: &Value, fields: &[(&str, String)]) -> R
         Output::Table => {
             let filled = fields.iter().filter(|(_, text)| !text.is_empty());
             let rows = filled.map(|(name, text)| vec![(*name).to_owned(), text.clone()]);
-            print(&drawn(Table::new(), rows))
+            print(&facts(rows.collect()))
         }
     }
-}
-
-/// The one place where cells come from: a cell may have lines, and obeys the rule of
-/// [`harmless`] before its width is measured.
-fn drawn(mut table: Table, rows: impl Iterator<Item = Vec<String>>) -> String {
-    table.load_preset(UTF8_BORDERS_ONLY);
-    table.add_rows(rows.map(|row| row.into_iter().map(|cell| harmless_lines(&cell))));
-    table.to_string()
 }
 
 /// Prints indented JSON.
@@ -297,33 +285,6 @@ mod tests {
             assert!(json.contains(data), "{json}");
             assert!(json.contains(meta), "{json}");
             serde_json::from_str::<serde::de::IgnoredAny>(&json).expect("JSON");
-        }
-    }
-
-    #[test]
-    fn a_receivers_words_stay_in_their_cell() {
-        let attempt = v1::Attempt {
-            error: v1::AttemptError::Tls.into(),
-            error_detail: "\x1b[2J\u{9b}H\u{202e}\n2  delivered\r".to_owned(),
-            ..v1::Attempt::default()
-        };
-        let row = vec!["1".to_owned(), ending(&attempt)];
-        let table = drawn(Table::new(), [row].into_iter());
-        let obeyed = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
-        assert!(!table.contains(obeyed), "{table:?}");
-        assert!(table.contains(r"tls: \u001b[2J\u009bH\u202e"), "{table}");
-        // What claims to be another row has no number in the first column.
-        let claim = table.lines().find(|line| line.contains("delivered"));
-        let claim = claim.expect("the second line").trim_start_matches('│');
-        assert!(claim.starts_with("    "), "{claim:?}");
-    }
-
-    #[test]
-    fn milliseconds_have_the_digits_that_were_measured() {
-        for (nanos, text) in [(1_886_000, "5001.886"), (5_500, "5000.005"), (0, "5000.0")] {
-            let span = prost_types::Duration { seconds: 5, nanos };
-            let value = serde_json::to_string(&milliseconds(&span)).expect("JSON");
-            assert_eq!(value, text);
         }
     }
 
