@@ -9,4 +9,8 @@ mkdir -p target
 heading "faults for $SIDEHOOK_FAULTS_SECONDS s with $SIDEHOOK_FAULTS_EVENTS events each"
 tools/install-redis.sh
 cargo build --workspace --bins
-cargo test -p sidehook-tests --test faults --test kill_loop -- --nocapture --test-threads=1 2>&1 | tee target/soak.log
+run() { cargo test -p sidehook-tests "$@" 2>&1 | tee -a target/soak.log; }
+: > target/soak.log
+run --test faults -- --nocapture --test-threads=1
+# The loops leave the machine idle most of the time: both stores at once.
+run --test kill_loop -- --nocapture --test-threads=2
