@@ -4,13 +4,18 @@ use std::{
     fs,
     net::TcpListener,
     process::{Command, Output},
+    time::Duration,
 };
 
+use sidehook_api::v1;
 use sidehook_testkit::{
+    client::event,
     process::{binary, free_ports},
     system::System,
 };
 use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a command has said, and its exit code.
 struct Said {
@@ -265,4 +270,50 @@ fn an_address_that_is_taken_is_named_with_its_flag() {
             &format!("{flag} names another address"),
         ]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_for_want_of_an_agent_is_told() {
+    let mut system = System::builder().embedded().without_agent().start().await;
+    let admin = system.client(0);
+    let create = "subscription create --url http://127.0.0.1:9/hook --events order:* --output json";
+    let create: Vec<_> = create.split_whitespace().collect();
+    let made = client(&system, admin.key(), &create);
+    made.assert_tells(&["no agent of the pool `default` is online"]);
+    assert!(made.out.starts_with('{'), "{}", made.out);
+    admin
+        .publish(vec![event("order", 1)])
+        .await
+        .expect("published");
+    let list = ["deliveries", "list", "--output", "json"];
+    let listed = client(&system, admin.key(), &list);
+    let listed: serde_json::Value = serde_json::from_str(&listed.out).expect("JSON");
+    let id = listed[0]["id"].as_str().expect("a delivery");
+    let got = client(&system, admin.key(), &["deliveries", "get", id]);
+    assert_eq!(got.code, Some(0), "{}", got.err);
+    assert!(
+        got.err.contains("the delivery is queued until"),
+        "{}",
+        got.err
+    );
+
+    system.start_agent(0);
+    let online = async {
+        loop {
+            let request = v1::ListPoolsRequest::default();
+            let answer = admin.agents().list_pools(request).await.expect("pools");
+            if answer
+                .into_inner()
+                .pools
+                .iter()
+                .any(|pool| pool.agents_online > 0)
+            {
+                return;
+            }
+        }
+    };
+    let limit = tokio::time::timeout(PATIENCE, online).await;
+    limit.expect("an agent within 30 s");
+    let made = client(&system, admin.key(), &create);
+    assert_eq!((made.code, &*made.err), (Some(0), ""));
 }

@@ -5,8 +5,9 @@ use sidehook_api::v1::{self, agent_admin_service_client::AgentAdminServiceClient
 
 use super::{
     Failure, Global,
-    channel::connect,
+    channel::{Api, connect},
     render::{list as print, moment, some, word},
+    terminal::harmless,
 };
 
 /// Commands on agents.
@@ -29,6 +30,24 @@ pub(crate) enum Pools {
         #[arg(long)]
         tenant: Option<String>,
     },
+}
+
+/// Says on standard error that nothing delivers `what`, if no agent of `pool` is online.
+/// Says nothing where that cannot be learnt: the caller's key may not look at agents.
+pub(super) async fn warn_if_deserted(api: &Api, pool: &str, what: &str) {
+    let mut client = AgentAdminServiceClient::new(api.clone());
+    let Ok(answer) = client.list_pools(v1::ListPoolsRequest::default()).await else {
+        return;
+    };
+    let pools = answer.into_inner().pools;
+    let online = pools.iter().find(|known| known.name == pool);
+    if online.is_none_or(|pool| pool.agents_online == 0) {
+        eprintln!(
+            "note: no agent of the pool `{}` is online: {what} until one connects; `sidehook \
+             pools list` shows the pools",
+            harmless(pool)
+        );
+    }
 }
 
 /// Lists agents.

@@ -1,9 +1,13 @@
 //! `sidehook deliveries`: what became of events, and once more from the start.
 
-use sidehook_api::v1::{self, delivery_service_client::DeliveryServiceClient};
+use sidehook_api::v1::{
+    self, delivery_service_client::DeliveryServiceClient,
+    webhook_service_client::WebhookServiceClient,
+};
 
 use super::{
     Failure, Global, Output,
+    agents::warn_if_deserted,
     channel::{Api, connect, pages},
     render::{
         delivery as as_json, ending, json_line, line, list, milliseconds, moment, one, state,
@@ -82,7 +86,8 @@ impl From<State> for v1::DeliveryState {
 
 /// Runs `command`.
 pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure> {
-    let mut client = DeliveryServiceClient::new(connect(global).await?);
+    let api = connect(global).await?;
+    let mut client = DeliveryServiceClient::new(api.clone());
     let delivery = match command {
         Command::List {
             subscription,
@@ -116,7 +121,26 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
                 .delivery
         }
     };
-    show(&delivery.unwrap_or_default(), global.output)
+    let delivery = delivery.unwrap_or_default();
+    show(&delivery, global.output)?;
+    if delivery.state() == v1::DeliveryState::Queued {
+        explain_queue(&api, delivery.subscription_id).await;
+    }
+    Ok(())
+}
+
+/// Says why a delivery is queued, if that is for want of an agent.
+async fn explain_queue(api: &Api, id: String) {
+    let mut client = WebhookServiceClient::new(api.clone());
+    let answer = client.get_subscription(v1::GetSubscriptionRequest { id });
+    // Without an answer there is nothing to say: what was asked for has been shown.
+    let subscription = answer
+        .await
+        .ok()
+        .and_then(|read| read.into_inner().subscription);
+    if let Some(subscription) = subscription {
+        warn_if_deserted(api, &subscription.pool, "the delivery is queued").await;
+    }
 }
 
 async fn show_list(

@@ -7,6 +7,7 @@ use sidehook_api::v1::{self, webhook_service_client::WebhookServiceClient};
 
 use super::{
     Failure, Global, Output,
+    agents::warn_if_deserted,
     channel::{Api, connect},
     render::{json_line, line, one},
     settings::{Settings, span},
@@ -84,7 +85,8 @@ pub(crate) struct Target {
 
 /// Runs `command`.
 pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure> {
-    let mut client = WebhookServiceClient::new(connect(global).await?);
+    let api = connect(global).await?;
+    let mut client = WebhookServiceClient::new(api.clone());
     match command {
         Command::List { limit } => show_list(&client, limit, global.output).await,
         Command::Test { id } => test(&mut client, id, global.output).await,
@@ -102,7 +104,11 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
         } => {
             let request = create(url, settings, secret)?;
             let answer = client.create_subscription(request).await?;
-            show(answer.into_inner().subscription, global.output)
+            let made = answer.into_inner().subscription.unwrap_or_default();
+            let pool = made.pool.clone();
+            show(Some(made), global.output)?;
+            warn_if_deserted(&api, &pool, "deliveries wait").await;
+            Ok(())
         }
         Command::Update {
             target,
