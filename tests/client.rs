@@ -317,3 +317,39 @@ async fn whoever_waits_for_want_of_an_agent_is_told() {
     let made = client(&system, admin.key(), &create);
     assert_eq!((made.code, &*made.err), (Some(0), ""));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn operators_list_keys_without_their_secrets() {
+    let system = System::builder().embedded().without_agent().start().await;
+    let (operator, admin) = (system.operator(0), system.client(0));
+    let list = ["admin", "key", "list", "--tenant", system.tenant()];
+    let keys = || {
+        client(
+            &system,
+            operator.key(),
+            &[&list[..], &["--output", "json"]].concat(),
+        )
+    };
+    let read = |said: Said| serde_json::from_str::<serde_json::Value>(&said.out).expect("JSON");
+    let listed = read(keys());
+    let listed = listed.as_array().expect("a list");
+    let agent = listed.iter().find(|key| key["role"] == "agent");
+    let id = agent
+        .and_then(|key| key["id"].as_str())
+        .expect("the agent's token");
+    let revoked = client(&system, operator.key(), &["admin", "key", "revoke", id]);
+    assert_eq!(revoked.code, Some(0), "{}", revoked.err);
+    let said = client(&system, operator.key(), &list);
+    said.assert_tells(&[id, "admin", "agent", "REVOKED"]);
+    assert!(!said.out.contains(admin.key()), "{}", said.out);
+    let after = read(keys());
+    let gone = after
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|key| key["id"] == id);
+    assert!(
+        gone.is_some_and(|key| key["revoked_at"].is_string()),
+        "{after}"
+    );
+}

@@ -9,7 +9,7 @@ use super::{
     render::{json_line, line, list, moment, one, some, word},
 };
 
-/// Largest page of tenants.
+/// Largest page of tenants, and of keys.
 const PAGE: u32 = 500;
 
 /// Commands for operators.
@@ -56,6 +56,15 @@ pub(crate) enum Key {
         /// With --role agent: the pool; `default` if left out
         #[arg(long)]
         pool: Option<String>,
+    },
+    /// List the keys of a tenant, revoked ones too
+    List {
+        /// The tenant; left out, the platform-wide pool tokens
+        #[arg(long)]
+        tenant: Option<String>,
+        /// At most this many
+        #[arg(long, default_value_t = 1_000)]
+        limit: u32,
     },
     /// Take a key out of force, everywhere within 5 s
     Revoke {
@@ -166,6 +175,9 @@ async fn key(
             role: v1::Role::from(role).into(),
             pool: pool.unwrap_or_default(),
         },
+        Key::List { tenant, limit } => {
+            return list_keys(&client, tenant.unwrap_or_default(), limit, global.output).await;
+        }
         Key::Revoke { id } => {
             client
                 .revoke_api_key(v1::RevokeApiKeyRequest { id: id.clone() })
@@ -178,23 +190,68 @@ async fn key(
     };
     let answer = client.create_api_key(request).await?.into_inner();
     let key = answer.api_key.unwrap_or_default();
-    let role = word(key.role().as_str_name(), "ROLE_");
-    let value = json!({
-        "id": key.id,
-        "tenant_id": some(key.tenant_id.clone()),
-        "name": key.name,
-        "role": role,
-        "pool": some(key.pool.clone()),
-        "created_at": some(moment(key.created_at.as_ref())),
-        "secret": answer.secret,
-    });
+    let mut value = key_json(&key);
+    value["secret"] = answer.secret.clone().into();
     let fields = [
         ("ID", key.id.clone()),
         ("TENANT", key.tenant_id.clone()),
         ("NAME", key.name.clone()),
-        ("ROLE", role),
+        ("ROLE", role(&key)),
         ("POOL", key.pool.clone()),
-        ("SECRET (shown once)", answer.secret.clone()),
+        ("SECRET (shown once)", answer.secret),
     ];
     one(global.output, &value, &fields)
+}
+
+async fn list_keys(
+    client: &AdminServiceClient<Api>,
+    tenant_id: String,
+    limit: u32,
+    output: Output,
+) -> Result<(), Failure> {
+    let keys = pages(limit, PAGE, |page_size, page_token| {
+        let mut client = client.clone();
+        let request = v1::ListApiKeysRequest {
+            tenant_id: tenant_id.clone(),
+            page_size,
+            page_token,
+        };
+        async move {
+            let page = client.list_api_keys(request).await?.into_inner();
+            Ok((page.api_keys, page.next_page_token))
+        }
+    })
+    .await?;
+    let head = ["ID", "NAME", "ROLE", "POOL", "SECRET", "CREATED", "REVOKED"];
+    list(output, &keys, key_json, &head, |key| {
+        vec![
+            key.id.clone(),
+            key.name.clone(),
+            role(key),
+            key.pool.clone(),
+            match key.prefix.as_str() {
+                "" => String::new(),
+                prefix => format!("{prefix}…"),
+            },
+            moment(key.created_at.as_ref()),
+            moment(key.revoked_at.as_ref()),
+        ]
+    })
+}
+
+fn role(key: &v1::ApiKey) -> String {
+    word(key.role().as_str_name(), "ROLE_")
+}
+
+fn key_json(key: &v1::ApiKey) -> Value {
+    json!({
+        "id": key.id,
+        "tenant_id": some(key.tenant_id.clone()),
+        "name": key.name,
+        "role": role(key),
+        "pool": some(key.pool.clone()),
+        "prefix": some(key.prefix.clone()),
+        "created_at": some(moment(key.created_at.as_ref())),
+        "revoked_at": some(moment(key.revoked_at.as_ref())),
+    })
 }
