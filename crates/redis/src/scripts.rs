@@ -8,7 +8,7 @@ use crate::layout;
 use sidehook_core::address::Partition;
 
 const STATE: &str = include_str!("scripts/lib_state.lua");
-const RETURN: &str = include_str!("scripts/lib_return.lua");
+const LEASE: &str = include_str!("scripts/lib_lease.lua");
 const LOG: &str = include_str!("scripts/lib_log.lua");
 
 /// A script's text and the name by which Redis knows it.
@@ -38,18 +38,18 @@ macro_rules! scripts {
 scripts! {
     CATALOG: "scripts/catalog.lua" + STATE;
     CLAIM: "scripts/claim.lua" + STATE;
-    IMPORT: "scripts/import.lua" + STATE + RETURN;
+    IMPORT: "scripts/import.lua" + STATE + LEASE;
     INSPECT: "scripts/inspect.lua" + STATE;
     LEASES: "scripts/leases.lua" + STATE;
-    LOCATE: "scripts/locate.lua" + STATE + RETURN;
+    LOCATE: "scripts/locate.lua" + STATE + LEASE;
     LOG_PAGE: "scripts/log.lua" + STATE;
     PUBLISH: "scripts/publish.lua" + STATE;
     REDELIVER: "scripts/redeliver.lua" + STATE;
     REGISTRY_PUT: "scripts/registry_put.lua";
-    RELEASE: "scripts/release.lua" + STATE + RETURN;
+    RELEASE: "scripts/release.lua" + STATE + LEASE;
     RENEW: "scripts/renew.lua" + STATE;
-    SETTLE: "scripts/settle.lua" + STATE + RETURN;
-    TICK: "scripts/tick.lua" + STATE + RETURN + LOG;
+    SETTLE: "scripts/settle.lua" + STATE + LEASE;
+    TICK: "scripts/tick.lua" + STATE + LEASE + LOG;
     WRITE: "scripts/write.lua" + STATE;
 }
 
