@@ -46,71 +46,90 @@ async fn refused(client: &Client, wanted: v1::Subscription, field: &str) {
     let before = list(client).await;
     let status = create(client, wanted).await.expect_err(field);
     assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status}");
-    assert!(
-        fields(&status).iter().any(|named| named == field),
-        "{field}: {:?}",
-        fields(&status)
-    );
+    assert_eq!(fields(&status), [field], "the whole path, and no other");
     assert_eq!(list(client).await, before, "{field}: the state changed");
+}
+
+/// Subscriptions with one wrong field each, and its whole path.
+fn wrong_subscriptions() -> impl Iterator<Item = (&'static str, v1::Subscription)> {
+    type Change = fn(&mut v1::Subscription);
+    let changes: [(&str, Change); 21] = [
+        ("url", |wanted| wanted.url = String::new()),
+        ("url", |wanted| wanted.url = "nonsense".into()),
+        ("url", |wanted| wanted.url = "ftp://a/b".into()),
+        ("url", |wanted| wanted.url = "http://user:pw@a/".into()),
+        ("url", |wanted| wanted.url = "http://a/#part".into()),
+        ("events", |wanted| wanted.events.clear()),
+        ("events[0].object_type", |wanted| {
+            wanted.events[0].object_type = "not a word".into();
+        }),
+        ("events[1].action", |wanted| {
+            wanted.events.push(wanted.events[0].clone());
+            wanted.events[1].action = String::new();
+        }),
+        ("headers[0].name", |wanted| header(wanted, "bad name", "x")),
+        ("headers[0].name", |wanted| {
+            header(wanted, "webhook-id", "x")
+        }),
+        ("headers[0].value", |wanted| {
+            header(wanted, "x-good", "a\r\nx-evil: b");
+        }),
+        ("headers[0].value", |wanted| {
+            header(wanted, "x-good", "a\nb")
+        }),
+        ("headers[1].name", |wanted| {
+            header(wanted, "x-good", "a");
+            header(wanted, "X-Good", "b");
+        }),
+        ("pool", |wanted| wanted.pool = "No Pool".into()),
+        ("status", |wanted| wanted.status = 99),
+        ("max_in_flight", |wanted| wanted.max_in_flight = 1_001),
+        ("timeouts.total", |wanted| {
+            wanted.timeouts = Some(v1::Timeouts {
+                total: Some(seconds(61)),
+                ..v1::Timeouts::default()
+            });
+        }),
+        ("retry_policy.max_age", |wanted| {
+            wanted.retry_policy = Some(v1::RetryPolicy {
+                max_age: Some(seconds(29 * 24 * 3_600)),
+                ..v1::RetryPolicy::default()
+            });
+        }),
+        ("signing.local_key", |wanted| {
+            wanted.signing = Some(v1::Signing {
+                local_key: "No Name".into(),
+                ..v1::Signing::default()
+            });
+        }),
+        ("created_by", |wanted| wanted.created_by = "me".into()),
+        ("etag", |wanted| wanted.etag = "1-0123456789abcdef".into()),
+    ];
+    changes.into_iter().map(|(field, change)| {
+        let mut wrong = subscription(URL, "order");
+        change(&mut wrong);
+        (field, wrong)
+    })
+}
+
+fn header(wanted: &mut v1::Subscription, name: &str, value: &str) {
+    wanted.headers.push(v1::Header {
+        name: name.to_owned(),
+        value: value.to_owned(),
+    });
+}
+
+const fn seconds(seconds: i64) -> prost_types::Duration {
+    prost_types::Duration { seconds, nanos: 0 }
 }
 
 #[tokio::test]
 async fn a_wrong_subscription_is_refused_field_by_field() {
-    let system = System::builder().start().await;
+    let system = System::builder().embedded().without_agent().start().await;
     let client = system.client(0);
-    let good = || subscription(URL, "order");
-    for url in [
-        "",
-        "nonsense",
-        "ftp://a/b",
-        "http://user:pw@a/",
-        "http://a/#part",
-    ] {
-        let wanted = v1::Subscription {
-            url: url.into(),
-            ..good()
-        };
-        refused(&client, wanted, "subscription.url").await;
+    for (field, wrong) in wrong_subscriptions() {
+        refused(&client, wrong, &format!("subscription.{field}")).await;
     }
-    refused(
-        &client,
-        v1::Subscription {
-            events: vec![],
-            ..good()
-        },
-        "subscription.events",
-    )
-    .await;
-    let header = |name: &str, value: &str| v1::Subscription {
-        headers: vec![v1::Header {
-            name: name.into(),
-            value: value.into(),
-        }],
-        ..good()
-    };
-    refused(
-        &client,
-        header("bad name", "x"),
-        "subscription.headers[0].name",
-    )
-    .await;
-    refused(
-        &client,
-        header("webhook-id", "x"),
-        "subscription.headers[0].name",
-    )
-    .await;
-    refused(
-        &client,
-        header("x-good", "a\r\nx-evil: b"),
-        "subscription.headers[0].value",
-    )
-    .await;
-    let wanted = v1::Subscription {
-        pool: "No Pool".into(),
-        ..good()
-    };
-    refused(&client, wanted, "subscription.pool").await;
 }
 
 #[tokio::test]
@@ -192,23 +211,47 @@ fn wrong_events() -> impl Iterator<Item = (&'static str, v1::Event)> {
     })
 }
 
+/// What an error of one event of a batch names.
+fn named(error: &v1::PublishError) -> Vec<&str> {
+    let violations = error.field_violations.iter();
+    violations
+        .map(|violation| violation.field.as_str())
+        .collect()
+}
+
+async fn events(client: &Client) -> Vec<v1::Event> {
+    let request = v1::ListEventsRequest {
+        page_size: 100,
+        ..v1::ListEventsRequest::default()
+    };
+    let answer = client.events().list_events(request).await;
+    answer.expect("a list").into_inner().events
+}
+
 #[tokio::test]
 async fn a_wrong_event_is_refused_field_by_field() {
-    let system = System::builder().start().await;
+    let system = System::builder().embedded().without_agent().start().await;
     let client = system.client(0);
-    for (field, event) in wrong_events() {
-        let results = client
-            .publish(vec![self::event("order", 1), event])
-            .await
-            .expect("a batch with one bad item");
-        assert!(results[0].error.is_none(), "{field}: the good one suffers");
+    for (round, (field, event)) in wrong_events().enumerate() {
+        let alone = v1::PublishEventRequest {
+            event: Some(event.clone()),
+        };
+        let status = client.events().publish_event(alone).await;
+        let status = status.expect_err(field);
+        assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status}");
+        assert_eq!(fields(&status), [format!("event.{field}")]);
+        // In a batch it fails alone, and its path begins at the event.
+        let good = |n| self::event("order", n);
+        let batch = vec![good(1), event, good(2)];
+        let results = client.publish(batch).await.expect("results");
         let error = results[1].error.as_ref().expect(field);
         assert_eq!(error.code, Code::InvalidArgument as i32, "{field}");
-        let named = |violation: &v1::FieldViolation| violation.field.contains(field);
-        assert!(
-            error.field_violations.iter().any(named),
-            "{field}: {error:?}"
-        );
+        assert_eq!(named(error), [field]);
+        for good in [&results[0], &results[2]] {
+            assert_eq!(good.error, None, "{field}: a good one suffers");
+        }
+        let kept = events(&client).await.len();
+        assert_eq!(kept, 2 * (round + 1), "{field}: the state changed");
     }
 }
 
