@@ -116,7 +116,7 @@ impl Batch<'_> {
         {
             return Ok(false);
         }
-        if self.record(&place)?.is_some() || self.is_lent(&place)? {
+        if !self.make(&place)? {
             return Ok(true);
         }
         let record = Record {
@@ -140,6 +140,21 @@ impl Batch<'_> {
         }
         self.align(key)?;
         Ok(true)
+    }
+
+    /// Remembers that a generation was made; `false` if it or a later one was before.
+    pub(crate) fn make(&mut self, place: &Place) -> Result<bool, Fault> {
+        let key = layout::made(place);
+        let made = match self.tables.made.get(&key)? {
+            Some(value) => Reader::new("a redelivery's generation", value).u16()?,
+            None => 0,
+        };
+        if place.generation > made {
+            self.tables
+                .made
+                .put(&key, &place.generation.to_be_bytes())?;
+        }
+        Ok(place.generation > made)
     }
 
     /// Whether a delivery's event is there and was accepted.

@@ -301,6 +301,12 @@ impl Sight {
                 self.fault(format!("{id:?}: a payload, but no state"));
             }
         }
+        for key in view.keys(layout::MADE, self.partition)? {
+            let id = layout::parse_segment_key(&key)?;
+            if !payloads.contains(&layout::segment(id)) {
+                self.fault(format!("{id:?}: redelivered, but no segment"));
+            }
+        }
         for (table, wanted) in [
             (layout::LOG, log),
             (layout::AGES, ages),

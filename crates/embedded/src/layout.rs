@@ -30,6 +30,7 @@
 //! | `segments` | segment, part 1 | tenant 16, events 1, length 4 each (0: not accepted), then the records; cut into parts ([`cut`]) |
 //! | `states` | segment | tenant 16, published 8, position in the log 8, unfinished 4, outcome rows 4, overdue 1 |
 //! | `outcomes` | segment, row 4 | tenant 16, then for each attempt of one settle: length 4, record |
+//! | `made` | segment, subscription 4, index 1 | the generation that was redelivered last 2 |
 //! | `log` | tenant, position 8 | segment 13, published 8 |
 //! | `ages` | published 8, segment | nothing: what leaves by age |
 //! | `leases` | lease 13 | token 16, holder 24, deadline 8, open positions 16 (bits), runs |

@@ -142,18 +142,6 @@ impl Batch<'_> {
         }
         Ok(loan.open.count_ones())
     }
-
-    /// Whether a delivery is lent.
-    pub(crate) fn is_lent(&self, place: &Place) -> Result<bool, Fault> {
-        let prefix = layout::lent_of(place.segment, place.queue.1);
-        for (key, _) in self.tables.lent.all(&prefix)? {
-            let loan = self.loan(layout::parse_lent(&key)?)?;
-            if loan.is_some_and(|loan| holds(&loan, place)) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
 }
 
 /// Whether a delivery is lent under a lease.

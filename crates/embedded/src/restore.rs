@@ -160,6 +160,9 @@ impl Batch<'_> {
             segment: run.segment,
             indices: run.indices.clone(),
         };
+        for index in &run.indices {
+            self.make(&place(key, &entry, *index))?;
+        }
         if let Some(state) = self.state_mut(run.segment)? {
             state.unfinished += u32::try_from(run.indices.len()).unwrap_or(u32::MAX);
         }

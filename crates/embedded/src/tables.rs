@@ -230,6 +230,7 @@ tables! {
     segments: SEGMENTS,
     states: STATES,
     outcomes: OUTCOMES,
+    made: MADE,
     log: LOG,
     ages: AGES,
     leases: LEASES,

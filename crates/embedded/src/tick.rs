@@ -141,6 +141,9 @@ impl Batch<'_> {
         for (row, _) in self.tables.outcomes.all(&key)? {
             self.tables.outcomes.delete(&row)?;
         }
+        for (row, _) in self.tables.made.all(&key)? {
+            self.tables.made.delete(&row)?;
+        }
         self.set_state(id, None);
         Ok(())
     }

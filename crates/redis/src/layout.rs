@@ -25,6 +25,7 @@
 //! | `new:`segment | string | a segment staged by a plain SET, before its publish script takes it over |
 //! | `seg:`segment | string | tenant 16, events 1, for each: accepted 1, length 4; then the records |
 //! | `out:`segment | string | for each stretch of attempts: stamp 12 and offset 4 in its history block, attempts 2, deliveries that ended 2 (signed: a redelivery is −1). Unfinished = total − sum |
+//! | `made:`segment | hash | subscription 4, event's index 1 → the generation that was redelivered last 2 |
 //! | `log:`tenant | list | time 8, segment 13, total deliveries 4; newest last |
 //! | `logs` | sorted set | tenants by the time of the oldest entry of their log |
 //! | `late` | list | tenant 16 and log entry of events past their age with unfinished deliveries |

@@ -372,10 +372,8 @@ impl Ledger {
             format!("{} is redelivered: {wanted}", call.delivery)
         })?;
         let place = self.places.get(&call.delivery).copied();
-        match place.and_then(|place| self.lines.get(place)) {
-            Some(line) if line.unfinished() => {}
-            _ if answer => self.open(call.tenant, call.delivery, Some(call.retry.clone())),
-            _ => {}
+        if answer && place.is_none() {
+            self.open(call.tenant, call.delivery, Some(call.retry.clone()));
         }
         Ok(())
     }

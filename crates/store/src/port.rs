@@ -123,8 +123,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Vec<Whereabouts>, StoreError>;
 
     /// Queues a new generation of a delivery. `false` if its subscription or its
-    /// segment is gone; a pause does not matter. Safe to repeat while the delivery
-    /// is unfinished.
+    /// segment is gone; a pause does not matter. A generation that was made before is
+    /// not made again, nor is an older one, also when it has ended: the answer is `true`.
+    /// (A copied store remembers only the generations that were unfinished.)
     ///
     /// # Errors
     /// [`StoreError`].

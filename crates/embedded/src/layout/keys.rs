@@ -27,6 +27,7 @@ definitions! {
     SEGMENTS = "segments",
     STATES = "states",
     OUTCOMES = "outcomes",
+    MADE = "made",
     LOG = "log",
     AGES = "ages",
     LEASES = "leases",
@@ -96,6 +97,14 @@ pub(crate) fn parse_queue(key: &[u8]) -> Result<QueueKey, Fault> {
     let mut from = Reader::copy("a queue's key", key);
     from.partition()?;
     Ok((from.tenant()?, from.number()?))
+}
+
+/// Key in `made`, behind its segment's.
+pub(crate) fn made(place: &Place) -> Vec<u8> {
+    let mut packed = segment(place.segment);
+    packed.extend_from_slice(&place.queue.1.0.to_be_bytes());
+    packed.push(place.index);
+    packed
 }
 
 /// Key in `entries`.

@@ -52,11 +52,19 @@ function take.o(name, offset, attempts)
   rows[#rows + 1] = { segment = name, offset = tonumber(offset), attempts = tonumber(attempts), ended = 0 }
 end
 
+local function remember_made(name, field, generation)
+  local last = call('HGET', P .. 'made:' .. name, field)
+  if generation > (last and unpack_('>I2', last) or 0) then
+    call('HSET', P .. 'made:' .. name, field, pack('>I2', generation))
+  end
+end
+
 function take.r(id, header, indices, retry, due)
   local q, name = queue(id), sub(header, 5, 17)
   unfinished[name] = (unfinished[name] or 0) + #indices
   if byte(header) == 1 then
     call('HSET', P .. 'rec', id .. sub(header, 3) .. indices, sub(header, 2, 2) .. retry)
+    remember_made(name, sub(id, 17) .. indices, unpack_('>I2', header, 3))
   end
   if due ~= '' then
     call('ZADD', P .. 'wait', due, id .. sub(header, 3) .. indices)

@@ -11,7 +11,9 @@ local function finished(segment, total)
   return ended >= total
 end
 
-local function forget_segment(segment) call('UNLINK', P .. 'seg:' .. segment, P .. 'out:' .. segment) end
+local function forget_segment(segment)
+  call('UNLINK', P .. 'seg:' .. segment, P .. 'out:' .. segment, P .. 'made:' .. segment)
+end
 
 -- Segments past their age that had unfinished deliveries: some are looked at again
 -- at every tick, in turn.

@@ -11,11 +11,16 @@ local q = queue(id)
 local text = call('GETRANGE', P .. 'seg:' .. segment, 0, 16)
 if not q or q.deleted ~= 0 or #text < 17 or sub(text, 1, 16) ~= sub(id, 1, 16) then return 0 end
 if index >= byte(text, 17) or call('GETRANGE', P .. 'seg:' .. segment, 17 + 5 * index, 17 + 5 * index) ~= '\1' then return 0 end
-if call('HEXISTS', P .. 'rec', id .. place) == 1 then return 1 end
+-- It is by the generation made last that a repeat knows that all is done: also when
+-- the delivery has ended in the meantime.
+local made, generation = P .. 'made:' .. segment, unpack_('>I2', place)
+local last = call('HGET', made, sub(id, 17) .. sub(place, 16))
+if generation <= (last and unpack_('>I2', last) or 0) then return 1 end
 call('HSET', P .. 'rec', id .. place, '\0' .. ARGV[3])
-call('APPEND', P .. 'out:' .. segment, string.rep('\0', 16) .. pack('>I2i2', 0, -1))
-call('RPUSH', P .. 'que:' .. id, pack('>I4', q.epoch) .. '\1\0' .. place)
 q.ready = q.ready + 1
 touch(q)
 save_queues()
+call('RPUSH', P .. 'que:' .. id, pack('>I4', q.epoch) .. '\1\0' .. place)
+call('APPEND', P .. 'out:' .. segment, string.rep('\0', 16) .. pack('>I2i2', 0, -1))
+call('HSET', made, sub(id, 17) .. sub(place, 16), sub(place, 1, 2))
 return 1

@@ -3,6 +3,8 @@
 //! The list is made anew for every page: a store in memory that is exported at all is
 //! a test's, and small.
 
+use std::collections::HashMap;
+
 use bytes::Buf as _;
 use sidehook_core::{limits::CALL_RECORDS, time::Timestamp};
 
@@ -152,6 +154,7 @@ impl State {
                     records: records.clone(),
                     outcomes: Vec::new(),
                     unfinished: 0,
+                    made: HashMap::new(),
                     overdue: false,
                 };
                 self.segments.insert(*id, segment);
@@ -189,6 +192,12 @@ impl State {
                 retry: run.retry.clone(),
             };
             let id = item.id(key.1);
+            if run.generation > 0
+                && let Some(segment) = self.segments.get_mut(&run.segment)
+            {
+                let made = segment.made.entry((key.1, *index)).or_default();
+                *made = run.generation.max(*made);
+            }
             if run.retry.is_some() {
                 let place = Whereabouts {
                     retry: run.retry.clone(),

@@ -1,5 +1,7 @@
 //! Publishing: all of one tenant's events or, if its catalog moved on, none.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use sidehook_core::{address::SegmentId, time::Timestamp};
 
@@ -51,6 +53,7 @@ impl State {
             records: vec![Bytes::new(); call.events.len()],
             outcomes: Vec::new(),
             unfinished: 0,
+            made: HashMap::new(),
             overdue: false,
         };
         let mut results = Vec::with_capacity(call.events.len());

@@ -69,9 +69,11 @@ impl State {
         let (Some(segment), Some(queue)) = (there, queue) else {
             return false;
         };
-        if self.known.contains_key(&call.delivery) {
+        let made = segment.made.entry((call.subscription, index)).or_default();
+        if call.delivery.generation() <= *made {
             return true;
         }
+        *made = call.delivery.generation();
         segment.unfinished += 1;
         queue.ready.push_back(Item {
             segment: id,

@@ -116,6 +116,8 @@ pub(super) struct SegmentState {
     pub(super) records: Vec<Bytes>,
     pub(super) outcomes: Vec<Bytes>,
     pub(super) unfinished: u32,
+    /// The generation of each delivery that was redelivered last.
+    pub(super) made: HashMap<(SubscriptionNumber, u8), u16>,
     /// It is past its age and leaves with its last delivery.
     pub(super) overdue: bool,
 }
