@@ -9,6 +9,7 @@ use sidehook_core::address::Partition;
 
 const STATE: &str = include_str!("scripts/lib_state.lua");
 const LEASE: &str = include_str!("scripts/lib_lease.lua");
+const RING: &str = include_str!("scripts/lib_ring.lua");
 const LOG: &str = include_str!("scripts/lib_log.lua");
 
 /// A script's text and the name by which Redis knows it.
@@ -37,7 +38,7 @@ macro_rules! scripts {
 
 scripts! {
     CATALOG: "scripts/catalog.lua" + STATE;
-    CLAIM: "scripts/claim.lua" + STATE;
+    CLAIM: "scripts/claim.lua" + STATE + RING;
     IMPORT: "scripts/import.lua" + STATE + LEASE;
     INSPECT: "scripts/inspect.lua" + STATE;
     LEASES: "scripts/leases.lua" + STATE;

@@ -13,67 +13,62 @@ local budget, quantum = tonumber(ARGV[3]), tonumber(ARGV[4])
 local before = repeated('c', stamp, now)
 if before then return before end
 
--- A ring in memory: up to `size` visits and one more, so that its end is known.
-local function open_ring(key, size)
-  local items = call('LRANGE', key, 0, size)
-  return { key = key, items = items, head = 1, had = #items }
-end
+-- Deliveries wanted by all demands, as far as the call may lend them.
+local size = 0
+for i = 5, #ARGV do size = math.min(size + unpack_('>I4', ARGV[i], 41), budget) end
 
--- Writes a ring back: what was visited leaves its front; what is to be visited
--- again is at its end.
-local function close_ring(ring)
-  local visited, again = math.min(ring.head - 1, ring.had), {}
-  for i = math.max(ring.head, ring.had + 1), #ring.items do again[#again + 1] = ring.items[i] end
-  if visited == 0 or (ring.had == 1 and #again == 1) then return end
-  call('LPOP', ring.key, visited)
-  if #again > 0 then call('RPUSH', ring.key, unpack(again)) end
-end
-
--- Takes up to `room` deliveries from the head of a queue into `runs`.
+-- Reads up to `room` deliveries from the head of a queue into `runs`, and notes what
+-- is to be taken off it: whole entries, and what is left of the next one.
+local heads = {}
 local function take(q, room, runs)
-  local key, left, popped, rest = P .. 'que:' .. q.id, room, 0, nil
+  local head, left = heads[q.id], room
+  if not head then
+    head = { key = P .. 'que:' .. q.id, popped = 0 }
+    heads[q.id], heads[#heads + 1] = head, head
+  end
   while left > 0 do
     -- A long run is the rule at saturation: few entries are fetched at first.
-    local entries = call('LRANGE', key, popped, popped + math.min(left, 4 + popped) - 1)
+    local first = head.popped
+    local entries = call('LRANGE', head.key, first, first + math.min(left, 4 + first) - 1)
     if #entries == 0 then break end
+    entries[1], head.rest = head.rest or entries[1], nil
     for _, entry in ipairs(entries) do
       local size = #entry - 21
       local some = math.min(size, left)
       runs[#runs + 1] = { id = q.id, header = sub(entry, 1, 21), indices = sub(entry, 22, 21 + some) }
       left = left - some
       if some < size then
-        rest = sub(entry, 1, 21) .. sub(entry, 22 + some)
+        head.rest = sub(entry, 1, 21) .. sub(entry, 22 + some)
       else
-        popped = popped + 1
+        head.popped = head.popped + 1
       end
       if left == 0 then break end
     end
   end
-  if popped > 0 then call('LPOP', key, popped) end
-  if rest then call('LSET', key, 0, rest) end
   local taken = room - left
   q.ready, q.flying = q.ready - taken, q.flying + taken
   touch(q)
   return taken
 end
 
-local function gather(pool, wanted)
-  local runs, left, rings = {}, wanted, {}
-  local tenants = open_ring(P .. 'tenants:' .. pool, wanted)
+local function gather(tenants, pool, wanted)
+  local runs, left, single = {}, wanted, length(tenants) == 1
   while left > 0 and tenants.items[tenants.head] do
     local tenant = tenants.items[tenants.head]
     tenants.head = tenants.head + 1
-    local ring = rings[tenant]
-    if not ring then
-      ring = open_ring(P .. 'queues:' .. tenant .. pool, wanted)
-      rings[tenant] = ring
-    end
-    local q = queue(tenant .. ring.items[ring.head])
-    ring.head = ring.head + 1
-    local alone = tenants.had == 1 and ring.had == 1
+    local ring = open_ring(P .. 'queues:' .. tenant .. pool, size)
+    local number = ring.items[ring.head]
+    local alone = single and length(ring) == 1
+    local q = number and queue(tenant .. number)
+    if number then ring.head = ring.head + 1 end
     if q then
       local room = math.min(left, q.ready, q.window - q.flying, alone and left or quantum)
-      if room > 0 then left = left - take(q, room, runs) end
+      if room > 0 then
+        local taken = take(q, room, runs)
+        left = left - taken
+        -- The list is the truth: a count above it would be visited for ever.
+        if taken < room then q.ready = 0 end
+      end
       if room > 0 and q.ready > 0 and q.flying < q.window then
         ring.items[#ring.items + 1] = sub(q.id, 17)
       else
@@ -83,8 +78,6 @@ local function gather(pool, wanted)
     end
     if ring.items[ring.head] then tenants.items[#tenants.items + 1] = tenant end
   end
-  for _, ring in pairs(rings) do close_ring(ring) end
-  close_ring(tenants)
   return runs, wanted - left
 end
 
@@ -101,7 +94,7 @@ local function retries(runs)
   return found
 end
 
-local seen, tenants = {}, {}
+local seen, tenants, leases, deadlines = {}, {}, {}, {}
 local function lend(demand, ordinal, runs)
   local deadline = now + unpack_('>I8', demand, 45)
   local lease = stamp .. char(ordinal)
@@ -117,24 +110,38 @@ local function lend(demand, ordinal, runs)
     end
   end
   local text = table.concat(rows)
-  call('HSET', P .. 'lease', lease, sub(demand, 1, 40) .. pack('>I8', deadline) .. text)
-  call('ZADD', P .. 'deadlines', deadline, lease)
+  leases[#leases + 1], leases[#leases + 2] = lease, sub(demand, 1, 40) .. pack('>I8', deadline) .. text
+  deadlines[#deadlines + 1], deadlines[#deadlines + 2] = deadline, lease
   return '1' .. pack('>I8I2', deadline, #runs) .. text
 end
 
 local reply, more = {}, {}
+local left = budget
 for i = 5, #ARGV do
   local demand = ARGV[i]
-  local wanted = math.min(unpack_('>I4', demand, 41), budget)
-  local runs, taken = gather(sub(demand, 53), wanted)
-  budget = budget - taken
+  local pool, wanted = sub(demand, 53), math.min(unpack_('>I4', demand, 41), left)
+  local runs, taken = gather(open_ring(P .. 'tenants:' .. pool, size), pool, wanted)
+  left = left - taken
   reply[#reply + 1] = taken > 0 and lend(demand, i - 5, runs) or '0'
 end
-for i = 5, #ARGV do more[#more + 1] = tostring(call('EXISTS', P .. 'tenants:' .. sub(ARGV[i], 53))) end
-if #dirty > 0 then save_queues() end
+for i = 5, #ARGV do
+  local ring = open_ring(P .. 'tenants:' .. sub(ARGV[i], 53), size)
+  more[#more + 1] = (length(ring) > 0 or ring.had > size) and '1' or '0'
+end
 local fields, versions = {}, {}
 for i, tenant in ipairs(tenants) do fields[i] = 't' .. tenant end
 for i, row in ipairs(hmget(STATE, fields)) do
   versions[i] = tenants[i] .. (row and sub(row, 1, 16) or string.rep('\0', 16))
 end
-return answer('c', stamp, now, table.concat(reply) .. table.concat(more) .. table.concat(versions))
+local told = answer('c', stamp, now, table.concat(reply) .. table.concat(more) .. table.concat(versions))
+if #leases > 0 then
+  call('ZADD', P .. 'deadlines', unpack(deadlines))
+  call('HSET', P .. 'lease', unpack(leases))
+end
+for _, head in ipairs(heads) do
+  if head.popped > 0 then call('LPOP', head.key, head.popped) end
+  if head.rest then call('LSET', head.key, 0, head.rest) end
+end
+if #dirty > 0 then save_queues() end
+close_rings()
+return told

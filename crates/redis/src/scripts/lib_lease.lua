@@ -17,7 +17,9 @@ local function runs_of(record)
   return runs, base
 end
 
-local returned, ended = {}, {}
+-- What is to be written: entries by queue, counts by segment, leases that are over,
+-- and leases with a new map of what is open.
+local returned, ended, closed, with_map, maps = {}, {}, {}, {}, {}
 
 -- Notes that `count` deliveries of a segment ended without an attempt.
 local function count_ended(segment, count)
@@ -43,29 +45,14 @@ local function give_back(id, header, indices)
   if byte(header, 5) == 1 then call('HDEL', P .. 'rec', id .. sub(header, 7, 21) .. indices) end
 end
 
-local function write_returned()
-  for id, list in pairs(returned) do
-    each(4000, list, function(...) call('LPUSH', P .. 'que:' .. id, ...) end)
-  end
-  returned = {}
-end
-
-local function write_ended()
-  for segment, count in pairs(ended) do
-    if call('EXISTS', P .. 'seg:' .. segment) == 1 then
-      call('APPEND', P .. 'out:' .. segment, string.rep('\0', 16) .. pack('>I2i2', 0, count))
-    end
-  end
-end
-
-local function close_lease(lease, had_open)
-  call('HDEL', P .. 'lease', lease)
-  if had_open then call('HDEL', P .. 'open', lease) end
-  call('ZREM', P .. 'deadlines', lease)
+-- Notes that a lease is over.
+local function close_lease(lease, had_map)
+  closed[#closed + 1] = lease
+  if had_map then with_map[#with_map + 1] = lease end
 end
 
 -- Gives what is still open of a lease back with `lost` more leases lost, and
--- removes the lease. Answers how many deliveries.
+-- ends the lease. Answers how many deliveries.
 local function take_back(lease, record, open, lost)
   local count, runs = 0, runs_of(record)
   for i = #runs, 1, -1 do
@@ -91,16 +78,31 @@ local function take_back(lease, record, open, lost)
       end
     end
   end
-  write_returned()
   close_lease(lease, open)
   return count
 end
 
--- Keeps a history block, and refers to it from its segments' outcomes.
+-- Writes what was noted, and the touched queues.
+local function write_noted()
+  for segment, count in pairs(ended) do
+    if call('EXISTS', P .. 'seg:' .. segment) == 1 then
+      call('APPEND', P .. 'out:' .. segment, string.rep('\0', 16) .. pack('>I2i2', 0, count))
+    end
+  end
+  if #dirty > 0 then save_queues() end
+  for id, list in pairs(returned) do
+    each(4000, list, function(...) call('LPUSH', P .. 'que:' .. id, ...) end)
+  end
+  each(4000, maps, function(...) call('HSET', P .. 'open', ...) end)
+  -- The deadline last: `tick` clears away behind one that has no lease.
+  each(4000, closed, function(...) call('HDEL', P .. 'lease', ...) end)
+  each(4000, with_map, function(...) call('HDEL', P .. 'open', ...) end)
+  each(4000, closed, function(...) call('ZREM', P .. 'deadlines', ...) end)
+end
+
+-- Refers to a history block from its segments' outcomes, and keeps it.
 local function write_outcomes(stamp, now, block, rows)
   if block == '' then return end
-  call('SET', P .. 'blk:' .. stamp, block)
-  call('RPUSH', P .. 'blocks', pack('>I8', now) .. stamp)
   local texts, order = {}, {}
   for _, row in ipairs(rows) do
     local segment = row.segment
@@ -111,5 +113,7 @@ local function write_outcomes(stamp, now, block, rows)
     texts[segment] = texts[segment] .. stamp .. pack('>I4I2i2', row.offset, row.attempts, row.ended)
   end
   for _, segment in ipairs(order) do call('APPEND', P .. 'out:' .. segment, texts[segment]) end
+  call('RPUSH', P .. 'blocks', pack('>I8', now) .. stamp)
+  call('SET', P .. 'blk:' .. stamp, block)
   call('PUBLISH', P .. 'hints', 's' .. stamp)
 end

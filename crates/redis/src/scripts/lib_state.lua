@@ -1,4 +1,12 @@
 -- library: the clock, lane records, queue records and the rings (formats: layout.rs)
+--
+-- Redis keeps what a script wrote that fails in its middle. All scripts write in an
+-- order in which nothing is then lost, nor stuck once the call is repeated: what is
+-- new comes before the end of what it replaces; a queue's count of what is queued is
+-- written before entries are added and after they are taken, hence never too low (a
+-- claim that finds less puts it right); its count of what is lent, after the lease is
+-- there and before it ends, hence never too high; and a lane's record last, but for
+-- claims, which may be answered without a lease: what was to be lent stays queued.
 local call, sub, byte, char = redis.call, string.sub, string.byte, string.char
 local pack, unpack_ = struct.pack, struct.unpack
 local STATE = KEYS[1]
@@ -85,10 +93,15 @@ local function admit(q)
   q.ring = 1
   touch(q)
   local tenant = sub(q.id, 1, 16)
-  if call('RPUSH', P .. 'queues:' .. tenant .. q.pool, sub(q.id, 17)) > 1 then return end
-  if call('RPUSH', P .. 'tenants:' .. q.pool, tenant) > 1 then return end
-  call('SADD', P .. 'pools', q.pool)
-  call('PUBLISH', P .. 'hints', 'd' .. q.pool)
+  local ring, tenants = P .. 'queues:' .. tenant .. q.pool, P .. 'tenants:' .. q.pool
+  if call('RPUSHX', ring, sub(q.id, 17)) > 0 then return end
+  if call('RPUSHX', tenants, tenant) == 0 then
+    call('SADD', P .. 'pools', q.pool)
+    call('RPUSH', tenants, tenant)
+    call('PUBLISH', P .. 'hints', 'd' .. q.pool)
+  end
+  -- Last: a ring that is there is one that its tenant's place leads to.
+  call('RPUSH', ring, sub(q.id, 17))
 end
 
 -- Takes a queue out of its ring, wherever it stands there.
@@ -107,6 +120,7 @@ end
 local function save_queues()
   local rows, gone = {}, {}
   for _, q in ipairs(dirty) do
+    q.flying, q.ready = math.max(q.flying, 0), math.max(q.ready, 0)
     admit(q)
     if q.deleted ~= 0 and q.ready == 0 and q.flying == 0 then
       gone[#gone + 1] = 'q' .. q.id

@@ -70,7 +70,8 @@ local function judge(item)
   for k = 0, #item.keyed - 1 do
     local field, value = ARGV[item.first + 2 * k], ARGV[item.first + 2 * k + 1]
     local row = known[field]
-    if row then
+    -- The key stands for this very event where the call failed in its middle before.
+    if row and sub(row, 17, 32) ~= sub(value, 17, 32) then
       results = results or {}
       local same = sub(row, 1, 16) == sub(value, 1, 16)
       results[byte(item.keyed, k + 1)] = (same and 'd' or 'k') .. sub(row, 17, 32)
@@ -83,8 +84,9 @@ local function judge(item)
   return results
 end
 
--- Queues a tenant's deliveries; how many. Queues join their rings in the order in
+-- Notes a tenant's deliveries for their queues; how many. Queues join their rings in the order in
 -- which they are first aimed at by an accepted event.
+local entries = {}
 local function enqueue(item, results)
   local at, total, runs, aimed = 1, 0, item.runs, {}
   while at <= #runs do
@@ -104,7 +106,7 @@ local function enqueue(item, results)
   end
   for _, one in ipairs(aimed) do
     local indices, q = one[1], one[3]
-    call('RPUSH', P .. 'que:' .. q.id, pack('>I4I4', q.epoch, 0) .. item.name .. indices)
+    entries[#entries + 1] = { P .. 'que:' .. q.id, pack('>I4I4', q.epoch, 0) .. item.name .. indices }
     q.ready, total = q.ready + #indices, total + #indices
     touch(q)
     admit(q)
@@ -142,6 +144,7 @@ for i, item in ipairs(work) do
   if drop then unused[#unused + 1] = item.name end
 end
 unstage(unused)
-if #fresh > 0 then call('HSET', P .. 'idem:' .. day, 'pad', PAD, unpack(fresh)) end
 if #dirty > 0 then save_queues() end
+for _, entry in ipairs(entries) do call('RPUSH', entry[1], entry[2]) end
+if #fresh > 0 then call('HSET', P .. 'idem:' .. day, 'pad', PAD, unpack(fresh)) end
 return answer('p', stamp, now, table.concat(replies))

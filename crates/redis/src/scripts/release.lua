@@ -17,6 +17,5 @@ local records, opens = hmget(P .. 'lease', mine), hmget(P .. 'open', mine)
 for i, lease in ipairs(mine) do
   if records[i] then count = count + take_back(lease, records[i], opens[i], 0) end
 end
-write_ended()
-if #dirty > 0 then save_queues() end
+write_noted()
 return { count, page[1] }

@@ -127,11 +127,16 @@ for i, lease in ipairs(leases) do
     end
     table.sort(lease.back, function(a, b) return a.position > b.position end)
     for _, item in ipairs(lease.back) do give_back(item.run.id, item.run.header, item.index) end
-    write_returned()
     local left = lease.count < lease.size and still_open(lease)
-    if left then call('HSET', P .. 'open', lease.name, left) else close_lease(lease.name, lease.open) end
+    if left then
+      maps[#maps + 1], maps[#maps + 2] = lease.name, left
+    else
+      close_lease(lease.name, lease.open)
+    end
   end
 end
+-- Where this call failed in its middle before, the block may be whole and in use.
+if cut == 0 or call('EXISTS', P .. 'blk:' .. stamp) == 0 then write_outcomes(stamp, now, block, rows) end
 for _, move in ipairs(moves) do
   if move.due then
     call('HSET', P .. 'rec', move.name, move.value)
@@ -140,8 +145,6 @@ for _, move in ipairs(moves) do
     call('HDEL', P .. 'rec', move.name)
   end
 end
-write_outcomes(stamp, now, block, rows)
-write_ended()
 table.sort(dirty, function(a, b) return a.id < b.id end)
-if #dirty > 0 then save_queues() end
+write_noted()
 return answer('s', stamp, now, table.concat(reply))

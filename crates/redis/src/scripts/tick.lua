@@ -13,30 +13,29 @@ local ttl, lane_age = tonumber(ARGV[4]), tonumber(ARGV[5])
 local function due_of(key, limit) return call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit) end
 
 local function expire_leases()
-  local lost = 0
-  while lost < bound do
-    local lease = due_of(P .. 'deadlines', 1)[1]
-    if not lease then break end
+  local lost, names = 0, due_of(P .. 'deadlines', bound)
+  for _, lease in ipairs(names) do
+    if lost >= bound then break end
     local record = call('HGET', P .. 'lease', lease)
     if record then
       lost = lost + take_back(lease, record, call('HGET', P .. 'open', lease), 1)
     else
-      call('ZREM', P .. 'deadlines', lease)
+      close_lease(lease, true)
     end
   end
   return lost
 end
 
+-- Notes what is to be queued again; the names of what waits no longer.
+local entries = {}
 local function queue_retries()
   local names = due_of(P .. 'wait', bound)
-  if #names == 0 then return end
   local values = hmget(P .. 'rec', names)
-  call('ZREM', P .. 'wait', unpack(names))
   for i, name in ipairs(names) do
     local q = queue(sub(name, 1, 20))
     if q and q.deleted == 0 and values[i] then
       local header = pack('>I4', q.epoch) .. '\1' .. sub(values[i], 1, 1) .. sub(name, 21, 35)
-      call('RPUSH', P .. 'que:' .. q.id, header .. sub(name, 36))
+      entries[#entries + 1] = { P .. 'que:' .. q.id, header .. sub(name, 36) }
       q.ready = q.ready + 1
       touch(q)
       admit(q)
@@ -45,15 +44,17 @@ local function queue_retries()
       count_ended(sub(name, 23, 35), 1)
     end
   end
+  return names
 end
 
--- Ends what deleted subscriptions had queued; whether there is more.
+-- Notes as ended what a deleted subscription had queued; the subscription, how many
+-- entries, and whether these are all.
 local function clear()
   local id = call('LINDEX', P .. 'clearing', 0)
-  if not id then return false end
-  local entries = call('LPOP', P .. 'que:' .. id, bound) or {}
+  if not id then return nil, 0, true end
+  local found = call('LRANGE', P .. 'que:' .. id, 0, bound - 1)
   local q = queue(id)
-  for _, entry in ipairs(entries) do
+  for _, entry in ipairs(found) do
     if q then
       q.ready = q.ready - (#entry - 21)
       touch(q)
@@ -61,8 +62,7 @@ local function clear()
     count_ended(sub(entry, 9, 21), #entry - 21)
     if byte(entry, 5) == 1 then call('HDEL', P .. 'rec', id .. sub(entry, 7)) end
   end
-  if #entries < bound then call('LPOP', P .. 'clearing') end
-  return call('EXISTS', P .. 'clearing') == 1
+  return id, #found, #found < bound
 end
 
 -- Drops day hashes and history blocks past their age, and idle lanes' records.
@@ -88,12 +88,16 @@ local function sweep()
 end
 
 local lost = expire_leases()
-queue_retries()
-local more = clear()
-write_ended()
+local retried = queue_retries()
+local cleared, count, all = clear()
+write_noted()
+for _, entry in ipairs(entries) do call('RPUSH', entry[1], entry[2]) end
+if #retried > 0 then call('ZREM', P .. 'wait', unpack(retried)) end
+if count > 0 then call('LPOP', P .. 'que:' .. cleared, count) end
+if cleared and all then call('LPOP', P .. 'clearing') end
+local more = call('EXISTS', P .. 'clearing') == 1
 local log_due = drop_old(now, bound, log_age)
 sweep()
-if #dirty > 0 then save_queues() end
 
 local due = more and now or log_due
 for _, key in ipairs({ 'deadlines', 'wait' }) do

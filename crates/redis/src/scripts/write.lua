@@ -22,28 +22,39 @@ if not current and call('HLEN', catalog) >= tonumber(ARGV[5]) then return 'm' en
 
 local function after(version) return pack('>I8', unpack_('>I8', version) + 1) .. nonce end
 
+-- The subscription's own row is written last: it is by that row that a repeat knows
+-- that all is done, and every write before it may be made twice.
 local state = call('HGET', STATE, 't' .. tenant) or NEVER
 local id = tenant .. number
 local q = queue(id)
-local version = current
 if put then
-  version = after(current or NEVER)
-  call('HSET', catalog, number, version .. ARGV[6])
   if not q then
     q = { id = id, flying = 0, ready = 0, epoch = 1, deleted = 0, ring = 0 }
     queues[id] = q
   end
   expel(q)
   q.window, q.paused, q.pool = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
-else
-  call('HDEL', catalog, number)
-  call('HSET', graves, number, current)
+  touch(q)
+elseif q and q.deleted == 0 then
   expel(q)
   q.deleted, q.epoch = 1, q.epoch + 1
-  if q.ready > 0 then call('RPUSH', P .. 'clearing', id) end
+  touch(q)
+  if q.ready > 0 then
+    call('LREM', P .. 'clearing', 0, id)
+    call('RPUSH', P .. 'clearing', id)
+  end
 end
-call('HSET', STATE, 'pad', PAD, 't' .. tenant, after(state) .. sub(state, 17, 24))
-touch(q)
 save_queues()
+if sub(state, 9, 16) ~= nonce then
+  call('HSET', STATE, 'pad', PAD, 't' .. tenant, after(state) .. sub(state, 17, 24))
+end
+local version = current
+if put then
+  version = after(current or NEVER)
+  call('HSET', catalog, number, version .. ARGV[6])
+else
+  call('HSET', graves, number, current)
+  call('HDEL', catalog, number)
+end
 call('PUBLISH', P .. 'hints', 'c' .. tenant)
 return 'd' .. version

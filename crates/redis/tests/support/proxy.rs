@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -19,6 +19,8 @@ struct Shared {
     losses: AtomicU64,
     connections: AtomicU64,
     refuse: AtomicBool,
+    /// What was sent, while it is wanted.
+    recorded: Mutex<Option<Vec<u8>>>,
 }
 
 /// Forwards to one port of this machine until it is dropped.
@@ -54,6 +56,17 @@ impl Proxy {
     /// How many answers are still to be lost.
     pub(crate) fn losses(&self) -> u64 {
         self.shared.losses.load(Ordering::SeqCst)
+    }
+
+    /// Keeps what is sent to Redis from now on.
+    pub(crate) fn record(&self) {
+        *self.shared.recorded.lock().expect("nobody panics") = Some(Vec::new());
+    }
+
+    /// The commands sent since `record`, in their order, of all connections.
+    pub(crate) fn recorded(&self) -> Vec<Vec<Vec<u8>>> {
+        let bytes = self.shared.recorded.lock().expect("nobody panics").take();
+        commands(&bytes.unwrap_or_default())
     }
 
     /// Hangs up on new connections at once, or no longer.
@@ -101,6 +114,9 @@ async fn forward(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
             {
                 lost.store(true, Ordering::SeqCst);
             }
+            if let Some(record) = &mut *shared.recorded.lock().expect("nobody panics") {
+                record.extend_from_slice(&buffer[..count]);
+            }
             to_server.write_all(&buffer[..count]).await?;
         }
     };
@@ -119,4 +135,28 @@ async fn forward(client: TcpStream, server: TcpStream, shared: Arc<Shared>) {
         ended = up => ended,
         ended = down => ended,
     };
+}
+
+/// Reads whole commands: `*parts`, and for each part `$length` and its bytes.
+fn commands(mut bytes: &[u8]) -> Vec<Vec<Vec<u8>>> {
+    fn number(bytes: &mut &[u8]) -> usize {
+        let end = bytes
+            .iter()
+            .position(|byte| *byte == b'\r')
+            .expect("whole commands");
+        let text = std::str::from_utf8(&bytes[1..end]).expect("a number");
+        *bytes = &bytes[end + 2..];
+        text.parse().expect("a number")
+    }
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let mut parts = Vec::new();
+        for _ in 0..number(&mut bytes) {
+            let length = number(&mut bytes);
+            parts.push(bytes[..length].to_vec());
+            bytes = &bytes[length + 2..];
+        }
+        found.push(parts);
+    }
+    found
 }

@@ -17,7 +17,8 @@ use sidehook_store::{
     registry::Kind,
     rules,
     turn::{
-        Calls, Claim, Disposition, Grant, Idempotency, LeaseSettle, Publish, Settle, SettleItem,
+        Calls, Claim, Disposition, Grant, Idempotency, LeaseSettle, Publish, Run, Settle,
+        SettleItem,
     },
 };
 
@@ -34,7 +35,7 @@ pub(crate) enum Step {
     Register(Option<Bytes>),
 }
 
-fn stamp(lane: u64, sequence: u32) -> Stamp {
+pub(crate) fn stamp(lane: u64, sequence: u32) -> Stamp {
     Stamp {
         lane: Lane::from_random(lane),
         sequence: Sequence::new(sequence).expect("few calls"),
@@ -70,6 +71,7 @@ pub(crate) struct Past {
     grant: Option<Grant>,
 }
 
+#[allow(dead_code, reason = "each test binary uses a part of it")]
 pub(crate) const STEPS: usize = 14;
 
 fn publishing(past: &Past, sequence: u32) -> (Stamp, Publish) {
@@ -120,6 +122,38 @@ fn settling(past: &Past) -> Settle {
             items,
         }],
     }
+}
+
+/// Ends all that was granted; the deliveries.
+#[allow(dead_code, reason = "each test binary uses a part of it")]
+pub(crate) fn ending(grant: &Grant) -> (Settle, Vec<DeliveryId>) {
+    let ids = grant
+        .runs
+        .iter()
+        .flat_map(|run| run.indices.iter().map(move |index| (run, *index)));
+    let item = |(position, (run, index)): (usize, (&Run, u8))| SettleItem {
+        position: position as u16,
+        tenant: run.tenant,
+        subscription: run.subscription,
+        segment: run.segment,
+        index,
+        generation: run.generation,
+        disposition: Disposition::End {
+            record: Bytes::from_static(b"ended"),
+        },
+    };
+    let items: Vec<_> = ids.enumerate().map(item).collect();
+    let name = |one: &SettleItem| {
+        DeliveryId::new(one.segment, one.index, one.subscription, one.generation)
+    };
+    let names = items.iter().map(name).collect();
+    let lease = LeaseSettle {
+        lease: grant.lease,
+        token: 4242,
+        items,
+    };
+    let leases = vec![lease];
+    (Settle { leases }, names)
 }
 
 pub(crate) fn step(number: usize, past: &Past) -> Step {
