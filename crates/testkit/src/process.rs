@@ -3,10 +3,13 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    ops::Range,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 const LOG_LINES: usize = 50;
 const POLL: Duration = Duration::from_millis(10);
@@ -122,18 +125,54 @@ impl Drop for Process {
     }
 }
 
-/// So many loopback ports that nobody listens on, all different.
+/// Ports below those that the system gives to outgoing connections: between this
+/// look and the start of who is to listen there, nobody gets one by chance.
+const PORTS: Range<u16> = 10_240..32_768;
+/// Ports of one claim. The first is the claim itself.
+const CLAIM: u16 = 64;
+
+/// A run of ports that is this process's alone among those that use this module: it
+/// listens on the first of them as long as it lives.
+struct Claim {
+    _held: TcpListener,
+    left: Range<u16>,
+}
+
+impl Claim {
+    fn take() -> Option<Self> {
+        // Processes that begin at the same moment begin at different places.
+        let claims = usize::from((PORTS.end - PORTS.start) / CLAIM);
+        let first = std::process::id() as usize % claims;
+        let starts = PORTS.step_by(usize::from(CLAIM)).cycle().skip(first);
+        starts.take(claims).find_map(|start| {
+            let held = TcpListener::bind(loopback(start)).ok()?;
+            let left = start + 1..start + CLAIM;
+            Some(Self { _held: held, left })
+        })
+    }
+}
+
+static CLAIMS: Mutex<Vec<Claim>> = Mutex::new(Vec::new());
+
+/// So many loopback ports that nobody listens on, all different, which no other test
+/// is given as long as this process lives.
 ///
 /// # Panics
 ///
 /// If there are none.
 #[must_use]
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    // All are held until all are known, so that they differ.
-    let held: [TcpListener; N] = std::array::from_fn(|_| {
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free loopback port")
-    });
-    held.map(|listener| listener.local_addr().expect("bound").port())
+    let mut claims = CLAIMS.lock();
+    std::array::from_fn(|_| {
+        loop {
+            let left = claims.last_mut().and_then(|claim| claim.left.next());
+            match left {
+                Some(port) if TcpListener::bind(loopback(port)).is_ok() => return port,
+                Some(_) => {}
+                None => claims.push(Claim::take().expect("a free loopback port")),
+            }
+        }
+    })
 }
 
 /// An address of this machine.

@@ -1,11 +1,16 @@
 //! A process is logged, signalled and waited for.
 
 use std::{
+    collections::BTreeSet,
+    net::TcpListener,
     process::Command,
     time::{Duration, Instant},
 };
 
-use sidehook_testkit::Process;
+use sidehook_testkit::{
+    Process,
+    process::{free_ports, loopback},
+};
 
 #[tokio::test]
 async fn is_logged_and_ends_when_asked() {
@@ -25,4 +30,17 @@ async fn is_logged_and_ends_when_asked() {
     process.terminate();
     let status = process.wait_exit(Duration::from_secs(5)).await;
     assert_eq!(status.and_then(|status| status.code()), Some(7));
+}
+
+#[test]
+fn no_port_is_given_twice_nor_to_an_outgoing_connection() {
+    let given: Vec<_> = (0..100).flat_map(|_| free_ports::<3>()).collect();
+    let different: BTreeSet<_> = given.iter().copied().collect();
+    assert_eq!(different.len(), given.len());
+    // Where Linux begins to number outgoing connections, unless told otherwise.
+    assert!(different.iter().all(|port| *port < 32_768));
+    // Nobody holds them: whoever was given one can listen there.
+    for port in given {
+        TcpListener::bind(loopback(port)).expect("it is free");
+    }
 }
