@@ -1,10 +1,51 @@
-//! What the black-box tests and the demo stand on: receivers, a Redis of their
-//! own, the built binaries as processes, and the ledger that compares what was
-//! acknowledged with what arrived.
+//! What the black-box tests and the demo stand on.
 //!
 //! Nothing here links the system: it is driven as its users drive it, by its
 //! binaries, its configuration files and its API. A failure to set up is a panic
 //! with a sentence that says what to do, for the caller is always a test.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`system`] | the built binaries as one system: control planes over a store, and agents, to be killed, drained and started again |
+//! | [`client`] | a caller of the API with its key; the shortest way to a subscription and an event |
+//! | [`receiver`] | a receiver of webhooks, plain or over TLS, that answers as told and notes what came |
+//! | [`mod@verify`] | what a receiver makes of a signature |
+//! | [`ledger`] | the books: what was acknowledged against what arrived |
+//! | [`fault_proxy`] | a line between two of them that can be cut, stalled and delayed |
+//! | [`redis_server`], [`process`] | a Redis, and any other process, that dies with its value |
+//!
+//! # How a test is written
+//!
+//! Each test starts the system that it needs, subscribes a receiver, publishes, and
+//! waits for what must come. It never sleeps in order to wait: `Receiver::wait_for`
+//! and the API's own watch say when something has happened, and a limit of some
+//! seconds is there only for the day on which it does not. Everything is on ports and
+//! in folders of its own and ends with its value, so tests run beside each other.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use sidehook_testkit::{Behaviour, Receiver, System, event, verify};
+//!
+//! # async fn story() {
+//! // One control plane over an embedded store, and one agent.
+//! let system = System::builder().embedded().start().await;
+//! let client = system.client(0);
+//! let receiver = Receiver::start(Behaviour::FailFirst(1)).await;
+//! let subscription = client.subscribe(&receiver.url(), "order").await;
+//!
+//! let results = client.publish(vec![event("order", 1)]).await.expect("published");
+//! assert_eq!((results[0].matched, &results[0].error), (1, &None));
+//!
+//! // Once in vain, and once more.
+//! assert!(receiver.wait_for(2, Duration::from_secs(30)).await);
+//! assert_eq!(verify(&receiver.received()[1], &subscription), Ok(()));
+//! # }
+//! ```
+//!
+//! Where processes die, a [`Ledger`] keeps the books: `acknowledged` for each answer
+//! to the publisher, `received` for what the receivers have, and at the end
+//! `assert_nothing_lost`, `unexpected` and `repeated`. Whoever writes such a test
+//! makes sure that it can fail: a kill before or after the work proves nothing.
 
 pub mod client;
 pub mod fault_proxy;

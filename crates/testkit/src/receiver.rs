@@ -1,11 +1,16 @@
 //! A receiver of webhooks on a free loopback port.
 //!
 //! It notes every request before it answers, so a test that saw `count() == n`
-//! knows what was asked of the receiver even when the answer never left it.
+//! knows what was asked of the receiver even when the answer never left it. With a
+//! certificate it speaks TLS and nothing else; who may make certificates is the
+//! test's affair, so that this crate, which the demonstration ships, makes none.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,9 +22,18 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     sync::{Notify, watch},
     task::JoinSet,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
 };
 
 /// How a receiver answers.
@@ -83,6 +97,7 @@ struct Shared {
     behaviour: Behaviour,
     callback: Callback,
     requests: Mutex<Requests>,
+    crowd: Crowd,
     news: Notify,
     released: watch::Sender<bool>,
 }
@@ -94,9 +109,34 @@ struct Requests {
     kept: Vec<Received>,
 }
 
+/// Requests that wait for their answer.
+#[derive(Default)]
+struct Crowd {
+    present: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// One of them; it leaves when it is dropped, answered or not.
+struct Present<'a>(&'a Crowd);
+
+impl Crowd {
+    fn enter(&self) -> Present<'_> {
+        let present = self.present.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(present, Ordering::SeqCst);
+        Present(self)
+    }
+}
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.0.present.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// A running receiver; its tasks and connections end when it is dropped.
 pub struct Receiver {
     address: SocketAddr,
+    scheme: &'static str,
     shared: Arc<Shared>,
     _serving: JoinSet<()>,
 }
@@ -120,21 +160,43 @@ impl Receiver {
         behaviour: Behaviour,
         callback: impl Fn(&Received) + Send + Sync + 'static,
     ) -> Self {
+        Self::listen(behaviour, callback, None).await
+    }
+
+    /// As `start`, over TLS with this certificate and its key, both PEM. For its URL,
+    /// `https://127.0.0.1:PORT/hook`, the certificate has to name 127.0.0.1.
+    ///
+    /// # Panics
+    ///
+    /// If no port can be had, or if certificate and key are none or do not fit.
+    pub async fn start_tls(behaviour: Behaviour, certificate: &str, key: &str) -> Self {
+        let tls = acceptor(certificate, key);
+        Self::listen(behaviour, |_| {}, Some(tls)).await
+    }
+
+    async fn listen(
+        behaviour: Behaviour,
+        callback: impl Fn(&Received) + Send + Sync + 'static,
+        tls: Option<TlsAcceptor>,
+    ) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .expect("a free loopback port");
         let address = listener.local_addr().expect("a bound listener");
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
             behaviour,
             callback: Box::new(callback),
             requests: Mutex::default(),
+            crowd: Crowd::default(),
             news: Notify::new(),
             released: watch::Sender::new(!matches!(behaviour, Behaviour::Held)),
         });
         let mut serving = JoinSet::new();
-        serving.spawn(accept(listener, Arc::clone(&shared)));
+        serving.spawn(accept(listener, tls, Arc::clone(&shared)));
         Self {
             address,
+            scheme,
             shared,
             _serving: serving,
         }
@@ -143,7 +205,7 @@ impl Receiver {
     /// Its URL, with the path `/hook`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}/hook", self.address)
+        format!("{}://{}/hook", self.scheme, self.address)
     }
 
     /// Where it listens.
@@ -171,6 +233,12 @@ impl Receiver {
         self.shared.requests.lock().count
     }
 
+    /// The highest number of requests that waited for their answers at one time so far.
+    #[must_use]
+    pub fn most_at_once(&self) -> usize {
+        self.shared.crowd.most.load(Ordering::SeqCst)
+    }
+
     /// Answers all that a `Held` receiver holds, and from now on at once.
     pub fn release(&self) {
         self.shared.released.send_replace(true);
@@ -194,25 +262,53 @@ impl Receiver {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+fn acceptor(certificate: &str, key: &str) -> TlsAcceptor {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes());
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has all versions")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.expect("a certificate in PEM")],
+            key.expect("a private key in PEM"),
+        );
+    TlsAcceptor::from(Arc::new(config.expect("the key is the certificate's")))
+}
+
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
-        let shared = Arc::clone(&shared);
+        let (tls, shared) = (tls.clone(), Arc::clone(&shared));
         connections.spawn(async move {
-            let service = service_fn(|request| answer(&shared, request));
-            // A client that goes away mid-request is its own affair.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            match tls {
+                // A client that ends the handshake has seen the certificate: that is
+                // what some tests are about.
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        serve(stream, &shared).await;
+                    }
+                }
+                None => serve(stream, &shared).await,
+            }
         });
     }
+}
+
+async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared) {
+    let service = service_fn(|request| answer(shared, request));
+    // A client that goes away mid-request is its own affair.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer(
     shared: &Shared,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let _present = shared.crowd.enter();
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let headers = head.headers.iter().map(|(name, value)| {
