@@ -16,6 +16,7 @@ const FILES: &[&str] = &[
     "sidehook/v1/event_service.proto",
     "sidehook/v1/webhook_service.proto",
     "sidehook/agent/v1/agent_service.proto",
+    "sidehook/record/v1/image.proto",
     "sidehook/record/v1/records.proto",
 ];
 

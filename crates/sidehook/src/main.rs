@@ -8,6 +8,7 @@ mod client;
 mod demo;
 mod dev;
 mod local;
+mod maintenance;
 mod server;
 mod store;
 
@@ -42,6 +43,8 @@ enum Command {
     Dev(dev::Arguments),
     /// Show one event's way through the whole system, in seconds
     Demo,
+    /// Check, count, export or import all that a store holds
+    Store(maintenance::Arguments),
     /// Print a shell's completions
     Completions {
         /// The shell
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::Server(arguments) => server::run(arguments),
         Command::Dev(arguments) => dev::run(arguments),
         Command::Demo => demo::run(),
+        Command::Store(arguments) => maintenance::run(arguments),
         Command::Completions { shell } => {
             clap_complete::generate(
                 shell,

@@ -5,6 +5,7 @@
 //! restart, and is killed when the value is dropped.
 
 mod builder;
+mod moving;
 mod server;
 
 use std::{fs, net::SocketAddr, process::Command, time::Duration};
@@ -12,8 +13,8 @@ use std::{fs, net::SocketAddr, process::Command, time::Duration};
 use sidehook_api::v1::{self, Role};
 use tempfile::TempDir;
 
-pub use self::builder::Builder;
 use self::server::{OPERATOR_KEY, Server};
+pub use self::{builder::Builder, moving::Place};
 use crate::{
     client::Client,
     process::{Process, binary},
@@ -31,6 +32,8 @@ pub struct System {
     key: String,
     token: String,
     builder: Builder,
+    /// Name of the embedded store's folder.
+    embedded: String,
     folder: TempDir,
 }
 

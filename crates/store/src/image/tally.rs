@@ -10,10 +10,6 @@ use crate::registry::Kind;
 pub struct Tally {
     /// Tenants.
     pub tenants: u64,
-    /// API keys.
-    pub api_keys: u64,
-    /// Other registry records: agents' presence, deleted subscriptions' names.
-    pub others: u64,
     /// Subscriptions.
     pub subscriptions: u64,
     /// Segments of the log.
@@ -28,8 +24,8 @@ pub struct Tally {
     pub waiting: u64,
     /// Idempotency keys.
     pub keys: u64,
-    /// Records that only keep versions and numbers.
-    pub versions: u64,
+    /// Other records: what else is in the registry, versions, numbers that are used up.
+    pub others: u64,
 }
 
 impl Tally {
@@ -37,7 +33,7 @@ impl Tally {
     pub fn count(&mut self, image: &Image) {
         let of = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         match image {
-            Image::Tenant { .. } | Image::Deleted { .. } => self.versions += 1,
+            Image::Tenant { .. } | Image::Deleted { .. } => self.others += 1,
             Image::Subscription { .. } => self.subscriptions += 1,
             Image::Segment { records, .. } => {
                 self.segments += 1;
@@ -49,8 +45,7 @@ impl Tally {
             Image::Key { .. } => self.keys += 1,
             Image::Registry { kind, .. } => match kind {
                 Kind::Tenant => self.tenants += 1,
-                Kind::ApiKey => self.api_keys += 1,
-                Kind::Agent | Kind::Tombstone => self.others += 1,
+                Kind::ApiKey | Kind::Agent | Kind::Tombstone => self.others += 1,
             },
         }
     }
@@ -63,11 +58,10 @@ impl Tally {
 }
 
 impl fmt::Display for Tally {
-    /// Whatever there is, and how much of it: `2 tenants, 3 API keys`.
+    /// Whatever there is, and how much of it: `2 tenants, 3 events`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = [
             (self.tenants, "tenant", "tenants"),
-            (self.api_keys, "API key", "API keys"),
             (self.subscriptions, "subscription", "subscriptions"),
             (self.events, "event", "events"),
             (self.attempts, "attempt", "attempts"),
@@ -75,7 +69,6 @@ impl fmt::Display for Tally {
             (self.waiting, "waiting delivery", "waiting deliveries"),
             (self.keys, "idempotency key", "idempotency keys"),
             (self.others, "other record", "other records"),
-            (self.versions, "version", "versions"),
         ];
         let mut first = true;
         for (count, one, many) in parts.into_iter().filter(|(count, ..)| *count > 0) {

@@ -141,6 +141,7 @@ impl Builder {
             key: String::new(),
             token: String::new(),
             builder: self,
+            embedded: "store".to_owned(),
             folder,
         };
         for server in &mut system.servers {
