@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`system`] | the built binaries as one system: control planes over a store, and agents, to be killed, drained and started again |
+//! | [`agent`] | one more agent, with settings of the test's own |
 //! | [`client`] | a caller of the API with its key; the shortest way to a subscription and an event |
 //! | [`receiver`] | a receiver of webhooks, plain or over TLS, that answers as told and notes what came |
 //! | [`mod@verify`] | what a receiver makes of a signature |
@@ -47,6 +48,7 @@
 //! `assert_nothing_lost`, `unexpected` and `repeated`. Whoever writes such a test
 //! makes sure that it can fail: a kill before or after the work proves nothing.
 
+pub mod agent;
 pub mod client;
 pub mod fault_proxy;
 pub mod ledger;
@@ -56,6 +58,7 @@ pub mod redis_server;
 pub mod system;
 pub mod verify;
 
+pub use agent::Agent;
 pub use client::{Client, event, subscription};
 pub use fault_proxy::FaultProxy;
 pub use ledger::Ledger;

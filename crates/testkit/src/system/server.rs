@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::Builder;
+use super::{Builder, System};
 use crate::{
     process::{Process, binary, free_ports, loopback},
     redis_server::RedisServer,
@@ -90,6 +90,37 @@ impl Server {
         };
         let in_time = tokio::time::timeout(START, ready).await;
         in_time.expect("the server is ready within 30 s");
+    }
+}
+
+impl System {
+    /// Changes what is in the configuration file of this replica and starts it again.
+    ///
+    /// # Panics
+    ///
+    /// If it is not ready within 30 seconds.
+    pub async fn reconfigure(&mut self, replica: usize, change: impl FnOnce(String) -> String) {
+        let config = self.folder.path().join(format!("server-{replica}.toml"));
+        let text = fs::read_to_string(&config).expect("it was written");
+        fs::write(config, change(text)).expect("it can be written");
+        self.restart_server(replica).await;
+    }
+
+    /// Replaces the files of certificate and key beneath the running servers, and
+    /// asks the first of them to look (SIGHUP).
+    ///
+    /// # Panics
+    ///
+    /// If the system was built without TLS.
+    pub fn replace_certificate(&self, certificate: &str, key: &str) {
+        assert!(self.builder.tls.is_some(), "the servers have no TLS");
+        for (name, text) in [("tls.pem", certificate), ("tls.key", key)] {
+            let path = self.folder.path().join(name);
+            fs::write(path, text).expect("a TLS file can be written");
+        }
+        let id = self.server_id(0).to_string();
+        let sent = Command::new("kill").args(["-HUP", &id]).status();
+        assert!(sent.is_ok_and(|s| s.success()), "cannot signal {id}");
     }
 }
 
