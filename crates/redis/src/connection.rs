@@ -2,27 +2,101 @@
 //!
 //! A turn worker owns one, so that its pipelines do not queue behind others'. After
 //! a failure the next attempt waits for a back-off; calls in between fail at once
-//! instead of piling up. A time-out also drops the connection: its commands may
-//! still run, and whoever repeats them does so with the same stamps.
+//! instead of piling up. The back-off ends with an answer and not with a connection:
+//! a server that accepts and then hangs up is no better than one that does not. A
+//! time-out also drops the connection: its commands may still run, and whoever
+//! repeats them does so with the same stamps.
+//!
+//! What one connection learns concerns all: after an answer that only a replica
+//! gives, each is made anew, and with that the server is looked at again.
 
-use core::time::Duration;
+use core::{
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    time::Duration,
+};
+use std::sync::Arc;
 
 use redis::{
     AsyncConnectionConfig, Client, Pipeline, RedisResult, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
 };
-use sidehook_store::StoreError;
+use sidehook_store::{StoreError, port::Durability};
 use tokio::{sync::Mutex, time::Instant};
 
-use crate::{error, scripts};
+use crate::{
+    ConnectError, error,
+    preflight::{self, Found},
+    scripts,
+};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(2);
 
+/// The server that all connections of a store lead to.
+pub(crate) struct Target {
+    pub(crate) client: Client,
+    pub(crate) response_timeout: Duration,
+    /// The durability to go by where the server does not tell.
+    pub(crate) declared: Option<Durability>,
+    /// Counts the occasions on which the server turned out to be another one.
+    doubts: AtomicU64,
+    /// The level that was logged last.
+    told: AtomicU8,
+    /// Whether it was away when last tried.
+    away: AtomicBool,
+}
+
+impl Target {
+    pub(crate) fn new(
+        client: Client,
+        response_timeout: Duration,
+        declared: Option<Durability>,
+    ) -> Self {
+        Self {
+            client,
+            response_timeout,
+            declared,
+            doubts: AtomicU64::new(0),
+            told: AtomicU8::new(0),
+            away: AtomicBool::new(false),
+        }
+    }
+
+    /// Logs what a new connection found, if it is news.
+    fn tell(&self, found: Found) {
+        let before = self.told.swap(code(found.durability), Ordering::Relaxed);
+        let (durability, why) = (found.durability, found.why);
+        let is_back = self.away.swap(false, Ordering::Relaxed);
+        if before > code(durability) {
+            tracing::warn!(?durability, why, "Redis keeps less safely than it did");
+        } else if before == 0 && durability == Durability::Volatile {
+            tracing::warn!(
+                ?durability,
+                why,
+                "connected to Redis; a restart of it loses events"
+            );
+        } else if before != code(durability) || is_back {
+            tracing::info!(?durability, why, "connected to Redis");
+        }
+    }
+}
+
+/// A level as a number, the safer the higher; 0 is none yet.
+const fn code(durability: Durability) -> u8 {
+    match durability {
+        Durability::Volatile => 1,
+        Durability::Relaxed => 2,
+        Durability::Strict => 3,
+    }
+}
+
 /// A connection that comes back.
 pub(crate) struct Link {
-    client: Client,
-    response_timeout: Duration,
+    target: Arc<Target>,
+    /// What its last connection found, as [`code`].
+    level: AtomicU8,
+    /// The last connection that got an answer.
+    proven: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -31,17 +105,55 @@ struct State {
     connection: Option<MultiplexedConnection>,
     /// Counts connections, so that only the one that failed is dropped.
     generation: u64,
+    /// The target's doubts when it was made.
+    doubts: u64,
     failures: u32,
+    /// Why it is not connected.
+    failure: String,
     not_before: Option<Instant>,
 }
 
+impl State {
+    /// The next attempt is to wait.
+    fn back_off(&mut self) {
+        let wait = BACKOFF_FIRST * (1 << self.failures.min(8));
+        let wait = wait
+            .min(BACKOFF_LAST)
+            .mul_f64(0.5 + rand::random::<f64>() / 2.0);
+        self.failures += 1;
+        self.not_before = Some(Instant::now() + wait);
+    }
+}
+
+/// A connection and its number.
+type Numbered = (u64, MultiplexedConnection);
+
 impl Link {
-    pub(crate) fn new(client: Client, response_timeout: Duration) -> Self {
+    pub(crate) fn new(target: Arc<Target>) -> Self {
         Self {
-            client,
-            response_timeout,
+            target,
+            level: AtomicU8::new(0),
+            proven: AtomicU64::new(0),
             state: Mutex::new(State::default()),
         }
+    }
+
+    /// Connects for the first time, and says precisely why that fails.
+    pub(crate) async fn open(&self) -> Result<(), ConnectError> {
+        let mut state = self.state.lock().await;
+        self.renew(&mut state).await.map(drop)
+    }
+
+    /// How safe the server of its last connection keeps things; `None` before the
+    /// first one.
+    pub(crate) fn durability(&self) -> Option<Durability> {
+        let level = self.level.load(Ordering::Relaxed);
+        let all = [
+            Durability::Volatile,
+            Durability::Relaxed,
+            Durability::Strict,
+        ];
+        all.into_iter().find(|one| code(*one) == level)
     }
 
     /// Sends a pipeline and answers a value for each of its commands; errors of the
@@ -78,8 +190,10 @@ impl Link {
         };
         // A replica answers READONLY: after a failover the name leads elsewhere.
         let replica = |values: &[Value]| values.iter().any(|value| has_code(value, "READONLY"));
-        if answer.as_deref().map_or(true, replica) {
-            self.lost(generation).await;
+        match &answer {
+            Ok(values) if replica(values) => self.doubted(generation).await,
+            Ok(_) => self.proven.store(generation, Ordering::Relaxed),
+            Err(_) => self.lost(generation).await,
         }
         Ok(answer)
     }
@@ -95,67 +209,95 @@ impl Link {
         Ok(values)
     }
 
+    /// A connection broke.
     async fn lost(&self, generation: u64) {
         let mut state = self.state.lock().await;
-        if state.generation == generation {
-            state.connection = None;
+        if state.generation != generation || state.connection.take().is_none() {
+            return;
         }
+        if self.proven.load(Ordering::Relaxed) == generation {
+            // It worked for a while: the first attempt to replace it is free.
+            state.failures = 0;
+            state.not_before = None;
+        } else {
+            state.back_off();
+            "Redis hangs up at once".clone_into(&mut state.failure);
+        }
+    }
+
+    /// The server is not what it was. Those who find out on an older connection
+    /// raise no doubt of their own.
+    async fn doubted(&self, generation: u64) {
+        let doubts = self.state.lock().await.doubts;
+        let raised = &self.target.doubts;
+        let _ = raised.compare_exchange(doubts, doubts + 1, Ordering::Relaxed, Ordering::Relaxed);
+        self.lost(generation).await;
     }
 
     /// The connection; makes one if there is none. Callers wait for one another
     /// here, so that a restart is met by one attempt at a time.
-    async fn connected(&self) -> Result<(u64, MultiplexedConnection), StoreError> {
+    async fn connected(&self) -> Result<Numbered, StoreError> {
         let mut state = self.state.lock().await;
-        if let Some(connection) = &state.connection {
+        if let Some(connection) = &state.connection
+            && state.doubts == self.target.doubts.load(Ordering::Relaxed)
+        {
             return Ok((state.generation, connection.clone()));
         }
+        state.connection = None;
         if let Some(not_before) = state.not_before
             && let Some(wait) = not_before.checked_duration_since(Instant::now())
             && !wait.is_zero()
         {
             return Err(StoreError::Unavailable {
-                detail: "not connected to Redis".to_owned(),
+                detail: state.failure.clone(),
                 retry_after: wait,
             });
         }
+        let renewed = self.renew(&mut state).await;
+        renewed.map_err(|failure| error::unusable(&failure))
+    }
+
+    async fn renew(&self, state: &mut State) -> Result<Numbered, ConnectError> {
+        // Read first: a doubt that arises meanwhile concerns this connection too.
+        let doubts = self.target.doubts.load(Ordering::Relaxed);
         match self.connect().await {
-            Ok(connection) => {
+            Ok((connection, found)) => {
+                self.level.store(code(found.durability), Ordering::Relaxed);
+                self.target.tell(found);
                 state.generation += 1;
-                state.failures = 0;
-                state.not_before = None;
+                state.doubts = doubts;
                 state.connection = Some(connection.clone());
                 Ok((state.generation, connection))
             }
             Err(failure) => {
-                let wait = BACKOFF_FIRST * (1 << state.failures.min(8));
-                let wait = wait
-                    .min(BACKOFF_LAST)
-                    .mul_f64(0.5 + rand::random::<f64>() / 2.0);
-                state.failures += 1;
-                state.not_before = Some(Instant::now() + wait);
+                state.back_off();
+                state.failure = failure.to_string();
+                self.target.away.store(true, Ordering::Relaxed);
                 Err(failure)
             }
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, StoreError> {
+    async fn connect(&self) -> Result<(MultiplexedConnection, Found), ConnectError> {
+        let timeout = Some(self.target.response_timeout);
         let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.response_timeout))
-            .set_response_timeout(Some(self.response_timeout));
-        let mut connection = self
+            .set_connection_timeout(timeout)
+            .set_response_timeout(timeout);
+        let connected = self
+            .target
             .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| error::exchange_error(&error))?;
-        let loaded = exchange(&mut connection, &scripts::load())
-            .await
-            .map_err(|error| error::exchange_error(&error))?;
-        for value in loaded {
-            if let Value::ServerError(failure) = value {
-                return Err(error::store_error(&failure));
+            .get_multiplexed_async_connection_with_config(&config);
+        let failed = |error| error::connect_error(&error);
+        let mut connection = connected.await.map_err(failed)?;
+        let answers = exchange(&mut connection, &preflight::questions()).await;
+        let found = preflight::judge(answers.map_err(failed)?, self.target.declared)?;
+        let loaded = exchange(&mut connection, &scripts::load()).await;
+        for value in loaded.map_err(failed)? {
+            if let Value::ServerError(refusal) = value {
+                return Err(preflight::refused(&refusal));
             }
         }
-        Ok(connection)
+        Ok((connection, found))
     }
 }
 

@@ -7,7 +7,7 @@
 
 use core::time::Duration;
 
-use redis::{RedisError, ServerError};
+use redis::{ErrorKind, RedisError, ServerError};
 use sidehook_store::{CallError, StoreError};
 
 /// The wait that callers are told of.
@@ -22,6 +22,25 @@ pub enum ConnectError {
     /// Nobody answers, or not in the protocol.
     #[error("Redis cannot be reached: {0}")]
     Unreachable(String),
+    /// A certificate or a key is unusable, or given without TLS.
+    #[error("TLS to Redis: {0}")]
+    Tls(String),
+    /// The user or the password is refused, or missing.
+    #[error(
+        "Redis refuses the credentials: {0}; put them into the URL, redis://USER:PASSWORD@HOST:PORT/"
+    )]
+    Credentials(String),
+    /// The user may not do what is needed.
+    #[error("Redis does not allow its user what is needed: {0}; the README has the ACL line")]
+    Rights(String),
+    /// Nothing can be written there.
+    #[error("this Redis is a replica: name its master")]
+    Replica,
+    /// The server does not tell how safely it keeps things.
+    #[error(
+        "Redis does not tell its settings (CONFIG GET is refused): say in store.durability what it does"
+    )]
+    Undeclared,
     /// The server is older than version 7.
     #[error("Redis {found} is too old: version 7 or later is needed")]
     Version {
@@ -53,10 +72,11 @@ fn passes(code: &str) -> bool {
             | "NOSCRIPT"
             | "UNKILLABLE"
             | "NOAUTH"
+            | "NOPERM"
     )
 }
 
-fn text(error: &ServerError) -> String {
+pub(crate) fn text(error: &ServerError) -> String {
     format!("{} {}", error.code(), error.details().unwrap_or_default())
 }
 
@@ -84,7 +104,24 @@ pub(crate) fn store_error(error: &ServerError) -> StoreError {
     }
 }
 
-/// A failed connection or exchange.
+/// A server that cannot be used now: another may soon be there under its name.
+pub(crate) fn unusable(error: &ConnectError) -> StoreError {
+    unavailable(error.to_string())
+}
+
+/// A failed connection.
+pub(crate) fn connect_error(error: &RedisError) -> ConnectError {
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => ConnectError::Credentials(error.to_string()),
+        _ => match error.code() {
+            Some("NOAUTH" | "WRONGPASS") => ConnectError::Credentials(error.to_string()),
+            Some("NOPERM") => ConnectError::Rights(error.to_string()),
+            _ => ConnectError::Unreachable(error.to_string()),
+        },
+    }
+}
+
+/// A failed exchange.
 pub(crate) fn exchange_error(error: &RedisError) -> StoreError {
     unavailable(error.to_string())
 }

@@ -22,7 +22,7 @@ use crate::{ConnectError, layout, layout::Reader};
 /// Hints that a receiver may lag behind.
 const HINTS: usize = 4_096;
 /// Matches every partition's channel and nothing else of ours.
-const PATTERN: &str = "{sh[0-9][0-9]}:hints";
+pub(crate) const PATTERN: &str = "{sh[0-9][0-9]}:hints";
 
 /// Listens for as long as it is kept.
 pub(crate) struct Hints {

@@ -24,11 +24,14 @@ mod preflight;
 mod publish;
 mod reads;
 mod registry;
+mod rights;
 mod scripts;
 mod settle;
 mod store;
 mod tick;
+mod tls;
 mod turn;
 
 pub use error::ConnectError;
 pub use store::{RedisConfig, RedisStore};
+pub use tls::RedisTls;

@@ -1,72 +1,197 @@
-//! What must hold of a Redis before it is used.
+//! What must hold of a Redis before it is used, and how safely it keeps things.
+//!
+//! Asked on every new connection and not only at the start: behind one name there
+//! may be another server after a failover or a repair, older, evicting, a replica,
+//! or one that keeps less on disk. A server that cannot be trusted is treated as one
+//! that is away; what a trustworthy one does with the disk is the level that publish
+//! answers tell. Nothing is asked between connections: a setting that is changed
+//! under a running server is seen at the next one.
 
 use std::collections::HashMap;
 
-use redis::{FromRedisValue as _, Pipeline, Value};
+use redis::{FromRedisValue as _, Pipeline, ServerError, Value};
 use sidehook_store::port::Durability;
 
-use crate::{ConnectError, connection::Link};
+use crate::{ConnectError, error, rights};
 
-/// Checks the server; the durability that really holds, or `declared` where the
-/// server does not tell (managed services refuse CONFIG).
-pub(crate) async fn check(
-    link: &Link,
-    declared: Option<Durability>,
-) -> Result<Durability, ConnectError> {
+/// Settings that decide what is on disk when.
+const SETTINGS: [&str; 3] = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite"];
+
+/// What a server is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// How safely it keeps what it acknowledged.
+    pub(crate) durability: Durability,
+    /// Where that was learnt, and what to change for more.
+    pub(crate) why: &'static str,
+}
+
+/// What a new connection asks; [`judge`] reads the answers.
+pub(crate) fn questions() -> Pipeline {
     let mut pipe = Pipeline::new();
-    pipe.cmd("INFO").arg("server");
-    pipe.cmd("INFO").arg("memory");
-    pipe.cmd("CONFIG").arg("GET").arg("append*");
-    let mut values = link
-        .send(&pipe)
-        .await
-        .map_err(|error| ConnectError::Unreachable(error.to_string()))?
-        .into_iter();
-    let server = info(values.next());
-    let memory = info(values.next());
-    let found = server.get("redis_version").cloned().unwrap_or_default();
+    for section in ["server", "memory", "replication"] {
+        pipe.cmd("INFO").arg(section);
+    }
+    pipe.cmd("CONFIG").arg("GET").arg(&SETTINGS);
+    pipe.add_command(rights::question());
+    pipe
+}
+
+/// Whether the server can be trusted, and how far; `declared` counts where it does
+/// not tell (managed services refuse CONFIG).
+pub(crate) fn judge(
+    answers: Vec<Value>,
+    declared: Option<Durability>,
+) -> Result<Found, ConnectError> {
+    let mut answers = answers.into_iter();
+    let mut info = HashMap::new();
+    for answer in answers.by_ref().take(3) {
+        read_info(answer, &mut info)?;
+    }
+    let found = info.get("redis_version").cloned().unwrap_or_default();
     let major = found.split('.').next().and_then(|major| major.parse().ok());
     if major.unwrap_or(0) < 7 {
         return Err(ConnectError::Version { found });
     }
-    if let Some(policy) = memory.get("maxmemory_policy")
+    if info.get("role").is_some_and(|role| role != "master") {
+        return Err(ConnectError::Replica);
+    }
+    if let Some(policy) = info.get("maxmemory_policy")
         && policy != "noeviction"
     {
         return Err(ConnectError::Eviction {
             found: policy.clone(),
         });
     }
-    let settings = match values.next() {
+    let settings = match answers.next() {
         Some(Value::ServerError(_)) | None => None,
-        Some(value) => HashMap::<String, String>::from_redis_value(value).ok(),
+        Some(answer) => HashMap::<String, String>::from_redis_value(answer).ok(),
     };
-    Ok(settings
+    rights::check(answers.next())?;
+    settings
         .as_ref()
         .and_then(durability)
-        .or(declared)
-        .unwrap_or(Durability::Volatile))
+        .or_else(|| declared.map(as_declared))
+        .ok_or(ConnectError::Undeclared)
 }
 
 /// The durability that the server's settings give; `None` if they do not tell.
-fn durability(settings: &HashMap<String, String>) -> Option<Durability> {
-    let on = settings.get("appendonly")? == "yes";
-    let fsync = settings.get("appendfsync")?;
-    Some(match fsync.as_str() {
-        "always" if on => Durability::Strict,
-        "everysec" if on => Durability::Relaxed,
-        _ => Durability::Volatile,
-    })
+fn durability(settings: &HashMap<String, String>) -> Option<Found> {
+    let [on, fsync, pauses] = SETTINGS.map(|name| settings.get(name).map(String::as_str));
+    let found = |durability, why| Some(Found { durability, why });
+    match (on?, fsync?, pauses) {
+        ("yes", "always" | "everysec", Some("yes")) => found(
+            Durability::Volatile,
+            "with `no-appendfsync-on-rewrite yes` nothing is synced while the file is rewritten: set it to `no`",
+        ),
+        ("yes", "always", _) => found(Durability::Strict, "appendfsync always"),
+        ("yes", "everysec", _) => found(Durability::Relaxed, "appendfsync everysec"),
+        ("yes", ..) => found(
+            Durability::Volatile,
+            "the system decides when to sync: set `appendfsync` to `everysec` or `always`",
+        ),
+        _ => found(
+            Durability::Volatile,
+            "Redis keeps nothing on disk: set `appendonly yes`, or a restart loses events",
+        ),
+    }
 }
 
-/// Reads `name:value` lines; nothing from an error.
-fn info(value: Option<Value>) -> HashMap<String, String> {
-    let text = match value {
-        Some(Value::BulkString(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
-        Some(Value::VerbatimString { text, .. }) => text,
+const fn as_declared(durability: Durability) -> Found {
+    Found {
+        durability,
+        why: "declared in store.durability; Redis does not tell its settings",
+    }
+}
+
+/// Adds the `name:value` lines of an answer to INFO.
+fn read_info(answer: Value, info: &mut HashMap<String, String>) -> Result<(), ConnectError> {
+    let text = match answer {
+        Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Value::VerbatimString { text, .. } => text,
+        Value::ServerError(error) => return Err(refused(&error)),
         _ => String::new(),
     };
-    text.lines()
-        .filter_map(|line| line.trim_end().split_once(':'))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    let lines = text.lines();
+    let pairs = lines.filter_map(|line| line.trim_end().split_once(':'));
+    info.extend(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    Ok(())
+}
+
+/// A command that is needed before all others was refused.
+pub(crate) fn refused(error: &ServerError) -> ConnectError {
+    let text = error::text(error);
+    match error.code() {
+        "NOAUTH" | "WRONGPASS" => ConnectError::Credentials(text),
+        "NOPERM" => ConnectError::Rights(text),
+        _ => ConnectError::Unreachable(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "redis_version:6.2.14\r\n";
+    const MASTER: &str = "redis_version:7.0.15\r\nrole:master\r\nmaxmemory_policy:noeviction\r\n";
+
+    fn answers(info: &str, settings: Option<[&str; 3]>) -> Vec<Value> {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let mut all = vec![text(info), text(""), text("")];
+        let pairs = |values: [&str; 3]| {
+            let pairs = SETTINGS.iter().zip(values);
+            Value::Array(
+                pairs
+                    .flat_map(|(name, value)| [text(name), text(value)])
+                    .collect(),
+            )
+        };
+        all.push(settings.map_or(Value::Nil, pairs));
+        all.push(Value::Array(Vec::new()));
+        all
+    }
+
+    #[test]
+    fn settings_give_the_level() {
+        for (settings, wanted) in [
+            (["yes", "always", "no"], Durability::Strict),
+            (["yes", "everysec", "no"], Durability::Relaxed),
+            (["yes", "always", "yes"], Durability::Volatile),
+            (["yes", "everysec", "yes"], Durability::Volatile),
+            (["yes", "no", "no"], Durability::Volatile),
+            (["no", "always", "no"], Durability::Volatile),
+        ] {
+            let found = judge(answers(MASTER, Some(settings)), Some(Durability::Strict));
+            assert_eq!(
+                found.expect("it may be used").durability,
+                wanted,
+                "{settings:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_that_does_not_tell_needs_a_declaration() {
+        let found = judge(answers(MASTER, None), Some(Durability::Relaxed));
+        assert_eq!(found.expect("declared").durability, Durability::Relaxed);
+        let refused = judge(answers(MASTER, None), None).expect_err("not declared");
+        assert!(matches!(refused, ConnectError::Undeclared), "{refused}");
+        assert!(
+            refused.to_string().contains("store.durability"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn old_servers_and_replicas_are_refused_by_name() {
+        let settings = Some(["yes", "always", "no"]);
+        let old = judge(answers(OLD, settings), None).expect_err("too old");
+        assert!(
+            matches!(&old, ConnectError::Version { found } if found == "6.2.14"),
+            "{old}"
+        );
+        let replica = MASTER.replace("role:master", "role:slave");
+        let replica = judge(answers(&replica, settings), None).expect_err("a replica");
+        assert!(matches!(replica, ConnectError::Replica), "{replica}");
+    }
 }

@@ -66,11 +66,16 @@ fn assemble(script: &str, libraries: &[&str]) -> Script {
     Script { source, hash }
 }
 
+/// The texts of all scripts.
+pub(crate) fn sources() -> impl Iterator<Item = &'static str> {
+    all().into_iter().map(|script| script.source.as_str())
+}
+
 /// Teaches Redis all scripts.
 pub(crate) fn load() -> Pipeline {
     let mut pipe = Pipeline::new();
-    for script in all() {
-        pipe.cmd("SCRIPT").arg("LOAD").arg(script.source.as_str());
+    for source in sources() {
+        pipe.cmd("SCRIPT").arg("LOAD").arg(source);
     }
     pipe
 }

@@ -1,9 +1,10 @@
 //! The store: connections and the port's operations on them.
 
 use core::{fmt, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use redis::{Client, IntoConnectionInfo as _, io::tcp::TcpSettings};
+use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
     id::TenantId,
@@ -24,8 +25,11 @@ use sidehook_store::{
 use tokio::sync::broadcast;
 
 use crate::{
-    catalog, connection::Link, error::ConnectError, hints::Hints, image, import, inspect, leases,
-    preflight, reads, registry, turn,
+    RedisTls, catalog,
+    connection::{Link, Target},
+    error::ConnectError,
+    hints::Hints,
+    image, import, inspect, leases, reads, registry, tls, turn,
 };
 
 /// How to reach Redis.
@@ -39,6 +43,8 @@ pub struct RedisConfig {
     pub durability_declared: Option<Durability>,
     /// How long to wait for an answer before the connection is given up.
     pub response_timeout: Duration,
+    /// Certificates, for `rediss://` only.
+    pub tls: RedisTls,
 }
 
 impl RedisConfig {
@@ -56,6 +62,7 @@ impl fmt::Debug for RedisConfig {
             .field("workers", &self.workers)
             .field("durability_declared", &self.durability_declared)
             .field("response_timeout", &self.response_timeout)
+            .field("tls", &self.tls)
             .finish_non_exhaustive()
     }
 }
@@ -67,12 +74,10 @@ pub struct RedisStore {
     /// For everything that is no turn.
     aside: Link,
     hints: Hints,
-    durability: Durability,
 }
 
 impl RedisStore {
-    /// Connects and checks that the server can be trusted with deliveries. For
-    /// `rediss://` the process must have installed rustls' provider before.
+    /// Connects and checks that the server can be trusted with deliveries.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -80,15 +85,16 @@ impl RedisStore {
         let url = |error: redis::RedisError| ConnectError::Url(error.to_string());
         let info = config.url.as_str().into_connection_info().map_err(url)?;
         let tcp = TcpSettings::default().set_nodelay(true);
-        let client = Client::open(info.set_tcp_settings(tcp)).map_err(url)?;
-        let link = || Link::new(client.clone(), config.response_timeout);
-        let aside = link();
-        let durability = preflight::check(&aside, config.durability_declared).await?;
+        let client = tls::client(info.set_tcp_settings(tcp), config.tls)?;
+        let timeout = config.response_timeout;
+        let target = Arc::new(Target::new(client, timeout, config.durability_declared));
+        let aside = Link::new(Arc::clone(&target));
+        aside.open().await?;
+        let worker = |_| Link::new(Arc::clone(&target));
         Ok(Self {
-            workers: (0..config.workers.max(1)).map(|_| link()).collect(),
+            workers: (0..config.workers.max(1)).map(worker).collect(),
             aside,
-            hints: Hints::listen(&client, config.response_timeout).await?,
-            durability,
+            hints: Hints::listen(&target.client, timeout).await?,
         })
     }
 }
@@ -191,8 +197,17 @@ impl Store for RedisStore {
         self.hints.subscribe()
     }
 
+    /// The least of what its connections found: for a moment they may lead to
+    /// different servers.
     fn durability(&self) -> Durability {
-        self.durability
+        let links = self.workers.iter().chain([&self.aside]);
+        let levels = links.filter_map(Link::durability);
+        let least = levels.reduce(|one, other| match (one, other) {
+            (Durability::Volatile, _) | (_, Durability::Volatile) => Durability::Volatile,
+            (Durability::Relaxed, _) | (_, Durability::Relaxed) => Durability::Relaxed,
+            _ => Durability::Strict,
+        });
+        least.unwrap_or(Durability::Volatile)
     }
 
     async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError> {

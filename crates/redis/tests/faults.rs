@@ -290,6 +290,7 @@ async fn refused(server: &Server) -> ConnectError {
         workers: 1,
         durability_declared: None,
         response_timeout: Duration::from_secs(5),
+        tls: sidehook_redis::RedisTls::default(),
     };
     match RedisStore::connect(config).await {
         Ok(_) => panic!("it must refuse"),
@@ -324,6 +325,7 @@ async fn durability_is_what_the_server_does() {
             workers: 1,
             durability_declared: Some(Durability::Strict),
             response_timeout: Duration::from_secs(5),
+            tls: sidehook_redis::RedisTls::default(),
         };
         let store = RedisStore::connect(config).await.expect("it connects");
         assert_eq!(store.durability(), wanted, "{arguments:?}");

@@ -4,7 +4,8 @@
 //! |------------|--------------------------------------------------------------------------------------------|
 //! | `/healthz` | 200 while the process can answer at all; it says nothing about its dependencies, because   |
 //! |            | restarting a process does not repair its store                                             |
-//! | `/readyz`  | 200, or 503 with each condition that is not met and why; a draining process is not ready   |
+//! | `/readyz`  | 200 and what is worth knowing, or 503 with each condition that is not met and why; a       |
+//! |            | draining process is not ready                                                              |
 //! | `/metrics` | the figures in Prometheus' text format                                                     |
 //!
 //! A server of its own, apart from the API: it must answer while the API is saturated and while the process drains.
@@ -112,8 +113,17 @@ impl Metrics {
     }
 }
 
-/// By name, why each condition is not met; `None` if it is.
-type Conditions = BTreeMap<&'static str, Option<String>>;
+/// How each condition stands, by name.
+type Conditions = BTreeMap<&'static str, Standing>;
+
+/// How a condition stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    /// It is met, and this is worth knowing about it; nothing, if empty.
+    Met(String),
+    /// Why it is not met.
+    Unmet(String),
+}
 
 /// The conditions under which this process is ready for work. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -154,7 +164,10 @@ impl Readiness {
         let conditions = self.conditions.borrow();
         let unmet = conditions
             .iter()
-            .filter_map(|(name, reason)| Some((*name, reason.clone()?)));
+            .filter_map(|(name, standing)| match standing {
+                Standing::Unmet(reason) => Some((*name, reason.clone())),
+                Standing::Met(_) => None,
+            });
         let draining = self
             .drain
             .is_draining()
@@ -167,16 +180,29 @@ impl Readiness {
         let mut conditions = self.conditions.subscribe();
         // An error would mean that the sender is gone, but `self` holds it.
         let _ = conditions
-            .wait_for(|all| all.values().all(Option::is_none))
+            .wait_for(|all| all.values().all(|one| matches!(one, Standing::Met(_))))
             .await;
     }
 
-    fn set(&self, name: &'static str, reason: Option<&str>) {
+    /// What is worth knowing about conditions that are met, by name.
+    #[must_use]
+    pub fn remarks(&self) -> Vec<(&'static str, String)> {
+        let conditions = self.conditions.borrow();
+        let remarks = conditions
+            .iter()
+            .filter_map(|(name, standing)| match standing {
+                Standing::Met(remark) if !remark.is_empty() => Some((*name, remark.clone())),
+                _ => None,
+            });
+        remarks.collect()
+    }
+
+    fn set(&self, name: &'static str, standing: Standing) {
         self.conditions.send_if_modified(|all| {
-            if all.get(name).map(Option::as_deref) == Some(reason) {
+            if all.get(name) == Some(&standing) {
                 return false;
             }
-            all.insert(name, reason.map(str::to_owned));
+            all.insert(name, standing);
             true
         });
     }
@@ -185,12 +211,19 @@ impl Readiness {
 impl Condition {
     /// It is met.
     pub fn met(&self) {
-        self.readiness.set(self.name, None);
+        self.met_with("");
+    }
+
+    /// It is met, and the remark is shown to the operator.
+    pub fn met_with(&self, remark: &str) {
+        let standing = Standing::Met(remark.to_owned());
+        self.readiness.set(self.name, standing);
     }
 
     /// It is not met; the reason is shown to the operator.
     pub fn unmet(&self, reason: &str) {
-        self.readiness.set(self.name, Some(reason));
+        let standing = Standing::Unmet(reason.to_owned());
+        self.readiness.set(self.name, standing);
     }
 }
 
@@ -237,15 +270,17 @@ impl Probe {
 
     fn ready(&self) -> Response<Full<Bytes>> {
         let missing = self.readiness.missing();
-        if missing.is_empty() {
-            return text(StatusCode::OK, "ready\n");
-        }
-        let mut body = String::from("not ready\n");
-        for (name, reason) in missing {
+        let (status, title, lines) = if missing.is_empty() {
+            (StatusCode::OK, "ready\n", self.readiness.remarks())
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n", missing)
+        };
+        let mut body = title.to_owned();
+        for (name, line) in lines {
             // Writing to a String cannot fail.
-            let _ = writeln!(body, "{name}: {reason}");
+            let _ = writeln!(body, "{name}: {line}");
         }
-        text(StatusCode::SERVICE_UNAVAILABLE, body)
+        text(status, body)
     }
 
     /// Serves on `addr` until the drain is over, and answers the address with the real port.
@@ -342,7 +377,15 @@ mod tests {
         );
         store.met();
         readiness.ready().await;
-        assert!(ask("/readyz").await.starts_with("HTTP/1.1 200"));
+        let answer = ask("/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\nready\n"), "{answer}");
+        store.met_with("durability strict");
+        let answer = ask("/readyz").await;
+        assert!(
+            answer.ends_with("\r\n\r\nready\nstore: durability strict\n"),
+            "{answer}"
+        );
 
         let figures = ask("/metrics").await;
         assert!(figures.contains("text/plain; version=0.0.4"), "{figures}");

@@ -14,6 +14,7 @@ use std::{
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
+use sidehook_redis::RedisTls;
 use sidehook_runtime::{
     listen::ListenConfig, logging::LogConfig, process::WRONG_CONFIGURATION, tasks::Tasks,
 };
@@ -193,6 +194,7 @@ fn where_to_keep(arguments: &Arguments, temporary: &Path) -> StoreConfig {
             url: SecretString::from(url.clone()),
             declared: None,
             response_timeout: RESPONSE_TIMEOUT,
+            tls: RedisTls::default(),
         };
     }
     let directory = arguments.data.as_deref().unwrap_or(temporary);

@@ -1,11 +1,11 @@
 //! Which store a process uses, and opening it.
 
 use core::time::Duration;
-use std::{path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_embedded::Embedded;
-use sidehook_redis::{RedisConfig, RedisStore};
+use sidehook_redis::{RedisConfig, RedisStore, RedisTls};
 use sidehook_runtime::config::Reader;
 use sidehook_store::{Store, port::Durability};
 
@@ -25,6 +25,8 @@ pub(crate) enum StoreConfig {
         declared: Option<Durability>,
         /// How long a call may take.
         response_timeout: Duration,
+        /// Certificates for `rediss://`.
+        tls: RedisTls,
     },
     /// In a folder of this machine, for one replica.
     Embedded {
@@ -43,6 +45,7 @@ impl StoreConfig {
         let durability = read_durability(r);
         let (least, most) = (Duration::from_millis(100), Duration::from_secs(60));
         let response_timeout = r.value_in("response_timeout", RESPONSE_TIMEOUT, least..=most);
+        let tls = read_tls(r, redis.as_ref());
         match (redis, embedded) {
             (Some(url), None) => {
                 if !RedisConfig::is_url(url.expose_secret()) {
@@ -57,6 +60,7 @@ impl StoreConfig {
                     url,
                     declared: durability,
                     response_timeout,
+                    tls,
                 })
             }
             (None, Some(directory)) => {
@@ -99,17 +103,17 @@ impl StoreConfig {
                 url,
                 declared,
                 response_timeout,
+                tls,
             } => {
                 let config = RedisConfig {
                     url: url.expose_secret().to_owned(),
                     workers,
                     durability_declared: declared,
                     response_timeout,
+                    tls,
                 };
                 let store = RedisStore::connect(config).await;
-                let store = store.map_err(|error| error.to_string())?;
-                tell_redis(store.durability());
-                Ok(Arc::new(store))
+                Ok(Arc::new(store.map_err(|error| error.to_string())?))
             }
             Self::Embedded {
                 directory,
@@ -136,12 +140,45 @@ pub(crate) async fn close(store: &dyn Store) -> Result<(), String> {
     closed.map_err(|error| format!("what was acknowledged last may be lost: {error}"))
 }
 
-fn tell_redis(durability: Durability) {
-    tracing::info!(?durability, "connected to Redis");
-    if durability == Durability::Volatile {
-        tracing::warn!(
-            "Redis keeps nothing on disk: set `appendonly yes`, or a restart loses events"
+/// Reads `ca_file`, `cert_file` and `key_file`, and what is in them.
+fn read_tls(r: &mut Reader<'_>, url: Option<&SecretString>) -> RedisTls {
+    let authorities = read_pem(r, "ca_file");
+    let (certificate, key) = (read_pem(r, "cert_file"), read_pem(r, "key_file"));
+    let is_tls = url.is_some_and(|url| url.expose_secret().starts_with("rediss:"));
+    for (name, given) in [("ca_file", &authorities), ("cert_file", &certificate)] {
+        if given.is_some() && !is_tls {
+            r.problem(
+                name,
+                "is for TLS to Redis, and store.redis has none",
+                "give a rediss:// URL for store.redis, or leave it out",
+            );
+        }
+    }
+    if certificate.is_some() != key.is_some() {
+        r.problem(
+            "cert_file",
+            "and store.key_file belong together",
+            "give both, or neither",
         );
+    }
+    RedisTls {
+        authorities,
+        identity: certificate.zip(key),
+    }
+}
+
+fn read_pem(r: &mut Reader<'_>, key: &str) -> Option<Vec<u8>> {
+    let path = r.optional::<String>(key)?;
+    match fs::read(&path) {
+        Ok(pem) => Some(pem),
+        Err(error) => {
+            r.problem(
+                key,
+                format!("{path} cannot be read: {error}"),
+                "give the path of a PEM file",
+            );
+            None
+        }
     }
 }
 

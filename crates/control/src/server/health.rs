@@ -7,7 +7,7 @@ use sidehook_runtime::{
     probe::{Condition, Readiness},
     tasks::{OnPanic, TaskKind, Tasks},
 };
-use sidehook_store::Store;
+use sidehook_store::{Store, port::Durability};
 use tonic_health::{
     ServingStatus,
     pb::health_server::HealthServer,
@@ -50,6 +50,10 @@ pub(super) fn watch(
         condition: readiness.condition("store"),
         reporters: [(api, API), (agents, AGENTS)],
     };
+    metrics::describe_gauge!(
+        "sidehook_store_durability",
+        "how safely the store keeps what it acknowledged: 0 volatile, 1 relaxed, 2 strict"
+    );
     let drain = tasks.drain();
     tasks.spawn(HEALTH, async move {
         tokio::select! {
@@ -72,7 +76,7 @@ impl Watcher {
         loop {
             let answer = tokio::time::timeout(ANSWERED, self.store.now()).await;
             if matches!(answer, Ok(Ok(_))) {
-                self.condition.met();
+                self.tell(self.store.durability());
                 self.report(ServingStatus::Serving).await;
             } else {
                 self.condition.unmet("the store does not answer");
@@ -80,6 +84,17 @@ impl Watcher {
             }
             tokio::time::sleep(ASKED).await;
         }
+    }
+
+    /// How safely the store keeps things may change with each of its connections.
+    fn tell(&self, durability: Durability) {
+        let (word, level) = match durability {
+            Durability::Volatile => ("volatile", 0.0),
+            Durability::Relaxed => ("relaxed", 1.0),
+            Durability::Strict => ("strict", 2.0),
+        };
+        self.condition.met_with(&format!("durability {word}"));
+        metrics::gauge!("sidehook_store_durability").set(level);
     }
 
     async fn report(&self, status: ServingStatus) {

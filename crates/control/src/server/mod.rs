@@ -206,7 +206,7 @@ async fn compose(
     )
     .await?;
     let tenants = Tenants::new(store());
-    let publishing = Publishing::new(engine.clone(), config.event_bytes, store().durability());
+    let publishing = Publishing::new(engine.clone(), config.event_bytes, store());
     let webhooks = Webhooks {
         subscriptions: subscriptions.clone(),
         publishing: publishing.clone(),

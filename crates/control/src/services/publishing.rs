@@ -2,6 +2,7 @@
 //! ways of publishing share.
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use sidehook_api::{event::from_proto, v1};
 use sidehook_core::{
@@ -10,7 +11,7 @@ use sidehook_core::{
     limits::PUBLISH_BATCH_EVENTS,
     violation::Violations,
 };
-use sidehook_store::port::Durability;
+use sidehook_store::{Store, port::Durability};
 
 use crate::{
     engine::{Engine, PublishError, PublishItem, PublishOutcome, Published},
@@ -25,7 +26,7 @@ const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
 pub(crate) struct Publishing {
     engine: Engine,
     payload_max: usize,
-    durability: v1::Durability,
+    store: Arc<dyn Store>,
 }
 
 impl core::fmt::Debug for Publishing {
@@ -39,16 +40,11 @@ pub(super) type EventResult = Result<v1::PublishResult, OperationError>;
 
 impl Publishing {
     /// Publishes through `engine` events with payloads of at most `payload_max` bytes.
-    pub(crate) const fn new(engine: Engine, payload_max: usize, durability: Durability) -> Self {
-        let durability = match durability {
-            Durability::Volatile => v1::Durability::Volatile,
-            Durability::Relaxed => v1::Durability::Relaxed,
-            Durability::Strict => v1::Durability::Strict,
-        };
+    pub(crate) fn new(engine: Engine, payload_max: usize, store: Arc<dyn Store>) -> Self {
         Self {
             engine,
             payload_max,
-            durability,
+            store,
         }
     }
 
@@ -78,7 +74,13 @@ impl Publishing {
             self.engine.publish(tenant, items).await
         }
         .into_iter();
-        let mut outcome = || self.result(outcomes.next());
+        // Asked now and not at the start: a store may have got another server meanwhile.
+        let durability = match self.store.durability() {
+            Durability::Volatile => v1::Durability::Volatile,
+            Durability::Relaxed => v1::Durability::Relaxed,
+            Durability::Strict => v1::Durability::Strict,
+        };
+        let mut outcome = || result(outcomes.next(), durability);
         results
             .into_iter()
             .map(|result| result.unwrap_or_else(&mut outcome))
@@ -101,17 +103,17 @@ impl Publishing {
             .ok_or_else(unanswered)?
             .map_err(OperationError::from)
     }
+}
 
-    fn result(&self, outcome: Option<PublishOutcome>) -> EventResult {
-        let published = outcome.ok_or_else(unanswered)??;
-        Ok(v1::PublishResult {
-            event_id: published.event_id.to_string(),
-            duplicate: published.duplicate,
-            matched: published.matched,
-            durability: self.durability.into(),
-            error: None,
-        })
-    }
+fn result(outcome: Option<PublishOutcome>, durability: v1::Durability) -> EventResult {
+    let published = outcome.ok_or_else(unanswered)??;
+    Ok(v1::PublishResult {
+        event_id: published.event_id.to_string(),
+        duplicate: published.duplicate,
+        matched: published.matched,
+        durability: durability.into(),
+        error: None,
+    })
 }
 
 fn unanswered() -> OperationError {

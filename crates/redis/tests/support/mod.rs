@@ -140,6 +140,7 @@ pub(crate) async fn open(url: &str) -> RedisStore {
         workers: 2,
         durability_declared: None,
         response_timeout: Duration::from_secs(5),
+        tls: sidehook_redis::RedisTls::default(),
     };
     RedisStore::connect(config).await.expect("it connects")
 }
