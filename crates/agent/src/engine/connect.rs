@@ -1,6 +1,5 @@
 //! Opening a connection: look-up, egress rules, TCP, TLS; each under its own time limit.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -141,7 +140,10 @@ async fn dial(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, 
         match timeout_at(now + share, TcpStream::connect(address)).await {
             Ok(Ok(tcp)) => return Ok(tcp),
             Ok(Err(error)) => last = Failure::connect(&error),
-            Err(_) => last = Failure::connect(&io::Error::from(io::ErrorKind::TimedOut)),
+            Err(_) => {
+                let detail = format!("no connection to {address} in time");
+                last = Failure::new(OutcomeKind::Connect, detail);
+            }
         }
     }
     Err(last)
