@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 use sidehook_api::agent_v1::SubscriptionSettings;
+use sidehook_core::limits::IN_FLIGHT_MAX;
 use sidehook_runtime::tasks::{OnPanic, TaskKind, Tasks};
 use tokio::sync::Notify;
 
@@ -123,7 +124,7 @@ impl Engine {
     }
 
     /// Makes one version of a subscription ready.
-    pub(crate) fn prepare(&mut self, settings: &SubscriptionSettings) -> Arc<Prepared> {
+    pub(crate) fn prepare(&mut self, settings: SubscriptionSettings) -> Arc<Prepared> {
         if self.lanes.len() >= self.sweep_lanes_at {
             // Settings and workers hold the lanes that are in use.
             self.lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
@@ -133,7 +134,8 @@ impl Engine {
             .lanes
             .entry(settings.subscription_id.clone())
             .or_default();
-        lane.set_window(&self.shared, settings.max_in_flight);
+        // Of settings that turn out to be unusable too, so before they are read.
+        lane.set_window(&self.shared, settings.max_in_flight.min(IN_FLIGHT_MAX));
         Arc::new(Prepared::new(
             settings,
             Arc::clone(lane),

@@ -349,7 +349,7 @@ impl Session<'_> {
         let malformed = |what| End::lost(format!("the control plane broke the protocol: {what}"));
         for settings in &assign.settings {
             self.settings.remove(&settings.replaces);
-            let prepared = self.uplink.engine.prepare(settings);
+            let prepared = self.uplink.engine.prepare(settings.clone());
             self.settings.insert(settings.key, prepared);
         }
         let mut parts = Vec::with_capacity(assign.deliveries.len());

@@ -12,18 +12,6 @@ use std::borrow::Cow;
 const DEFAULT_NAME: &str = "X-Signature";
 const NAME_BYTES_MAX: usize = 128;
 const PREFIX_BYTES_MAX: usize = 64;
-/// Headers that frame or route a request: a signature there would break it.
-const RESERVED: [&str; 8] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "host",
-    "te",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Digest of the plain HMAC header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum HmacDigest {
@@ -58,12 +46,6 @@ pub enum HmacHeaderError {
         /// Byte offset of the character, from 0.
         position: usize,
     },
-    /// A header that frames or routes the request.
-    #[error("signature header name: `{name}` belongs to HTTP itself")]
-    NameReserved {
-        /// The name given.
-        name: String,
-    },
     /// The prefix is longer than 64 bytes.
     #[error("signature prefix: {bytes} bytes, at most {PREFIX_BYTES_MAX} are allowed")]
     PrefixTooLong {
@@ -90,7 +72,8 @@ impl Default for HmacHeader {
 
 impl HmacHeader {
     /// Checks the settings; an empty `name` means `X-Signature`. `prefix` stands in front
-    /// of the digest, for instance `sha256=`.
+    /// of the digest, for instance `sha256=`. Only the form of the name is checked here: which names a sender keeps
+    /// for itself is the sender's to say.
     ///
     /// # Errors
     /// Says which setting is wrong, and where.
@@ -101,14 +84,6 @@ impl HmacHeader {
         }
         if let Some(position) = name.bytes().position(|byte| !is_token(byte)) {
             return Err(HmacHeaderError::NameCharacter { position });
-        }
-        if RESERVED
-            .iter()
-            .any(|reserved| name.eq_ignore_ascii_case(reserved))
-        {
-            return Err(HmacHeaderError::NameReserved {
-                name: name.to_owned(),
-            });
         }
         if prefix.len() > PREFIX_BYTES_MAX {
             return Err(HmacHeaderError::PrefixTooLong {

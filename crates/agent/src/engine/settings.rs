@@ -1,20 +1,21 @@
 //! One version of a subscription, made ready once so that a POST only clones: address, headers, keyed signer, limits.
 //!
-//! Settings that cannot be used are kept with the reason, which becomes the outcome of every delivery under them.
+//! They are read by the one parser that the API's crate has for them. Settings that cannot be used are kept with the
+//! reason, which becomes the outcome of every delivery under them: nothing is POSTed by guess, least of all unsigned.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, UPGRADE, USER_AGENT,
-};
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use secrecy::{ExposeSecret as _, SecretString};
-use sidehook_api::agent_v1::{SigningScheme, SigningSettings, SubscriptionSettings};
+use sidehook_api::agent::{Settings, SettingsError};
+use sidehook_api::agent_v1::SubscriptionSettings;
 use sidehook_core::outcome::OutcomeKind;
+use sidehook_core::signing::{Digest, Scheme as Wanted};
+use sidehook_core::subscription::Timeouts;
 use sidehook_runtime::build_info;
 use sidehook_signature::{HmacDigest, HmacHeader, Scheme, Signer};
 use url::Url;
@@ -25,16 +26,6 @@ use super::failure::Failure;
 use super::lane::Lane;
 use super::outcome_batch::Outcomes;
 use crate::envelope;
-
-/// Headers that frame a request or name its target: they are not a subscription's to set.
-const OURS: [HeaderName; 6] = [
-    CONNECTION,
-    CONTENT_LENGTH,
-    HOST,
-    TE,
-    TRANSFER_ENCODING,
-    UPGRADE,
-];
 
 /// One version of a subscription, ready for use.
 pub(crate) struct Prepared {
@@ -73,6 +64,15 @@ impl Unusable {
         Self { kind, detail }
     }
 
+    fn unreadable(error: &SettingsError) -> Self {
+        let kind = if error.is_about_signing() {
+            OutcomeKind::KeyMissing
+        } else {
+            OutcomeKind::Connect
+        };
+        Self::new(kind, error.to_string())
+    }
+
     pub(super) fn to_failure(&self) -> Failure {
         Failure::new(self.kind, self.detail.clone())
     }
@@ -80,24 +80,33 @@ impl Unusable {
 
 impl Prepared {
     pub(super) fn new(
-        settings: &SubscriptionSettings,
+        settings: SubscriptionSettings,
         lane: Arc<Lane>,
         outcomes: Arc<Outcomes>,
         endpoints: &Endpoints,
         local_keys: &HashMap<String, SecretString>,
     ) -> Self {
-        let ms = |ms: u32| Duration::from_millis(ms.into());
+        let tail = envelope::tail(&settings.subscription_id);
+        let tenant_id = settings.tenant_id.clone();
+        let read = Settings::try_from(settings)
+            .inspect_err(|error| tracing::error!(%error, "settings cannot be used"));
+        let timeouts = match &read {
+            Ok(settings) => settings.timeouts,
+            Err(_) => Timeouts::default(),
+        };
         Self {
             lane,
             outcomes,
-            tail: envelope::tail(&settings.subscription_id),
-            tenant_id: settings.tenant_id.clone(),
+            tail,
+            tenant_id,
             limits: Limits {
-                dns: ms(settings.dns_timeout_ms),
-                connect: ms(settings.connect_timeout_ms),
-                total: ms(settings.total_timeout_ms),
+                dns: timeouts.dns(),
+                connect: timeouts.connect(),
+                total: timeouts.total(),
             },
-            target: Target::new(settings, endpoints, local_keys),
+            target: read
+                .map_err(|error| Unusable::unreadable(&error))
+                .and_then(|settings| Target::new(&settings, endpoints, local_keys)),
         }
     }
 
@@ -114,12 +123,13 @@ impl Prepared {
 
 impl Target {
     fn new(
-        settings: &SubscriptionSettings,
+        settings: &Settings,
         endpoints: &Endpoints,
         local_keys: &HashMap<String, SecretString>,
     ) -> Result<Self, Unusable> {
         let unusable = |what: &str| Unusable::new(OutcomeKind::Connect, what);
-        let url = Url::parse(&settings.url).map_err(|_| unusable("the URL is not valid"))?;
+        let url =
+            Url::parse(settings.url.as_str()).map_err(|_| unusable("the URL is not valid"))?;
         let tls = match (url.scheme(), settings.verify_ssl) {
             ("http", _) => Tls::Off,
             ("https", true) => Tls::Verify,
@@ -132,7 +142,7 @@ impl Target {
         let path = url[url::Position::BeforePath..url::Position::AfterQuery]
             .parse()
             .map_err(|_| unusable("the URL's path is not valid"))?;
-        let signer = signer(settings.signing.as_ref(), local_keys)?;
+        let signer = signer(settings, local_keys)?;
         let signature = signer
             .header_names()
             .map(|name| HeaderName::from_bytes(name.as_bytes()))
@@ -157,7 +167,7 @@ impl Target {
 }
 
 fn headers(
-    settings: &SubscriptionSettings,
+    settings: &Settings,
     authority: &str,
     signature: &[HeaderName],
 ) -> Result<HeaderMap, Unusable> {
@@ -172,12 +182,9 @@ fn headers(
     let product = HeaderValue::from_str(&build_info::product("sidehook"));
     headers.insert(USER_AGENT, product.map_err(|_| invalid("user-agent"))?);
     for header in &settings.headers {
-        let name =
-            HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| invalid(&header.name))?;
-        let value = HeaderValue::from_str(&header.value).map_err(|_| invalid(&header.name))?;
-        if OURS.contains(&name) {
-            return Err(invalid(&header.name));
-        }
+        let (name, value) = (header.name.as_str(), header.value.as_str());
+        let value = HeaderValue::from_str(value).map_err(|_| invalid(name))?;
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(name))?;
         headers.insert(name, value);
     }
     for name in signature {
@@ -187,39 +194,39 @@ fn headers(
 }
 
 fn signer(
-    signing: Option<&SigningSettings>,
+    settings: &Settings,
     local_keys: &HashMap<String, SecretString>,
 ) -> Result<Signer, Unusable> {
     let missing = |detail: String| Unusable::new(OutcomeKind::KeyMissing, detail);
-    let Some(signing) = signing else {
-        return Signer::new::<&str>(&Scheme::Unsigned, &[])
-            .map_err(|error| missing(error.to_string()));
-    };
-    let digest = |digest| {
-        HmacHeader::new(&signing.hmac_header, digest, &signing.hmac_prefix)
-            .map(Scheme::HmacHeader)
-            .map_err(|error| missing(error.to_string()))
-    };
-    let scheme = match SigningScheme::try_from(signing.scheme) {
-        Ok(SigningScheme::Unspecified) => Scheme::Unsigned,
-        Ok(SigningScheme::StandardWebhooks) => Scheme::StandardWebhooks,
-        Ok(SigningScheme::Close) => Scheme::Close,
-        Ok(SigningScheme::HmacSha256Header) => digest(HmacDigest::Sha256)?,
-        Ok(SigningScheme::HmacSha1Header) => digest(HmacDigest::Sha1)?,
-        Err(_) => {
-            return Err(missing(
-                "this agent does not know the signing scheme; update it".to_owned(),
-            ));
+    let scheme = match &settings.signing.scheme {
+        Wanted::Unsigned => Scheme::Unsigned,
+        Wanted::StandardWebhooks(_) => Scheme::StandardWebhooks,
+        Wanted::Close => Scheme::Close,
+        Wanted::HmacHeader {
+            header,
+            digest,
+            prefix,
+        } => {
+            let digest = match digest {
+                Digest::Sha256 => HmacDigest::Sha256,
+                Digest::Sha1 => HmacDigest::Sha1,
+            };
+            let header = HmacHeader::new(header, digest, prefix);
+            Scheme::HmacHeader(header.map_err(|error| missing(error.to_string()))?)
         }
     };
-    let made = if signing.local_key.is_empty() {
-        Signer::new(&scheme, &signing.secrets)
-    } else {
-        let name = &signing.local_key;
-        let key = local_keys
-            .get(name)
-            .ok_or_else(|| missing(format!("this agent has no local key named {name:?}")))?;
-        Signer::new(&scheme, &[key.expose_secret()])
+    let secrets: Vec<&str> = match &settings.signing.local_key {
+        None => settings
+            .secrets
+            .iter()
+            .map(SecretString::expose_secret)
+            .collect(),
+        Some(name) => {
+            let key = local_keys.get(name);
+            let key =
+                key.ok_or_else(|| missing(format!("this agent has no local key named {name:?}")))?;
+            vec![key.expose_secret()]
+        }
     };
-    made.map_err(|error| missing(error.to_string()))
+    Signer::new(&scheme, &secrets).map_err(|error| missing(error.to_string()))
 }

@@ -7,7 +7,9 @@ use sidehook_core::{
     id::{SubscriptionId, TenantId},
     limits::IN_FLIGHT_MAX,
     signing::{Algorithm, Digest, Scheme, Signing},
-    subscription::{Destination, StaticHeader, Subscription, Timeouts},
+    subscription::{
+        Destination, HeaderName, HeaderNameError, StaticHeader, Subscription, Timeouts,
+    },
 };
 
 use crate::agent_v1::{self, SigningScheme};
@@ -40,7 +42,7 @@ pub struct Settings {
     pub tenant_id: TenantId,
 }
 
-/// Settings that this agent cannot follow.
+/// Settings that this agent cannot follow. No secret is ever part of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("settings of {subscription_id}: {field}: {detail}")]
 pub struct SettingsError {
@@ -50,6 +52,14 @@ pub struct SettingsError {
     pub field: &'static str,
     /// What is wrong with it.
     pub detail: String,
+}
+
+impl SettingsError {
+    /// Whether the agent does not understand how to sign.
+    #[must_use]
+    pub fn is_about_signing(&self) -> bool {
+        self.field.starts_with("signing")
+    }
 }
 
 /// The settings for an agent of a subscription of `tenant`. `secrets` are the text
@@ -91,7 +101,7 @@ fn millis(span: Duration) -> u32 {
 
 fn signing_to_proto(signing: &Signing, secrets: &[SecretString]) -> agent_v1::SigningSettings {
     let (scheme, hmac_header, hmac_prefix) = match &signing.scheme {
-        Scheme::Unsigned => (SigningScheme::Unspecified, "", ""),
+        Scheme::Unsigned => (SigningScheme::Unsigned, "", ""),
         Scheme::StandardWebhooks(_) => (SigningScheme::StandardWebhooks, "", ""),
         Scheme::Close => (SigningScheme::Close, "", ""),
         Scheme::HmacHeader {
@@ -156,8 +166,11 @@ impl TryFrom<agent_v1::SubscriptionSettings> for Settings {
         if !(1..=IN_FLIGHT_MAX).contains(&proto.max_in_flight) {
             return Err(error("max_in_flight", &"out of range"));
         }
-        let (signing, secrets) = signing_from_proto(proto.signing.unwrap_or_default())
-            .map_err(|detail| error("signing.scheme", &detail))?;
+        let signing = proto
+            .signing
+            .ok_or_else(|| error("signing", &"not given"))?;
+        let (signing, secrets) =
+            signing_from_proto(signing).map_err(|(field, detail)| error(field, &detail))?;
         Ok(Self {
             key: proto.key,
             replaces: Some(proto.replaces).filter(|key| *key != 0),
@@ -183,22 +196,31 @@ impl TryFrom<agent_v1::SubscriptionSettings> for Settings {
     }
 }
 
+/// The signing settings, or which field is wrong and why. What is not given or not known must not turn into "not
+/// signed".
 fn signing_from_proto(
     proto: agent_v1::SigningSettings,
-) -> Result<(Signing, Vec<SecretString>), &'static str> {
-    let hmac = |digest| Scheme::HmacHeader {
-        header: proto.hmac_header.clone(),
-        digest,
-        prefix: proto.hmac_prefix.clone(),
+) -> Result<(Signing, Vec<SecretString>), (&'static str, String)> {
+    let header = proto.hmac_header;
+    let prefix = proto.hmac_prefix;
+    let hmac = |digest| {
+        let wrong = |error: HeaderNameError| ("signing.hmac_header", error.to_string());
+        header.parse::<HeaderName>().map_err(wrong)?;
+        Ok(Scheme::HmacHeader {
+            header,
+            digest,
+            prefix,
+        })
     };
-    // A scheme of a later version must not turn into "not signed".
-    let known = SigningScheme::try_from(proto.scheme).map_err(|_| "not known to this agent")?;
-    let scheme = match known {
-        SigningScheme::Unspecified => Scheme::Unsigned,
-        SigningScheme::StandardWebhooks => Scheme::StandardWebhooks(Algorithm::default()),
-        SigningScheme::Close => Scheme::Close,
-        SigningScheme::HmacSha256Header => hmac(Digest::Sha256),
-        SigningScheme::HmacSha1Header => hmac(Digest::Sha1),
+    let wrong = |detail: &str| ("signing.scheme", detail.to_owned());
+    let scheme = match SigningScheme::try_from(proto.scheme) {
+        Err(_) => return Err(wrong("not known to this agent: update it")),
+        Ok(SigningScheme::Unspecified) => return Err(wrong("not given")),
+        Ok(SigningScheme::Unsigned) => Scheme::Unsigned,
+        Ok(SigningScheme::StandardWebhooks) => Scheme::StandardWebhooks(Algorithm::default()),
+        Ok(SigningScheme::Close) => Scheme::Close,
+        Ok(SigningScheme::HmacSha256Header) => hmac(Digest::Sha256)?,
+        Ok(SigningScheme::HmacSha1Header) => hmac(Digest::Sha1)?,
     };
     let local_key = Some(proto.local_key).filter(|name| !name.is_empty());
     let secrets = proto.secrets.into_iter().map(SecretString::from).collect();

@@ -173,36 +173,63 @@ fn settings_come_back() {
     }
 }
 
-#[test]
-fn a_scheme_of_a_later_version_does_not_mean_unsigned() {
-    let proto = agent_v1::SubscriptionSettings {
+fn settings() -> agent_v1::SubscriptionSettings {
+    agent_v1::SubscriptionSettings {
         subscription_id: SubscriptionId::from_bits(1).to_string(),
         url: "https://example.com/".to_owned(),
         dns_timeout_ms: 10,
         connect_timeout_ms: 10,
         total_timeout_ms: 10,
         max_in_flight: 1,
-        signing: Some(agent_v1::SigningSettings {
-            scheme: 99,
-            ..Default::default()
-        }),
+        signing: Some(signing(agent_v1::SigningScheme::Unsigned.into(), "")),
         tenant_id: TenantId::from_bits(9).to_string(),
         ..agent_v1::SubscriptionSettings::default()
-    };
-    let error = Settings::try_from(proto.clone()).unwrap_err();
-    assert_eq!(error.field, "signing.scheme");
+    }
+}
+
+fn signing(scheme: i32, hmac_header: &str) -> agent_v1::SigningSettings {
+    agent_v1::SigningSettings {
+        scheme,
+        hmac_header: hmac_header.to_owned(),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn unsigned_must_be_said() {
+    let read = Settings::try_from(settings()).unwrap();
+    assert_eq!(read.signing.scheme, Scheme::Unsigned);
+    let hmac: i32 = agent_v1::SigningScheme::HmacSha256Header.into();
+    for (signing, field) in [
+        (None, "signing"),
+        (Some(signing(0, "")), "signing.scheme"),
+        (Some(signing(99, "")), "signing.scheme"),
+        (Some(signing(-1, "")), "signing.scheme"),
+        (Some(signing(hmac, "")), "signing.hmac_header"),
+        (Some(signing(hmac, "Host")), "signing.hmac_header"),
+    ] {
+        let proto = agent_v1::SubscriptionSettings {
+            signing,
+            ..settings()
+        };
+        let error = Settings::try_from(proto).unwrap_err();
+        assert_eq!(error.field, field);
+        assert!(error.is_about_signing());
+    }
+}
+
+#[test]
+fn a_header_that_would_split_the_request_is_refused() {
     let split = agent_v1::SubscriptionSettings {
         headers: vec![agent_v1::HttpHeader {
             name: "X-A".into(),
             value: "a\r\nb".into(),
         }],
-        signing: None,
-        ..proto
+        ..settings()
     };
-    assert_eq!(
-        Settings::try_from(split).unwrap_err().field,
-        "headers.value"
-    );
+    let error = Settings::try_from(split).unwrap_err();
+    assert_eq!(error.field, "headers.value");
+    assert!(!error.is_about_signing());
 }
 
 proptest! {

@@ -16,7 +16,8 @@ pub struct StaticHeader {
     pub value: HeaderValue,
 }
 
-/// Names that Sidehook or HTTP itself sets, in lower case.
+/// Names that Sidehook or HTTP itself sets, in lower case. The one table of them: static headers and the header of a
+/// plain HMAC pass through [`HeaderName`], in the API and again in the agent that is sent them.
 const RESERVED: [&str; 20] = [
     "accept-encoding",
     "connection",
@@ -167,6 +168,10 @@ mod tests {
             ("Transfer-Encoding", HeaderNameError::Reserved),
         ] {
             assert_eq!(text.parse::<HeaderName>(), Err(error), "{text}");
+        }
+        for framing in RESERVED {
+            let upper = framing.to_ascii_uppercase();
+            assert_eq!(upper.parse::<HeaderName>(), Err(HeaderNameError::Reserved));
         }
         let name: HeaderName = "X-Secret-Token".parse().expect("a fine name");
         assert!(name.is("x-secret-token"));

@@ -1,15 +1,17 @@
 //! An engine with a lease, and what a test needs to give it jobs and to wait for outcomes.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use secrecy::SecretString;
-use sidehook_api::agent_v1::{SigningSettings, SubscriptionSettings};
+use sidehook_api::agent_v1::{SigningScheme, SigningSettings, SubscriptionSettings};
 use sidehook_api::v1;
 use sidehook_core::address::DeliveryId;
+use sidehook_core::id::{SubscriptionId, TenantId};
 use sidehook_core::outcome::OutcomeKind;
 use sidehook_runtime::drain;
 use sidehook_runtime::tasks::Tasks;
@@ -84,7 +86,7 @@ impl Rig {
         settings: &SubscriptionSettings,
         count: u32,
     ) {
-        let prepared = self.engine.prepare(settings);
+        let prepared = self.engine.prepare(settings.clone());
         let head = envelope::head(&event(), &settings.tenant_id);
         let job = |position: u32| {
             let id = DeliveryId::from_bits(position.into());
@@ -110,7 +112,7 @@ impl Rig {
     /// A delivery without an event, not submitted.
     pub(super) fn job(&mut self, settings: &SubscriptionSettings) -> Job {
         let lease = self.lease(1);
-        let prepared = self.engine.prepare(settings);
+        let prepared = self.engine.prepare(settings.clone());
         Job::new(lease, 0, 1, DeliveryId::from_bits(0), None, prepared)
     }
 
@@ -164,15 +166,25 @@ pub(super) fn event() -> v1::Event {
 pub(super) fn settings(url: &str) -> SubscriptionSettings {
     SubscriptionSettings {
         key: 1,
-        subscription_id: format!("whsub_{url}"),
+        subscription_id: subscription_id(url).to_string(),
         url: url.to_owned(),
         verify_ssl: true,
         dns_timeout_ms: 2_000,
         connect_timeout_ms: 2_000,
         total_timeout_ms: 10_000,
         max_in_flight: 64,
-        signing: Some(SigningSettings::default()),
-        tenant_id: "ten_1".into(),
+        signing: Some(SigningSettings {
+            scheme: SigningScheme::Unsigned.into(),
+            ..Default::default()
+        }),
+        tenant_id: TenantId::from_bits(1).to_string(),
         ..Default::default()
     }
+}
+
+/// Another for every URL, always the same for one.
+fn subscription_id(url: &str) -> SubscriptionId {
+    let mut hasher = DefaultHasher::new();
+    url.hash(&mut hasher);
+    SubscriptionId::from_bits(hasher.finish().into())
 }

@@ -48,7 +48,7 @@ async fn a_post_carries_the_envelope_the_headers_and_a_valid_signature() {
         request.head
     );
     let expected = [
-        envelope::head(&event(), "ten_1"),
+        envelope::head(&event(), &settings.tenant_id),
         envelope::tail(&settings.subscription_id),
     ];
     assert_eq!(request.body, expected.concat());
@@ -228,8 +228,67 @@ async fn what_cannot_be_reached_says_why() {
     for url in ["ftp://example.com/", "not a url", "http://"] {
         let outcome = rig.post(&settings(url)).await;
         assert_eq!(outcome.kind, OutcomeKind::Connect, "{url}");
-        assert!(outcome.detail.contains("URL"), "{}", outcome.detail);
+        assert!(outcome.detail.contains(": url: "), "{}", outcome.detail);
     }
+}
+
+#[tokio::test]
+async fn settings_that_are_not_understood_post_nothing() {
+    let mut rig = Rig::new();
+    let receiver = Receiver::start(&rig.tasks, |_| ok()).await;
+    let fine = settings(&receiver.url());
+    let header = |name: &str| HttpHeader {
+        name: name.into(),
+        value: "x".into(),
+    };
+    let with_scheme = |scheme| SubscriptionSettings {
+        signing: Some(SigningSettings {
+            scheme,
+            ..Default::default()
+        }),
+        ..fine.clone()
+    };
+    for (settings, kind, reason) in [
+        (
+            SubscriptionSettings {
+                signing: None,
+                ..fine.clone()
+            },
+            OutcomeKind::KeyMissing,
+            "signing: not given",
+        ),
+        (
+            with_scheme(0),
+            OutcomeKind::KeyMissing,
+            "signing.scheme: not given",
+        ),
+        (
+            with_scheme(77),
+            OutcomeKind::KeyMissing,
+            "signing.scheme: not known to this agent",
+        ),
+        (
+            SubscriptionSettings {
+                headers: vec![header("Transfer-Encoding")],
+                ..fine.clone()
+            },
+            OutcomeKind::Connect,
+            "headers.name",
+        ),
+        (
+            SubscriptionSettings {
+                total_timeout_ms: u32::MAX,
+                ..fine.clone()
+            },
+            OutcomeKind::Connect,
+            "timeouts",
+        ),
+    ] {
+        let outcome = rig.post(&settings).await;
+        assert_eq!(outcome.kind, kind, "{}", outcome.detail);
+        assert!(outcome.detail.contains(reason), "{}", outcome.detail);
+    }
+    assert_eq!(receiver.connections(), 0);
 }
 
 #[tokio::test]

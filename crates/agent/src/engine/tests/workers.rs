@@ -122,7 +122,7 @@ async fn a_window_that_grows_is_used_by_what_waits_already() {
     };
     rig.submit(&narrow, 2);
     assert!(wait_for(|| receiver.requests().len() == 1).await);
-    rig.engine.prepare(&SubscriptionSettings {
+    rig.engine.prepare(SubscriptionSettings {
         max_in_flight: 2,
         ..narrow
     });

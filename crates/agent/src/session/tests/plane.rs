@@ -13,10 +13,11 @@ use sidehook_api::agent_v1::agent_service_server::{AgentService, AgentServiceSer
 use sidehook_api::agent_v1::connect_request::Frame;
 use sidehook_api::agent_v1::connect_response::Frame as Answer;
 use sidehook_api::agent_v1::{
-    Assign, AssignedDelivery, ConnectRequest, ConnectResponse, Hello, LeaseOutcomes,
-    SubscriptionSettings, Welcome,
+    Assign, AssignedDelivery, ConnectRequest, ConnectResponse, Hello, LeaseOutcomes, SigningScheme,
+    SigningSettings, SubscriptionSettings, Welcome,
 };
 use sidehook_api::v1::Event;
+use sidehook_core::id::{SubscriptionId, TenantId};
 use sidehook_runtime::drain;
 use sidehook_runtime::probe::Readiness;
 use sidehook_runtime::tasks::{OnPanic, TaskHandle, TaskKind, Tasks};
@@ -304,13 +305,17 @@ pub(super) fn assign_to(
     };
     let settings = SubscriptionSettings {
         key: 7,
-        subscription_id: format!("whsub_{}", receiver.addr),
+        subscription_id: SubscriptionId::from_bits(receiver.addr.port().into()).to_string(),
         url: format!("http://{}/", receiver.addr),
         dns_timeout_ms: 500,
         connect_timeout_ms: 500,
         total_timeout_ms: if receiver.answers { 10_000 } else { 500 },
         max_in_flight: if receiver.answers { 16 } else { 1 },
-        tenant_id: "ten_1".into(),
+        signing: Some(SigningSettings {
+            scheme: SigningScheme::Unsigned.into(),
+            ..Default::default()
+        }),
+        tenant_id: TenantId::from_bits(1).to_string(),
         ..Default::default()
     };
     let delivery = |position| AssignedDelivery {
