@@ -20,7 +20,10 @@ use sidehook_core::{
     id::{SubscriptionId, SubscriptionNumber, TenantId},
     retry::RetryState,
 };
-use sidehook_store::{Store, read::Redeliver};
+use sidehook_store::{
+    Store,
+    read::{self, Redeliver},
+};
 
 use self::derive::{Attempts, Owner, Pair, generations, pairs, undecided};
 use crate::{
@@ -222,9 +225,7 @@ impl Deliveries {
         if pairs.is_empty() {
             return Ok(Vec::new());
         }
-        let mut segments: Vec<_> = pairs.iter().map(|pair| pair.segment).collect();
-        segments.dedup();
-        let mut attempts = self.attempts(&segments).await?;
+        let mut attempts = self.attempts(&pairs).await?;
         let open: Vec<_> = pairs
             .iter()
             .flat_map(|pair| undecided(pair, attempts.get(&pair.key())))
@@ -234,7 +235,7 @@ impl Deliveries {
             let found = self.store.locate(tenant, ids).await?;
             located.extend(ids.iter().copied().zip(found));
         }
-        attempts.extend(self.attempts(&segments).await?);
+        attempts.extend(self.attempts(&pairs).await?);
         let owners = self.owners(tenant, compiled, &pairs).await?;
         let states = pairs.into_iter().map(|pair| {
             let attempts = attempts.remove(&pair.key()).unwrap_or_default();
@@ -281,14 +282,23 @@ impl Deliveries {
         Ok(found.get(&number).copied())
     }
 
-    async fn attempts(&self, segments: &[SegmentId]) -> Result<Attempts, OperationError> {
-        let outcomes: Vec<Vec<Bytes>> = self.store.outcomes(segments).await?;
+    /// The attempts of these pairs, and of no others.
+    async fn attempts(&self, pairs: &[Pair]) -> Result<Attempts, OperationError> {
+        let wanted: HashSet<_> = pairs.iter().map(Pair::key).collect();
+        let asked = pairs.iter().map(|pair| read::Pair {
+            segment: pair.segment,
+            index: pair.index,
+            subscription: pair.subscription,
+        });
         let mut attempts = Attempts::new();
-        for (segment, records) in segments.iter().zip(outcomes) {
-            for record in records {
-                let entry = AttemptEntry::decode(record)?;
-                let id = entry.delivery_id;
-                let key = (*segment, id.index(), id.subscription());
+        for record in self.store.attempts(&asked.collect::<Vec<_>>()).await? {
+            let entry = AttemptEntry::decode(record)?;
+            let id = entry.delivery_id;
+            let Some(segment) = id.segment() else {
+                continue;
+            };
+            let key = (segment, id.index(), id.subscription());
+            if wanted.contains(&key) {
                 attempts.entry(key).or_default().push(entry);
             }
         }

@@ -102,16 +102,21 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    /// Gives `holder`'s leases back, but not those in `keep`; how many deliveries.
-    pub(crate) fn release(&mut self, holder: Holder, keep: &[LeaseId]) -> Result<u32, Fault> {
+    /// Gives `holders`' leases back, but not those in `keep`; how many deliveries.
+    pub(crate) fn release(&mut self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, Fault> {
         let mut count = 0;
         for partition in Partition::all() {
-            let prefix = layout::held(partition, holder);
-            for (key, _) in self.tables.holders.all(&prefix)? {
-                let id = layout::parse_holder(&key)?;
-                if !keep.contains(&id) {
-                    count += self.take_back(id, 0)?;
+            let mut held = Vec::new();
+            for holder in holders {
+                let prefix = layout::held(partition, *holder);
+                for (key, _) in self.tables.holders.all(&prefix)? {
+                    held.push(layout::parse_holder(&key)?);
                 }
+            }
+            held.sort_unstable();
+            held.dedup();
+            for id in held.into_iter().filter(|id| !keep.contains(id)) {
+                count += self.take_back(id, 0)?;
             }
         }
         Ok(count)

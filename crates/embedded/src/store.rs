@@ -207,9 +207,10 @@ impl Store for Embedded {
         .await
     }
 
-    async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError> {
-        let keep = keep.to_vec();
-        self.change(move |batch| batch.release(holder, &keep)).await
+    async fn release(&self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, StoreError> {
+        let (holders, keep) = (holders.to_vec(), keep.to_vec());
+        self.change(move |batch| batch.release(&holders, &keep))
+            .await
     }
 
     async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {

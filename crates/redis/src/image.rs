@@ -29,7 +29,7 @@ use crate::{
     connection::Link,
     layout::{self, Reader, corrupt},
     leases::{self, bytes, list},
-    reads, turn,
+    outcomes, reads, turn,
 };
 
 /// Leases of one page; each may hold as many deliveries as a call lends.
@@ -256,7 +256,7 @@ impl Export<'_> {
         ids.truncate(fits);
         let names: Vec<_> = ids.iter().map(|(id, _)| *id).collect();
         let segments = reads::segments(self.link, &names).await?;
-        let attempts = reads::outcomes(self.link, &names).await?;
+        let attempts = outcomes::of_segments(self.link, &names).await?;
         for (((id, published), segment), attempts) in ids.into_iter().zip(segments).zip(attempts) {
             let segment = segment.ok_or_else(|| corrupt("a segment that is in the log"))?;
             self.records.push(Image::Segment {

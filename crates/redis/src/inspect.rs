@@ -321,7 +321,7 @@ impl View {
             let mut told = i64::from(reader.u32()?);
             let mut reader = Reader::new("a segment's outcomes", outcomes.clone());
             while !reader.is_empty() {
-                let _place = reader.take(18)?;
+                let _place = reader.take(layout::OUTCOME - 2)?;
                 told -= i64::from(reader.i16()?);
             }
             let counted = self.unfinished.remove(&segment).unwrap_or(0);

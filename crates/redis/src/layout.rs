@@ -24,11 +24,12 @@
 //! | `gone:`tenant | hash | deleted subscription 4 → the version that it had |
 //! | `new:`segment | string | a segment staged by a plain SET, before its publish script takes it over |
 //! | `seg:`segment | string | tenant 16, events 1, for each: accepted 1, length 4; then the records |
-//! | `out:`segment | string | for each stretch of attempts: stamp 12 and offset 4 in its history block, attempts 2, deliveries that ended 2 (signed: a redelivery is −1). Unfinished = total − sum |
+//! | `out:`segment | string | for each stretch of one queue's attempts: stamp of its history block 12, offset 4 and length 4 in it, subscription 4 (−1: of any), lowest and highest index 1 each, attempts 2, deliveries that ended 2 (signed: a redelivery is −1). Unfinished = total − sum |
 //! | `made:`segment | hash | subscription 4, event's index 1 → the generation that was redelivered last 2 |
 //! | `log:`tenant | list | time 8, segment 13, total deliveries 4; newest last |
 //! | `logs` | sorted set | tenants by the time of the oldest entry of their log |
-//! | `late` | list | tenant 16 and log entry of events past their age with unfinished deliveries |
+//! | `late` | sorted set | tenant 16 and log entry of events past their age with unfinished deliveries, all with score 0 |
+//! | `told` | hash | segment of these with long outcomes → bytes of its outcomes that were added up 8, their sum 8 (signed) |
 //! | `late:`tenant | sorted set | the same log entries by position |
 //! | `que:`queue | list | entries |
 //! | `tenants:`pool | list | ring of tenants with eligible queues |
@@ -67,6 +68,8 @@ use sidehook_store::{
 
 /// Bytes of a packed segment or lease name.
 const SEGMENT: usize = 13;
+/// Bytes of one stretch of attempts in a segment's outcomes.
+pub(crate) const OUTCOME: usize = 30;
 /// Bytes of the table row of one event in a segment.
 const EVENT_ROW: usize = 5;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use redis::{Pipeline, Value};
-use sidehook_core::{address::Partition, time::Timestamp};
+use sidehook_core::{address::Partition, limits::CALL_RECORDS, time::Timestamp};
 use sidehook_store::{
     StoreError,
     read::Lease,
@@ -82,9 +82,13 @@ pub(crate) async fn renew(
 
 pub(crate) async fn release(
     link: &Link,
-    holder: Holder,
+    holders: &[Holder],
     keep: &[LeaseId],
 ) -> Result<u32, StoreError> {
+    if holders.is_empty() {
+        return Ok(0);
+    }
+    let packed: Vec<u8> = holders.iter().copied().flat_map(layout::holder).collect();
     let mut count = 0;
     let mut todo: Vec<(Partition, Bytes)> = Partition::all()
         .map(|partition| (partition, Bytes::from_static(b"0")))
@@ -98,11 +102,8 @@ pub(crate) async fn release(
                 .flat_map(|lease| layout::segment(lease.0))
                 .collect();
             let mut script = scripts::call(&scripts::RELEASE, *partition);
-            script
-                .arg(&cursor[..])
-                .arg(&layout::holder(holder)[..])
-                .arg(kept);
-            pipe.add_command(script);
+            script.arg(&cursor[..]).arg(&packed).arg(kept);
+            pipe.add_command(script.arg(CALL_RECORDS).clone());
         }
         let replies = link.ask(&pipe).await?;
         let mut next = Vec::new();
@@ -112,7 +113,7 @@ pub(crate) async fn release(
                 count += u32::try_from(given).unwrap_or(0);
             }
             let cursor = reply.next().map(bytes).unwrap_or_default();
-            if !cursor.is_empty() && cursor[..] != b"0"[..] {
+            if matches!(reply.next(), Some(Value::Int(1))) {
                 next.push((partition, cursor));
             }
         }

@@ -20,6 +20,7 @@ mod import;
 mod inspect;
 mod layout;
 mod leases;
+mod outcomes;
 mod preflight;
 mod publish;
 mod reads;

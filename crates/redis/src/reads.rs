@@ -1,5 +1,7 @@
 //! Reading events and deliveries, and redelivering.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use redis::{Cmd, Pipeline, Value};
 use sidehook_core::{
@@ -97,67 +99,6 @@ pub(crate) async fn log(
     Ok(page)
 }
 
-/// Where one segment's records are in one history block.
-struct Stretch {
-    segment: usize,
-    block: BlockId,
-    offset: usize,
-    count: u16,
-}
-
-pub(crate) async fn outcomes(
-    link: &Link,
-    ids: &[SegmentId],
-) -> Result<Vec<Vec<Bytes>>, StoreError> {
-    let key = |id: &SegmentId| layout::key(id.partition, "out:", &layout::segment(*id));
-    let texts = strings(link, ids, |id| id.partition, key).await?;
-    let mut stretches = Vec::new();
-    for (segment, text) in texts.into_iter().enumerate() {
-        let mut reader = Reader::new("a segment's outcomes", text.unwrap_or_default());
-        while !reader.is_empty() {
-            let stamp = reader.take(12)?;
-            let offset = reader.u32()? as usize;
-            let count = reader.u16()?;
-            let _ended = reader.i16()?;
-            if count > 0 {
-                let block = layout::block_id(ids[segment].partition, &stamp);
-                stretches.push(Stretch {
-                    segment,
-                    block,
-                    offset,
-                    count,
-                });
-            }
-        }
-    }
-    let mut names: Vec<BlockId> = stretches.iter().map(|one| one.block.clone()).collect();
-    names.sort_unstable_by(|one, other| one.0.cmp(&other.0));
-    names.dedup();
-    let blocks = blocks(link, &names).await?;
-    let mut found = vec![Vec::new(); ids.len()];
-    for stretch in stretches {
-        let at = names.binary_search_by(|name| name.0.cmp(&stretch.block.0));
-        let Some(block) = at.ok().and_then(|at| blocks[at].clone()) else {
-            continue;
-        };
-        if stretch.offset > block.len() {
-            return Err(corrupt("a segment's outcomes"));
-        }
-        let mut reader = Reader::new("a history block", block.slice(stretch.offset..));
-        for _ in 0..stretch.count {
-            found[stretch.segment].push(reader.record()?.record);
-        }
-    }
-    Ok(found)
-}
-
-async fn blocks(link: &Link, names: &[BlockId]) -> Result<Vec<Option<Bytes>>, StoreError> {
-    let parsed: Option<Vec<_>> = names.iter().map(layout::parse_block_id).collect();
-    let parsed = parsed.ok_or_else(|| corrupt("a history block's id"))?;
-    let key = |(partition, stamp): &(Partition, &[u8])| layout::key(*partition, "blk:", stamp);
-    strings(link, &parsed, |(partition, _)| *partition, key).await
-}
-
 pub(crate) async fn history(
     link: &Link,
     block: &BlockId,
@@ -181,39 +122,56 @@ pub(crate) async fn locate(
     tenant: TenantId,
     deliveries: &[DeliveryId],
 ) -> Result<Vec<Whereabouts>, StoreError> {
-    let partition = Partition::of(tenant);
     let mut found = vec![Whereabouts::default(); deliveries.len()];
-    let mut script = scripts::call(&scripts::LOCATE, partition);
-    let mut asked = Vec::new();
+    // Each name once: the script goes from what is lent to who asked for it.
+    let mut asked: BTreeMap<Vec<u8>, Vec<usize>> = BTreeMap::new();
     for (at, delivery) in deliveries.iter().enumerate() {
-        let Some(place) = layout::place(*delivery) else {
-            continue;
-        };
-        let queue = layout::queue(tenant, delivery.subscription());
-        script.arg([&queue[..], &place].concat());
-        asked.push(at);
-    }
-    if asked.is_empty() {
-        return Ok(found);
-    }
-    for (at, row) in asked.into_iter().zip(list(one(link, script).await?)) {
-        let mut row = list(row).into_iter();
-        let record = row.next().map(bytes).unwrap_or_default();
-        let due = row.next().map(bytes).unwrap_or_default();
-        let place = &mut found[at];
-        place.leased = matches!(row.next(), Some(Value::Int(1)));
-        if !record.is_empty() {
-            place.retry = Some(record.slice(1..));
+        if let Some(place) = layout::place(*delivery) {
+            let queue = layout::queue(tenant, delivery.subscription());
+            let name = [&queue[..], &place].concat();
+            asked.entry(name).or_default().push(at);
         }
-        if !due.is_empty() {
-            let due = core::str::from_utf8(&due)
-                .ok()
-                .and_then(|due| due.parse().ok());
-            let due: f64 = due.ok_or_else(|| corrupt("the time of a retry"))?;
-            place.due = Some(Timestamp::from_millis(due as i64));
+    }
+    let mut cursor = Bytes::from_static(b"0");
+    while !asked.is_empty() {
+        let mut script = scripts::call(&scripts::LOCATE, Partition::of(tenant));
+        script.arg(&cursor[..]);
+        script.arg(asked.keys().collect::<Vec<_>>());
+        let mut rows = list(one(link, script).await?).into_iter();
+        cursor = rows.next().map(bytes).unwrap_or_default();
+        for (places, row) in asked.values().zip(rows) {
+            let place = whereabouts(row)?;
+            for at in places {
+                found[*at] = place.clone();
+            }
         }
+        if cursor.is_empty() || cursor[..] == b"0"[..] {
+            break;
+        }
+        asked.retain(|_, places| places.iter().any(|at| !found[*at].leased));
     }
     Ok(found)
+}
+
+fn whereabouts(row: Value) -> Result<Whereabouts, StoreError> {
+    let mut row = list(row).into_iter();
+    let record = row.next().map(bytes).unwrap_or_default();
+    let due = row.next().map(bytes).unwrap_or_default();
+    let mut place = Whereabouts {
+        leased: matches!(row.next(), Some(Value::Int(1))),
+        ..Whereabouts::default()
+    };
+    if !record.is_empty() {
+        place.retry = Some(record.slice(1..));
+    }
+    if !due.is_empty() {
+        let due = core::str::from_utf8(&due)
+            .ok()
+            .and_then(|due| due.parse().ok());
+        let due: f64 = due.ok_or_else(|| corrupt("the time of a retry"))?;
+        place.due = Some(Timestamp::from_millis(due as i64));
+    }
+    Ok(place)
 }
 
 pub(crate) async fn redeliver(link: &Link, call: &Redeliver) -> Result<bool, StoreError> {

@@ -42,7 +42,7 @@ scripts! {
     IMPORT: "scripts/import.lua" + STATE + LEASE;
     INSPECT: "scripts/inspect.lua" + STATE;
     LEASES: "scripts/leases.lua" + STATE;
-    LOCATE: "scripts/locate.lua" + STATE + LEASE;
+    LOCATE: "scripts/locate.lua" + STATE;
     LOG_PAGE: "scripts/log.lua" + STATE;
     PUBLISH: "scripts/publish.lua" + STATE;
     REDELIVER: "scripts/redeliver.lua" + STATE;

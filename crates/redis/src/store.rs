@@ -18,7 +18,7 @@ use sidehook_store::{
     image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
     port::Durability,
-    read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
+    read::{Lease, LogCursor, LogPage, Pair, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };
@@ -29,7 +29,7 @@ use crate::{
     connection::{Link, Target},
     error::ConnectError,
     hints::Hints,
-    image, import, inspect, leases, reads, registry, tls, turn,
+    image, import, inspect, leases, outcomes, reads, registry, tls, turn,
 };
 
 /// How to reach Redis.
@@ -114,8 +114,8 @@ impl Store for RedisStore {
         leases::renew(&self.aside, now, leases, term).await
     }
 
-    async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError> {
-        leases::release(&self.aside, holder, keep).await
+    async fn release(&self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, StoreError> {
+        leases::release(&self.aside, holders, keep).await
     }
 
     async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {
@@ -148,7 +148,11 @@ impl Store for RedisStore {
     }
 
     async fn outcomes(&self, segments: &[SegmentId]) -> Result<Vec<Vec<Bytes>>, StoreError> {
-        reads::outcomes(&self.aside, segments).await
+        outcomes::of_segments(&self.aside, segments).await
+    }
+
+    async fn attempts(&self, pairs: &[Pair]) -> Result<Vec<Bytes>, StoreError> {
+        outcomes::of_pairs(&self.aside, pairs).await
     }
 
     async fn history(&self, block: &BlockId) -> Result<Vec<HistoryRecord>, StoreError> {

@@ -16,6 +16,9 @@ use crate::{layout::Reader, scripts};
 /// How long an idle lane's last reply is kept: far beyond any repeat of its call.
 const LANE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// Bytes of outcomes that one tick reads to learn what is over: some 2,000 stretches.
+const OUTCOMES: usize = 64 * 1024;
+
 /// The script's call.
 pub(crate) fn command(partition: Partition, now: &str) -> Cmd {
     let mut script = scripts::call(&scripts::TICK, partition);
@@ -23,6 +26,7 @@ pub(crate) fn command(partition: Partition, now: &str) -> Cmd {
     for age in [LOG_AGE, IDEMPOTENCY_TTL, LANE_AGE] {
         script.arg(age.as_millis() as u64);
     }
+    script.arg(OUTCOMES);
     script
 }
 

@@ -235,7 +235,7 @@ async fn what_was_accepted_drains_from_a_full_redis_and_nothing_half_written_is_
     assert_eq!(renewed.await, Ok(vec![true]));
     let released = story
         .store
-        .release(demand(1).holder, &[])
+        .release(&[demand(1).holder], &[])
         .await
         .expect("it answers");
     assert_eq!(released, 100);

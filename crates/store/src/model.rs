@@ -169,9 +169,11 @@ impl Store for Model {
             .collect()
     }
 
-    async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError> {
+    async fn release(&self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, StoreError> {
         let given = self.partitions.iter();
-        Ok(given.map(|state| state.lock().release(&holder, keep)).sum())
+        Ok(given
+            .map(|state| state.lock().release(holders, keep))
+            .sum())
     }
 
     async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {

@@ -15,7 +15,7 @@ use crate::{
     hint::{BlockId, Hint, HistoryRecord},
     image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
-    read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
+    read::{Lease, LogCursor, LogPage, Pair, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };
@@ -53,13 +53,13 @@ pub trait Store: Send + Sync + 'static {
         term: core::time::Duration,
     ) -> Result<Vec<bool>, StoreError>;
 
-    /// Gives the leases of `holder` in all partitions back, but not those in `keep`:
+    /// Gives the leases of `holders` in all partitions back, but not those in `keep`:
     /// their deliveries return to the heads of their queues unchanged. Answers how
     /// many deliveries.
     ///
     /// # Errors
-    /// [`StoreError`].
-    async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError>;
+    /// [`StoreError`]; some may have been given back.
+    async fn release(&self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, StoreError>;
 
     /// Reads open leases; `None` for those that are over.
     ///
@@ -105,6 +105,19 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn outcomes(&self, segments: &[SegmentId]) -> Result<Vec<Vec<Bytes>>, StoreError>;
+
+    /// The attempt records of some pairs, each pair's oldest first. A store leaves others
+    /// of the same segments out as far as that saves reading; the caller tells them apart.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn attempts(&self, pairs: &[Pair]) -> Result<Vec<Bytes>, StoreError> {
+        let mut segments: Vec<SegmentId> = pairs.iter().map(|pair| pair.segment).collect();
+        segments.sort_unstable();
+        segments.dedup();
+        let found = self.outcomes(&segments).await?;
+        Ok(found.into_iter().flatten().collect())
+    }
 
     /// The attempt records of one settle call; empty once they are gone.
     ///

@@ -61,6 +61,17 @@ pub struct Whereabouts {
     pub leased: bool,
 }
 
+/// An event and a subscription: what all generations of a delivery have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pair {
+    /// The event's segment.
+    pub segment: SegmentId,
+    /// The event's place in it.
+    pub index: u8,
+    /// The subscription.
+    pub subscription: SubscriptionNumber,
+}
+
 /// Makes a new delivery of an event that was delivered before.
 #[derive(Clone, Debug)]
 pub struct Redeliver {

@@ -12,7 +12,6 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::future::try_join_all;
 use sha2::{Digest as _, Sha256};
 use sidehook_api::agent_v1::{Hello, Welcome};
 use sidehook_core::{
@@ -124,11 +123,8 @@ pub(super) async fn accept<'a>(
     let dead_leases = dead.map(|(bytes, _)| bytes.clone()).collect();
 
     let keep: Vec<LeaseId> = alive.into_iter().map(LeaseId).collect();
-    let releases = closed
-        .iter()
-        .map(|holder| shared.store.release(*holder, &keep));
-    let released = try_join_all(releases).await.map_err(OperationError::from)?;
-    let released: u32 = released.iter().sum();
+    let released = shared.store.release(&closed, &keep).await;
+    let released = released.map_err(OperationError::from)?;
     if released > 0 {
         tracing::info!(%agent, released, "deliveries of closed sessions are back in their queues");
     }

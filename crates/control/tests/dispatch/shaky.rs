@@ -186,10 +186,10 @@ impl Store for Shaky {
         self.model.renew(now, leases, term).await
     }
 
-    async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError> {
-        self.faults.released.lock().push(holder);
+    async fn release(&self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, StoreError> {
+        self.faults.released.lock().extend(holders);
         self.faults.releases.pass().await;
-        self.model.release(holder, keep).await
+        self.model.release(holders, keep).await
     }
 
     async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {

@@ -49,7 +49,10 @@ function take.e(tenant, time, name, text)
 end
 
 function take.o(name, offset, attempts)
-  rows[#rows + 1] = { segment = name, offset = tonumber(offset), attempts = tonumber(attempts), ended = 0 }
+  rows[#rows + 1] = {
+    segment = name, id = string.rep('\255', 20), offset = tonumber(offset), first = 0, last = 255,
+    attempts = tonumber(attempts), ended = 0,
+  }
 end
 
 local function remember_made(name, field, generation)
@@ -91,12 +94,12 @@ write_outcomes(stamp, now, ARGV[5], rows)
 for name, count in pairs(unfinished) do
   local key = P .. 'out:' .. name
   local size = call('STRLEN', key)
-  local last = size > 0 and call('GETRANGE', key, size - 20, size - 1) or ''
-  local ended = #last == 20 and sub(last, 1, 18) == string.rep('\0', 18) and unpack_('>i2', last, 19)
+  local last = size > 0 and call('GETRANGE', key, size - 30, size - 1) or ''
+  local ended = #last == 30 and sub(last, 1, 28) == string.rep('\0', 28) and unpack_('>i2', last, 29)
   if ended and ended - count >= -32768 then
     call('SETRANGE', key, size - 2, pack('>i2', ended - count))
   else
-    call('APPEND', key, string.rep('\0', 18) .. pack('>i2', -count))
+    call('APPEND', key, string.rep('\0', 28) .. pack('>i2', -count))
   end
 end
 if #dirty > 0 then save_queues() end

@@ -20,7 +20,7 @@ end
 for _, tenant in ipairs(call('ZRANGE', P .. 'logs', 0, -1)) do
   for _, entry in ipairs(call('LRANGE', P .. 'log:' .. tenant, 0, -1)) do entries[#entries + 1] = entry end
 end
-for _, late in ipairs(call('LRANGE', P .. 'late', 0, -1)) do entries[#entries + 1] = sub(late, 17) end
+for _, late in ipairs(call('ZRANGE', P .. 'late', 0, -1)) do entries[#entries + 1] = sub(late, 17) end
 for _, entry in ipairs(entries) do
   outcomes[#outcomes + 1] = call('GET', P .. 'out:' .. sub(entry, 9, 21)) or ''
 end

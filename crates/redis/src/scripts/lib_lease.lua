@@ -86,7 +86,7 @@ end
 local function write_noted()
   for segment, count in pairs(ended) do
     if call('EXISTS', P .. 'seg:' .. segment) == 1 then
-      call('APPEND', P .. 'out:' .. segment, string.rep('\0', 16) .. pack('>I2i2', 0, count))
+      call('APPEND', P .. 'out:' .. segment, string.rep('\0', 28) .. pack('>i2', count))
     end
   end
   if #dirty > 0 then save_queues() end
@@ -104,13 +104,14 @@ end
 local function write_outcomes(stamp, now, block, rows)
   if block == '' then return end
   local texts, order = {}, {}
-  for _, row in ipairs(rows) do
-    local segment = row.segment
+  for i, row in ipairs(rows) do
+    local segment, length = row.segment, (rows[i + 1] and rows[i + 1].offset or #block) - row.offset
     if not texts[segment] then
       texts[segment] = ''
       order[#order + 1] = segment
     end
-    texts[segment] = texts[segment] .. stamp .. pack('>I4I2i2', row.offset, row.attempts, row.ended)
+    texts[segment] = texts[segment] .. stamp .. pack('>I4I4', row.offset, length) .. sub(row.id, 17)
+      .. pack('>BBI2i2', row.first, row.last, row.attempts, row.ended)
   end
   for _, segment in ipairs(order) do call('APPEND', P .. 'out:' .. segment, texts[segment]) end
   call('RPUSH', P .. 'blocks', pack('>I8', now) .. stamp)

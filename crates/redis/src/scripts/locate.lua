@@ -1,34 +1,59 @@
 #!lua flags=no-writes
--- Finds unfinished deliveries that have a record, wait or are lent.
+-- Finds unfinished deliveries that have a record, wait or are lent. Leases are looked
+-- through some at a time, for all deliveries at once.
 -- KEYS[1]  the partition's state; all others are derived from it
--- ARGV     names of deliveries
--- Returns  for each: its record or '', when it is due or '', 1 if it is lent
-local reply, leases = {}, nil
-local records = hmget(P .. 'rec', ARGV)
+-- ARGV[1]  cursor among the leases: '0' at first
+-- ARGV[2…] names of deliveries
+-- Returns  next cursor ('0' at the end), for each: its record or '', when it is due or '',
+--          1 if it is lent under one of these leases
+local names, ids = {}, {}
+for i = 2, #ARGV do
+  names[i - 1], ids[i - 1] = ARGV[i], sub(ARGV[i], 1, 20)
+end
+preload(ids)
 
--- Whether a delivery is lent. Only asked where its queue has something in flight.
-local function lent(name)
-  leases = leases or call('HGETALL', P .. 'lease')
-  for i = 2, #leases, 2 do
-    if string.find(leases[i], sub(name, 23, 35), 49, true) then
-      local open = call('HGET', P .. 'open', leases[i - 1])
-      for _, run in ipairs(runs_of(leases[i])) do
-        local at = run.name == sub(name, 1, 35)
-          and string.find(leases[i], sub(name, 36), run.at, true)
-        if at and at < run.at + run.size then
-          if not open or sub(open, run.base + at - run.at + 1, run.base + at - run.at + 1) == '1' then return 1 end
-        end
-      end
-    end
+-- Who is looked for, by run and index: only where the queue has something in flight.
+local wanted, some, lent = {}, false, {}
+for i, name in ipairs(names) do
+  local q = queue(ids[i])
+  if q and q.flying > 0 then
+    local run = sub(name, 1, 35)
+    wanted[run], some = wanted[run] or {}, true
+    wanted[run][byte(name, 36)] = i
   end
-  return 0
 end
 
-for i, name in ipairs(ARGV) do
-  local q = queue(sub(name, 1, 20))
-  local is = q and q.flying > 0 and lent(name) or 0
-  local known = q and (q.deleted == 0 or is == 1)
+local function look(lease, record)
+  local open
+  local at, base = 49, 0
+  while at <= #record do
+    local size = byte(record, at + 41)
+    local places = wanted[sub(record, at, at + 19) .. sub(record, at + 26, at + 40)]
+    for k = 1, places and size or 0 do
+      local i = places[byte(record, at + 41 + k)]
+      if i then
+        if open == nil then open = call('HGET', P .. 'open', lease) end
+        if not open or byte(open, base + k) == 49 then lent[i] = true end
+      end
+    end
+    local recorded = byte(record, at + 24) == 1
+    at, base = at + 42 + size, base + size
+    if recorded then at = at + 4 + unpack_('>I4', record, at) end
+  end
+end
+
+local cursor = '0'
+if some then
+  local page = call('HSCAN', P .. 'lease', ARGV[1], 'COUNT', 64)
+  cursor = page[1]
+  for i = 1, #page[2], 2 do look(page[2][i], page[2][i + 1]) end
+end
+
+local reply, records = { cursor }, hmget(P .. 'rec', names)
+for i, name in ipairs(names) do
+  local q = queue(ids[i])
+  local known = q and (q.deleted == 0 or lent[i])
   local due = known and call('ZSCORE', P .. 'wait', name)
-  reply[i] = { known and records[i] or '', due or '', is }
+  reply[i + 1] = { known and records[i] or '', due or '', lent[i] and 1 or 0 }
 end
 return reply

@@ -21,6 +21,6 @@ q.ready = q.ready + 1
 touch(q)
 save_queues()
 call('RPUSH', P .. 'que:' .. id, pack('>I4', q.epoch) .. '\1\0' .. place)
-call('APPEND', P .. 'out:' .. segment, string.rep('\0', 16) .. pack('>I2i2', 0, -1))
+call('APPEND', P .. 'out:' .. segment, string.rep('\0', 28) .. pack('>i2', -1))
 call('HSET', made, sub(id, 17) .. sub(place, 16), sub(place, 1, 2))
 return 1

@@ -1,21 +1,28 @@
 #!lua flags=allow-oom
--- Gives a holder's leases back, some at a time.
+-- Gives holders' leases back, some at a time.
 -- KEYS[1]  the partition's state; all others are derived from it
 -- ARGV[1]  cursor: '0' at first
--- ARGV[2]  agent and session
+-- ARGV[2]  holders: agent and session of each
 -- ARGV[3]  leases to keep
--- Returns  deliveries given back, next cursor ('0' at the end)
-local keep, mine, count = {}, {}, 0
+-- ARGV[4]  deliveries after which it stops
+-- Returns  deliveries given back, next cursor, 1 if there may be more
+local holders, keep, mine, count, bound = {}, {}, {}, 0, tonumber(ARGV[4])
+for at = 1, #ARGV[2], 24 do holders[sub(ARGV[2], at, at + 23)] = true end
 for at = 1, #ARGV[3], 13 do keep[sub(ARGV[3], at, at + 12)] = true end
-local page = call('HSCAN', P .. 'lease', ARGV[1], 'COUNT', 256)
+local page, records = call('HSCAN', P .. 'lease', ARGV[1], 'COUNT', 128), {}
 for i = 1, #page[2], 2 do
   local lease, record = page[2][i], page[2][i + 1]
-  if sub(record, 17, 40) == ARGV[2] and not keep[lease] then mine[#mine + 1] = lease end
+  if holders[sub(record, 17, 40)] and not keep[lease] and not records[lease] then
+    mine[#mine + 1], records[lease] = lease, record
+  end
 end
 table.sort(mine)
-local records, opens = hmget(P .. 'lease', mine), hmget(P .. 'open', mine)
+local opens, done = hmget(P .. 'open', mine), 0
 for i, lease in ipairs(mine) do
-  if records[i] then count = count + take_back(lease, records[i], opens[i], 0) end
+  if count >= bound then break end
+  count, done = count + take_back(lease, records[lease], opens[i], 0), i
 end
 write_noted()
-return { count, page[1] }
+-- What this page still holds is found there again.
+if done < #mine then return { count, ARGV[1], 1 } end
+return { count, page[1], page[1] ~= '0' and 1 or 0 }

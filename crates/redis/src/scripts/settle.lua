@@ -22,9 +22,9 @@ local rows, moves = {}, {}
 local kept, kept_to, cut = {}, 1, 0
 local row = { segment = '' }
 
--- Begins a row of a segment's outcomes: neighbours in the block share one.
-local function begin_row(segment, items, at)
-  row = { segment = segment, offset = unpack_('>I4', items, at + 3) - cut, attempts = 0, ended = 0 }
+-- Begins a row of a segment's outcomes: neighbours in the block of one queue share one.
+local function begin_row(run, index, offset)
+  row = { segment = run.segment, id = run.id, offset = offset, first = index, last = index, attempts = 0, ended = 0 }
   rows[#rows + 1] = row
 end
 
@@ -51,8 +51,7 @@ end
 -- another delivery than the caller takes it for.
 local function examine(lease, groups, items, retries)
   local at, retry_at, count = 1, 1, 0
-  local record, runs, r = lease.record, lease.runs, 1
-  local run = runs and runs[1]
+  local record, runs, run, r = lease.record, lease.runs, lease.runs and lease.runs[1], 1
   local closed, open, size = lease.closed, lease.open, lease.size
   for group_at = 1, #groups, 36 do
     local wanted = sub(groups, group_at + 1, group_at + 35)
@@ -80,7 +79,8 @@ local function examine(lease, groups, items, retries)
         count = count + 1
         run.landed = run.landed + 1
         if what ~= BACK then
-          if row.segment ~= run.segment then begin_row(run.segment, items, at) end
+          if row.segment ~= run.segment or row.id ~= run.id then begin_row(run, index, unpack_('>I4', items, at + 3) - cut) end
+          if index < row.first then row.first = index elseif index > row.last then row.last = index end
           row.attempts, row.ended = row.attempts + 1, row.ended + 1
         end
         if what ~= END or run.recorded then conclude(lease, run, position, index, what, due, retry) end

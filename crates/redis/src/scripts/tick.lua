@@ -6,6 +6,7 @@
 -- ARGV[3]  how long events stay in the log, in ms
 -- ARGV[4]  how long idempotency keys are remembered, in ms
 -- ARGV[5]  how long an idle lane's record is kept, in ms
+-- ARGV[6]  bytes of outcomes that are read of segments past their age
 -- Returns  '=', now, leases lost, next due or 0, the pools that have work (length, pool)
 local now, bound, log_age = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local ttl, lane_age = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -96,7 +97,7 @@ if #retried > 0 then call('ZREM', P .. 'wait', unpack(retried)) end
 if count > 0 then call('LPOP', P .. 'que:' .. cleared, count) end
 if cleared and all then call('LPOP', P .. 'clearing') end
 local more = call('EXISTS', P .. 'clearing') == 1
-local log_due = drop_old(now, bound, log_age)
+local log_due = drop_old(now, bound, log_age, tonumber(ARGV[6]))
 sweep()
 
 local due = more and now or log_due

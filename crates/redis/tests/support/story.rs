@@ -246,7 +246,7 @@ pub(crate) async fn act(
         }
         Step::Release => {
             // It tells how many it gave back now; a repeat finds none.
-            store.release(demand(1).holder, &[]).await?;
+            store.release(&[demand(1).holder], &[]).await?;
             String::new()
         }
         Step::Redeliver(redeliver) => format!("{}", store.redeliver(redeliver).await?),

@@ -58,6 +58,6 @@ pub(super) async fn unfinished_deliveries_keep_their_event(store: &dyn Store) {
     assert_eq!(lent.len(), 2);
     desk.finish(&lent).await;
     desk.tick().await;
-    assert_eq!(store.release(holder(1), &[]).await, Ok(0));
+    assert_eq!(store.release(&[holder(1)], &[]).await, Ok(0));
     assert_eq!(desk.look().await, Inspection::default(), "nothing is left");
 }

@@ -240,7 +240,7 @@ impl Comparison {
                 let holder = self.driver.holder();
                 let grants = self.driver.grants.iter().take(2);
                 let keep: Vec<LeaseId> = grants.map(|(grant, _)| grant.lease).collect();
-                let wanted = self.model.release(holder, &keep).await;
+                let wanted = self.model.release(&[holder], &keep).await;
                 Asked::Release(holder, keep, wanted.expect(answers))
             }
             9..11 => match self.driver.redeliver() {
@@ -273,7 +273,7 @@ impl Comparison {
                 self.same(got, Ok(wanted.clone()), leases)
             }
             Asked::Release(holder, keep, wanted) => {
-                let got = away(store.release(*holder, keep).await)?;
+                let got = away(store.release(&[*holder], keep).await)?;
                 if !(again && got == Ok(0)) {
                     self.same(got, Ok(*wanted), (holder, keep))?;
                 }

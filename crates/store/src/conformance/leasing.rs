@@ -207,12 +207,15 @@ pub(super) async fn released_leases_change_nothing(store: &dyn Store) {
     assert_eq!(desk.counts().await, [0, 6, 0]);
     let keep = [kept[0].lease];
     for wanted in [2, 0] {
-        assert_eq!(store.release(holder(1), &keep).await, Ok(wanted));
+        assert_eq!(store.release(&[holder(1)], &keep).await, Ok(wanted));
         assert_eq!(desk.counts().await, [2, 4, 0]);
     }
     let again = desk.claim(10).await;
     assert_eq!(indices(&again), indices(&given));
     assert!(again.iter().all(|one| one.leases_lost == 0));
+    let both = [holder(1), holder(2), holder(1)];
+    assert_eq!(store.release(&both, &keep).await, Ok(4));
+    assert_eq!(desk.counts().await, [4, 2, 0]);
 }
 
 pub(super) async fn paused_lends_nothing(store: &dyn Store) {

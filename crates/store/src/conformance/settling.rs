@@ -168,7 +168,7 @@ pub(super) async fn deleting_ends_what_is_queued(store: &dyn Store) {
     assert_eq!(desk.counts().await, [0, 3, 0]);
     desk.pass(TERM);
     desk.tick().await;
-    assert_eq!(store.release(holder(1), &[]).await, Ok(0));
+    assert_eq!(store.release(&[holder(1)], &[]).await, Ok(0));
     assert_eq!(desk.counts().await, [0, 0, 0]);
     assert_eq!(recorded(&desk, &lent[0]).await.len(), 4);
 }

@@ -101,8 +101,8 @@ impl Store for Forgetful {
         self.0.renew(now, leases, term).await
     }
 
-    async fn release(&self, holder: Holder, keep: &[LeaseId]) -> Result<u32, StoreError> {
-        self.0.release(holder, keep).await
+    async fn release(&self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, StoreError> {
+        self.0.release(holders, keep).await
     }
 
     async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {

@@ -105,7 +105,7 @@ impl<'a> World<'a> {
                 let (holder, keep) = (draw.holder(), draw.leases());
                 let keep: Vec<_> = keep.into_iter().map(|(lease, _)| lease).collect();
                 self.tell(("release", holder, &keep));
-                let told = self.store.release(holder, &keep).await.map_err(words)?;
+                let told = self.store.release(&[holder], &keep).await.map_err(words)?;
                 self.ledger.released(holder, &keep, told)?;
             }
             Kind::Redeliver => {

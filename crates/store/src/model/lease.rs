@@ -115,11 +115,13 @@ impl State {
         self.leases.prolong(id, token, now + term)
     }
 
-    /// Gives `holder`'s leases back, but not those in `keep`; how many deliveries.
-    pub(super) fn release(&mut self, holder: &Holder, keep: &[LeaseId]) -> u32 {
-        self.leases
-            .held_by(holder)
-            .into_iter()
+    /// Gives `holders`' leases back, but not those in `keep`; how many deliveries.
+    pub(super) fn release(&mut self, holders: &[Holder], keep: &[LeaseId]) -> u32 {
+        let held = holders.iter().map(|holder| self.leases.held_by(holder));
+        let mut held: Vec<LeaseId> = held.flatten().collect();
+        held.sort_unstable();
+        held.dedup();
+        held.into_iter()
             .filter(|id| !keep.contains(id))
             .map(|id| self.take_back(id, 0))
             .sum()
