@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use bytes::{BufMut, Bytes};
 use redis::{Cmd, Pipeline};
 use sidehook_core::{
-    address::{EventId, Partition},
+    address::{EventId, Partition, Sequence},
     id::SubscriptionNumber,
     limits::IDEMPOTENCY_TTL,
 };
@@ -32,7 +32,8 @@ pub(crate) fn staged(partition: Partition, stamp: Stamp, call: &Publish) -> Vec<
         .collect()
 }
 
-/// Appends the SETs and the script's call; answers how many SETs.
+/// Appends the SETs and the script's call, in front of a lane's first ones its
+/// announcement; answers how many SETs.
 pub(crate) fn append(
     pipe: &mut Pipeline,
     partition: Partition,
@@ -47,6 +48,10 @@ pub(crate) fn append(
         .arg(IDEMPOTENCY_TTL.as_millis() as u64);
     let keys = staged(partition, stamp, call);
     let count = keys.len();
+    if stamp.sequence == Sequence::FIRST {
+        let mut lane = scripts::call(&scripts::LANE, partition);
+        pipe.add_command(lane.arg(now).arg(&layout::stamp(stamp)[..]).clone());
+    }
     for (key, tenant) in keys.into_iter().zip(&call.tenants) {
         let records = tenant.events.iter().map(|event| &event.record);
         let segment = layout::pack_segment(tenant.tenant, records);
@@ -115,7 +120,8 @@ pub(crate) fn decode(reply: Bytes, call: &Publish) -> Result<PublishReply, Store
                 let count = usize::from(reader.u8()?);
                 TenantPublished::Done(vec![EventPublished::Accepted; count])
             }
-            _ => TenantPublished::Done(results(&mut reader)?),
+            b'd' => TenantPublished::Done(results(&mut reader)?),
+            _ => return Err(layout::corrupt("the reply to a publish")),
         });
     }
     Ok(PublishReply { tenants })
@@ -128,7 +134,8 @@ fn results(reader: &mut Reader) -> Result<Vec<EventPublished>, StoreError> {
             Ok(match reader.u8()? {
                 b'd' => EventPublished::Duplicate(EventId::from_bits(reader.u128()?)),
                 b'k' => EventPublished::KeyReused(EventId::from_bits(reader.u128()?)),
-                _ => EventPublished::Accepted,
+                b'a' => EventPublished::Accepted,
+                _ => return Err(layout::corrupt("the reply to a publish")),
             })
         })
         .collect()

@@ -41,6 +41,7 @@ scripts! {
     CLAIM: "scripts/claim.lua" + STATE + RING;
     IMPORT: "scripts/import.lua" + STATE + LEASE;
     INSPECT: "scripts/inspect.lua" + STATE;
+    LANE: "scripts/lane.lua" + STATE;
     LEASES: "scripts/leases.lua" + STATE;
     LOCATE: "scripts/locate.lua" + STATE;
     LOG_PAGE: "scripts/log.lua" + STATE;
