@@ -43,6 +43,12 @@ pub enum DestinationError {
     /// Port 0.
     #[error("port 0 is not allowed")]
     Port,
+    /// The host is written otherwise than parsers of URLs read it: with encoded characters, or as a number.
+    #[error("the host means `{meant}`: write it like that")]
+    Host {
+        /// The host as it is connected to.
+        meant: String,
+    },
     /// Not a URL for another reason.
     #[error("not a valid URL: {0}")]
     Invalid(url::ParseError),
@@ -91,8 +97,22 @@ impl FromStr for Destination {
         if url.port() == Some(0) {
             return Err(DestinationError::Port);
         }
+        check_host(authority, &url)?;
         Ok(Self(text.to_owned()))
     }
+}
+
+/// The host that people and logs see must be the one that is connected to. Of an IPv6 address every spelling is that
+/// address; of a name only the case may differ.
+fn check_host(authority: &str, url: &Url) -> Result<(), DestinationError> {
+    let meant = url.host_str().unwrap_or_default();
+    let written = authority.split(':').next().unwrap_or_default();
+    if authority.starts_with('[') || written.eq_ignore_ascii_case(meant) {
+        return Ok(());
+    }
+    Err(DestinationError::Host {
+        meant: meant.to_owned(),
+    })
 }
 
 impl fmt::Display for Destination {
@@ -112,6 +132,9 @@ mod tests {
             "http://127.0.0.1:8080/a/b?c=d&e",
             "HTTPS://Example.com/Hook?to=a@b.c",
             "http://[::1]:99/",
+            "http://[0:0::FFFF:127.0.0.1]/",
+            "https://example.com.:443/",
+            "https://XN--Bcher-KVA.example?a",
         ] {
             assert_eq!(text.parse::<Destination>().expect(text).as_str(), text);
         }
@@ -120,6 +143,9 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         use DestinationError as E;
+        let host = |meant: &str| E::Host {
+            meant: meant.to_owned(),
+        };
         let long = format!("https://example.com/{}", "a".repeat(URL_BYTES));
         for (text, error) in [
             ("", E::Empty),
@@ -138,6 +164,10 @@ mod tests {
             ("https://example.com/#top", E::Fragment),
             ("https://example.com:0/", E::Port),
             ("https:///path", E::Invalid(url::ParseError::EmptyHost)),
+            ("http://2130706433/", host("127.0.0.1")),
+            ("http://0x7f.1:80/", host("127.0.0.1")),
+            ("http://127.1", host("127.0.0.1")),
+            ("https://ex%61mple.com/", host("example.com")),
             (
                 "https://example.com:99999/",
                 E::Invalid(url::ParseError::InvalidPort),
