@@ -27,6 +27,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_core::limits::{
     AGENT_CAPACITY_BYTES_MAX, AGENT_CAPACITY_MAX, NAME_BYTES, TOTAL_TIMEOUT_MAX,
 };
+use sidehook_core::text::is_plain;
 use sidehook_runtime::config::{ByteSize, Reader};
 use sidehook_runtime::logging::LogConfig;
 use sidehook_runtime::tls::add_ca_file;
@@ -111,8 +112,8 @@ impl AgentConfig {
         }
         let token = r.required_secret("token");
         let name = r.value("name", host_name());
-        if name.is_empty() || name.len() > NAME_BYTES || name.chars().any(char::is_control) {
-            let right = format!("give 1 to {NAME_BYTES} bytes without control characters");
+        if name.is_empty() || name.len() > NAME_BYTES || !is_plain(&name) {
+            let right = format!("give 1 to {NAME_BYTES} bytes of plain text");
             r.problem("name", format!("{name:?} is not a name"), right);
         }
         let state_dir = r.optional("state_dir");

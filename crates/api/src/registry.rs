@@ -10,7 +10,8 @@ pub use key::{ApiKey, KeyRole};
 use bytes::Bytes;
 use prost::Message;
 use sidehook_core::{
-    id::TenantId, limits::DISPLAY_NAME_BYTES, time::Timestamp, violation::Violations,
+    id::TenantId, limits::DISPLAY_NAME_BYTES, text::check_text, time::Timestamp,
+    violation::Violations,
 };
 
 use crate::{
@@ -91,13 +92,10 @@ impl Tenant {
     }
 }
 
-/// Names for people: they are shown in tables, where control characters have no place.
+/// Names for people.
 fn check_name(violations: &mut Violations, name: &str) {
-    violations.require(
-        (1..=DISPLAY_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control),
-        "name",
-        "must have 1 to 100 bytes and no control characters",
-    );
+    violations.require(!name.is_empty(), "name", "a name is required");
+    check_text(violations, || "name".to_owned(), name, DISPLAY_NAME_BYTES);
 }
 
 #[cfg(test)]

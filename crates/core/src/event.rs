@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     limits::{CHANGED_FIELDS, IDEMPOTENCY_KEY_BYTES, REFERENCE_BYTES, TYPE_BYTES},
+    text::check_text,
     violation::Violations,
 };
 
@@ -227,16 +228,6 @@ impl Event {
                 Ok(_) => {}
             }
         }
-    }
-}
-
-/// Texts are shown in tables and logs: control characters have no place there.
-fn check_text(violations: &mut Violations, field: impl Fn() -> String, text: &str, max: usize) {
-    if text.len() > max {
-        violations.add(field(), format!("at most {max} bytes are allowed"));
-    }
-    if text.chars().any(char::is_control) {
-        violations.add(field(), "control characters are not allowed");
     }
 }
 

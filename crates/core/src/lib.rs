@@ -17,6 +17,7 @@ pub mod principal;
 pub mod retry;
 pub mod signing;
 pub mod subscription;
+pub mod text;
 pub mod time;
 pub mod version;
 pub mod violation;

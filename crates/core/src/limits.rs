@@ -88,10 +88,14 @@ pub const RETRY_AGE_MAX: Duration = Duration::from_secs(28 * 24 * 3600);
 /// A delivery that lost its lease this often is dead: it may be killing agents.
 pub const LEASES_LOST_MAX: u8 = 5;
 
-/// Records that one store call writes.
+/// Events, outcomes or deliveries that one store call carries.
 pub const CALL_RECORDS: usize = 128;
-/// Bytes that one store call writes; one larger item is allowed alone.
+/// Bytes of records that one store call carries; one larger item is allowed alone.
 pub const CALL_BYTES: usize = 1024 * 1024;
+/// Pairs of event and subscription in one publish: each is a delivery, and each
+/// subscription of an event one more write.
+pub const CALL_PAIRS: usize = 1_024;
+const _: () = assert!(SUBSCRIPTIONS_PER_TENANT <= CALL_PAIRS, "any event fits");
 /// Deliveries of one queue that a claim takes in one visit.
 pub const CLAIM_QUANTUM: u32 = 16;
 /// How long published events stay in the log.

@@ -44,7 +44,7 @@ pub struct Subscription {
     pub max_in_flight: u32,
     /// When failed deliveries are tried again.
     pub retry_policy: RetryPolicy,
-    /// A note for people, at most 500 bytes.
+    /// A note for people, at most 500 bytes of plain text.
     pub description: String,
     /// When it was created.
     pub created_at: Timestamp,

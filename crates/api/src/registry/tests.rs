@@ -35,7 +35,7 @@ fn tenants_come_back() {
     };
     let tenant = Tenant::create(request, TENANT, NOW).unwrap();
     assert_eq!(Tenant::decode(tenant.encode()).unwrap(), tenant);
-    for name in ["", "a\tb", &*"x".repeat(101)] {
+    for name in ["", "a\tb", "a\u{202e}b", &*"x".repeat(101)] {
         let request = v1::CreateTenantRequest {
             name: name.to_owned(),
         };

@@ -21,6 +21,7 @@ use sidehook_core::{
     pool::Pool,
     principal::{Principal, Role},
     retry::RetryPolicy,
+    text::is_plain,
 };
 use sidehook_session::server_end::{Credit, LeaseRef, Lent};
 use sidehook_store::{
@@ -167,14 +168,8 @@ fn check(hello: &Hello) -> Result<(), Status> {
         ),
         (hello.name.len() > PROFILE_BYTES, "name is too long"),
         (hello.version.len() > PROFILE_BYTES, "version is too long"),
-        (
-            hello.name.chars().any(char::is_control),
-            "name has control characters",
-        ),
-        (
-            hello.version.chars().any(char::is_control),
-            "version has control characters",
-        ),
+        (!is_plain(&hello.name), "name is not plain text"),
+        (!is_plain(&hello.version), "version is not plain text"),
     ];
     match wrong.into_iter().find(|(wrong, _)| *wrong) {
         Some((_, text)) => Err(Status::invalid_argument(format!("Hello: {text}"))),
@@ -238,5 +233,23 @@ mod tests {
         };
         let most = (AGENT_CAPACITY_MAX, AGENT_CAPACITY_BYTES_MAX);
         assert_eq!(capacities(&hello), most);
+    }
+
+    #[test]
+    fn what_an_agent_is_called_is_plain_text() {
+        let hello = |name: &str, version: &str| Hello {
+            protocol: PROTOCOL,
+            agent_id: vec![0; 16].into(),
+            name: name.to_owned(),
+            version: version.to_owned(),
+            ..Hello::default()
+        };
+        assert!(check(&hello("größer", "0.1.0")).is_ok());
+        for (name, version) in [("a\nb", ""), ("a\u{202e}b", ""), ("", "1\u{2066}")] {
+            assert!(
+                check(&hello(name, version)).is_err(),
+                "{name:?} {version:?}"
+            );
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     pool::{self, PoolName},
     retry::RetryPolicy,
     signing::{Scheme, Signing},
+    text::check_text,
     time::Timestamp,
     version::Version,
     violation::Violations,
@@ -135,10 +136,11 @@ impl Draft {
             "max_in_flight",
             "must be between 1 and 1000",
         );
-        violations.require(
-            self.description.len() <= limits::DESCRIPTION_BYTES,
-            "description",
-            "at most 500 bytes are allowed",
+        check_text(
+            violations,
+            || "description".to_owned(),
+            &self.description,
+            limits::DESCRIPTION_BYTES,
         );
         self.check_headers(violations);
         if let Some(signing) = &self.signing {
