@@ -1,6 +1,8 @@
 //! A Redis server of the test's own, on a free port and in a folder of its own.
 
-use std::{io::ErrorKind, process::Command, time::Duration};
+mod command;
+
+use std::{fs, io, io::ErrorKind, process::Command, time::Duration};
 
 use tempfile::TempDir;
 use tokio::{
@@ -25,6 +27,7 @@ const START: Duration = Duration::from_secs(20);
 pub struct RedisServer {
     process: Process,
     port: u16,
+    tls_port: Option<u16>,
     arguments: Vec<String>,
     folder: TempDir,
 }
@@ -46,6 +49,40 @@ impl RedisServer {
     /// As `start`.
     pub async fn start_with(arguments: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::start_in(folder, None, arguments).await
+    }
+
+    /// As `start_with`, and with a second port over TLS that shows this certificate
+    /// (both PEM) and asks for none.
+    ///
+    /// # Panics
+    ///
+    /// As `start`.
+    pub async fn start_tls(certificate: &str, key: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let [port] = free_ports();
+        let port_text = port.to_string();
+        let files = [("tls.pem", certificate), ("tls.key", key)].map(|(name, text)| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).expect("a TLS file can be written");
+            path.display().to_string()
+        });
+        let tls = [
+            ["--tls-port", &port_text],
+            ["--tls-cert-file", &files[0]],
+            ["--tls-key-file", &files[1]],
+            ["--tls-ca-cert-file", &files[0]],
+            ["--tls-auth-clients", "no"],
+        ];
+        let arguments: Vec<_> = tls
+            .into_iter()
+            .flatten()
+            .chain(arguments.iter().copied())
+            .collect();
+        Self::start_in(folder, Some(port), &arguments).await
+    }
+
+    async fn start_in(folder: TempDir, tls_port: Option<u16>, arguments: &[&str]) -> Self {
         let [port] = free_ports();
         let arguments = DEFAULTS.iter().chain(arguments);
         let arguments: Vec<_> = arguments.map(|text| (*text).to_owned()).collect();
@@ -53,11 +90,57 @@ impl RedisServer {
         let mut server = Self {
             process,
             port,
+            tls_port,
             arguments,
             folder,
         };
         server.wait_ready().await;
         server
+    }
+
+    /// The port over TLS.
+    ///
+    /// # Panics
+    ///
+    /// If it was not started with one.
+    #[must_use]
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.expect("started with a TLS port")
+    }
+
+    /// Has one command executed and answers its reply, the parts of a list in lines.
+    ///
+    /// # Errors
+    ///
+    /// What Redis says is wrong, or that it does not answer.
+    pub async fn try_command(&self, command: &[&str]) -> io::Result<String> {
+        command::send(self.port, command).await
+    }
+
+    /// As `try_command`.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    pub async fn command(&self, command: &[&str]) -> String {
+        let answer = self.try_command(command).await;
+        answer.unwrap_or_else(|error| panic!("{command:?}: {error}"))
+    }
+
+    /// Limits its memory to what it uses now and so many bytes more.
+    ///
+    /// # Panics
+    ///
+    /// If it does not answer.
+    pub async fn leave_room(&self, bytes: u64) {
+        let info = self.command(&["INFO", "memory"]).await;
+        let used = info
+            .lines()
+            .find_map(|line| line.strip_prefix("used_memory:"));
+        let used = used.and_then(|text| text.trim().parse::<u64>().ok());
+        let limit = used.expect("INFO tells what is used") + bytes;
+        self.command(&["CONFIG", "SET", "maxmemory", &limit.to_string()])
+            .await;
     }
 
     /// Its URL, `redis://127.0.0.1:PORT/`.
@@ -129,7 +212,7 @@ async fn answers(port: u16) -> bool {
         stream.write_all(b"PING\r\n").await?;
         let mut answer = [0; 7];
         stream.read_exact(&mut answer).await?;
-        std::io::Result::Ok(&answer == b"+PONG\r\n")
+        io::Result::Ok(&answer == b"+PONG\r\n")
     };
     ping.await.unwrap_or(false)
 }

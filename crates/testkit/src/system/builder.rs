@@ -13,6 +13,7 @@ pub struct Builder {
     debug_log: bool,
     pub(super) tls: Option<(String, String)>,
     redis: Vec<String>,
+    pub(super) store: Option<String>,
     embedded: bool,
     agent: bool,
 }
@@ -28,6 +29,7 @@ impl Builder {
             debug_log: false,
             tls: None,
             redis: Vec::new(),
+            store: None,
             embedded: false,
             agent: true,
         }
@@ -101,6 +103,14 @@ impl Builder {
         self
     }
 
+    /// The section `store` of every server, in TOML: a store of the test's own, for
+    /// instance a Redis behind a `FaultProxy`.
+    #[must_use]
+    pub fn store(mut self, section: &str) -> Self {
+        self.store = Some(section.to_owned());
+        self
+    }
+
     /// One server on an embedded store, and no Redis.
     #[must_use]
     pub const fn embedded(mut self) -> Self {
@@ -125,6 +135,8 @@ impl Builder {
         let arguments: Vec<_> = self.redis.iter().map(String::as_str).collect();
         let redis = if self.embedded {
             assert!(self.servers == 1, "an embedded store is one server's");
+            None
+        } else if self.store.is_some() {
             None
         } else {
             Some(RedisServer::start_with(&arguments).await)

@@ -47,9 +47,10 @@ impl Server {
                 text += &format!("{key} = \"{value}\"\n");
             }
         }
-        let store = match redis {
-            Some(redis) => format!("redis = \"{}\"", redis.url()),
-            None => format!("embedded = \"{}\"", folder.join("store").display()),
+        let store = match (&builder.store, redis) {
+            (Some(section), _) => section.clone(),
+            (None, Some(redis)) => format!("redis = \"{}\"", redis.url()),
+            (None, None) => format!("embedded = \"{}\"", folder.join("store").display()),
         };
         text += &format!(
             "[store]\n{store}\n[http]\nlisten = \"{http}\"\n\
