@@ -20,6 +20,7 @@ mod import;
 mod inspect;
 mod layout;
 mod leases;
+mod occupancy;
 mod outcomes;
 mod preflight;
 mod publish;

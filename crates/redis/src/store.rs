@@ -1,7 +1,7 @@
 //! The store: connections and the port's operations on them.
 
 use core::{fmt, time::Duration};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
@@ -16,7 +16,7 @@ use sidehook_store::{
     catalog::{Catalog, Write, Written},
     hint::{BlockId, Hint, HistoryRecord},
     image::{Cursor, Image, Page as ImagePage},
-    inspect::Inspection,
+    inspect::{Inspection, Occupancy},
     port::Durability,
     read::{Lease, LogCursor, LogPage, Pair, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
@@ -29,7 +29,7 @@ use crate::{
     connection::{Link, Target},
     error::ConnectError,
     hints::Hints,
-    image, import, inspect, leases, outcomes, reads, registry, tls, turn,
+    image, import, inspect, leases, occupancy, outcomes, reads, registry, tls, turn,
 };
 
 /// How to reach Redis.
@@ -212,6 +212,17 @@ impl Store for RedisStore {
             _ => Durability::Strict,
         });
         least.unwrap_or(Durability::Volatile)
+    }
+
+    async fn others(&self) -> Result<u64, StoreError> {
+        occupancy::others(&self.aside).await
+    }
+
+    async fn occupancy(
+        &self,
+        partition: Partition,
+    ) -> Result<BTreeMap<TenantId, Occupancy>, StoreError> {
+        occupancy::occupancy(&self.aside, partition).await
     }
 
     async fn inspect(&self, partition: Partition) -> Result<Inspection, StoreError> {

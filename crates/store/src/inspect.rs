@@ -1,5 +1,7 @@
 //! A partition laid open, for tests and for `store check`: may take long.
 
+use std::collections::BTreeMap;
+
 use sidehook_core::{
     address::DeliveryId,
     id::{SubscriptionNumber, TenantId},
@@ -23,4 +25,33 @@ pub struct Inspection {
     pub segments: usize,
     /// Whatever contradicts the store's own rules, in words; empty if it is sound.
     pub faults: Vec<String>,
+}
+
+/// How many unfinished deliveries of a tenant are in a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Queued.
+    pub ready: u64,
+    /// Waiting for a retry.
+    pub waiting: u64,
+    /// Lent.
+    pub lent: u64,
+}
+
+impl Inspection {
+    /// How many there are of each tenant that has any.
+    #[must_use]
+    pub fn occupancy(&self) -> BTreeMap<TenantId, Occupancy> {
+        let mut tenants: BTreeMap<TenantId, Occupancy> = BTreeMap::new();
+        for (tenant, _) in &self.ready {
+            tenants.entry(*tenant).or_default().ready += 1;
+        }
+        for (tenant, ..) in &self.waiting {
+            tenants.entry(*tenant).or_default().waiting += 1;
+        }
+        for (tenant, ..) in &self.leased {
+            tenants.entry(*tenant).or_default().lent += 1;
+        }
+        tenants
+    }
 }

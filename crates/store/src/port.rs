@@ -1,5 +1,7 @@
 //! The port itself.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
@@ -14,7 +16,7 @@ use crate::{
     error::{CallError, StoreError},
     hint::{BlockId, Hint, HistoryRecord},
     image::{Cursor, Image, Page as ImagePage},
-    inspect::Inspection,
+    inspect::{Inspection, Occupancy},
     read::{Lease, LogCursor, LogPage, Pair, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
@@ -189,7 +191,29 @@ pub trait Store: Send + Sync + 'static {
     /// How safely acknowledged events are kept.
     fn durability(&self) -> Durability;
 
-    /// Lays a partition open.
+    /// How many other processes use the store at this moment, as far as it can tell. A
+    /// store that belongs to one process at a time has none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn others(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    /// How many unfinished deliveries each tenant has in a partition; no others are held
+    /// up for longer than by any call of a server. While others write, what moves
+    /// meanwhile may be missed or counted twice.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn occupancy(
+        &self,
+        partition: Partition,
+    ) -> Result<BTreeMap<TenantId, Occupancy>, StoreError> {
+        Ok(self.inspect(partition).await?.occupancy())
+    }
+
+    /// Lays a partition open. Others may be held up for as long as that takes.
     ///
     /// # Errors
     /// [`StoreError`].

@@ -195,6 +195,8 @@ impl Comparison {
         let seen = away(store.inspect(self.driver.partition).await)?;
         let seen = seen.expect("what it holds is readable");
         assert_eq!(seen.faults, Vec::<String>::new(), "{}", self.place());
+        let counted = away(store.occupancy(self.driver.partition).await)?;
+        assert_eq!(counted, Ok(seen.occupancy()), "{}", self.place());
         let wanted = self.model.inspect(self.driver.partition).await;
         let wanted = wanted.expect("the model answers");
         assert_eq!(sorted(seen), sorted(wanted), "{}", self.place());
