@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use sidehook_core::{
     address::{Partition, SegmentId},
     id::{SubscriptionNumber, TenantId},
-    limits::{CALL_BYTES, CALL_RECORDS},
+    limits::{CALL_BYTES, CALL_PAIRS, CALL_RECORDS},
 };
 
 use crate::{
@@ -31,8 +31,9 @@ pub fn address(partition: Partition, stamp: Stamp, place: usize) -> Option<Segme
 /// Checks a publish.
 ///
 /// # Errors
-/// [`CallError::Refused`]: too large, a tenant twice or of another partition, an
-/// event's id that is not its place, targets that do not ascend.
+/// [`CallError::Refused`]: too large, too many pairs of event and target, a tenant
+/// twice or of another partition, an event's id that is not its place, targets that
+/// do not ascend.
 pub fn publish(partition: Partition, stamp: Stamp, call: &Publish) -> Result<(), CallError> {
     let events = call.tenants.iter().map(|one| one.events.len()).sum();
     within("events", events)?;
@@ -45,6 +46,11 @@ pub fn publish(partition: Partition, stamp: Stamp, call: &Publish) -> Result<(),
         .sum();
     if bytes > CALL_BYTES && events > 1 {
         return Err(refused(format!("{bytes} bytes in one publish")));
+    }
+    let events = call.tenants.iter().flat_map(|one| &one.events);
+    let pairs: usize = events.map(|event| event.targets.len()).sum();
+    if pairs > CALL_PAIRS {
+        return Err(refused(format!("{pairs} deliveries in one publish")));
     }
     let mut seen = HashSet::with_capacity(call.tenants.len());
     for (place, one) in call.tenants.iter().enumerate() {

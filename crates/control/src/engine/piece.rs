@@ -12,7 +12,7 @@ use std::sync::{
 use sidehook_core::{
     event::Event,
     id::{SubscriptionNumber, TenantId},
-    limits::{CALL_BYTES, CALL_RECORDS},
+    limits::{CALL_BYTES, CALL_PAIRS, CALL_RECORDS},
     pool::Pool,
     time::Timestamp,
     version::Version,
@@ -22,9 +22,6 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::PublishOutcome;
 use crate::agents::{Session, Ticket};
-
-/// Pairs of event and target in one call; one event with more goes alone.
-pub(super) const CALL_PAIRS: usize = 1_024;
 
 /// An event and where it goes.
 #[derive(Debug)]

@@ -5,7 +5,8 @@ use core::time::Duration;
 use bytes::Bytes;
 use sidehook_core::{
     address::{EventId, Lane, Sequence},
-    limits::{CALL_RECORDS, IDEMPOTENCY_TTL},
+    id::SubscriptionNumber,
+    limits::{CALL_PAIRS, CALL_RECORDS, IDEMPOTENCY_TTL},
 };
 
 use super::{
@@ -188,7 +189,9 @@ pub(super) async fn calls_that_break_a_rule_change_nothing(store: &dyn Store) {
     let mut large = good.clone();
     let event = large.tenants[0].events[0].clone();
     large.tenants[0].events = vec![event; CALL_RECORDS + 1];
-    for bad in [wrong_id, twice, foreign, large] {
+    let mut wide = good.clone();
+    wide.tenants[0].events[0].targets = (0..=CALL_PAIRS as u32).map(SubscriptionNumber).collect();
+    for bad in [wrong_id, twice, foreign, large, wide] {
         let mut calls = Calls::new(Desk::partition());
         calls.publish = Some((stamp, bad));
         let answer = desk.execute(calls).await.publish.expect("it was asked");
