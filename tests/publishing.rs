@@ -1,6 +1,6 @@
 //! Publishing: once per key, byte for byte, and seen by every replica's catalog.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, ops::Range, time::Duration};
 
 use sidehook_api::v1;
 use sidehook_testkit::{
@@ -8,6 +8,7 @@ use sidehook_testkit::{
     receiver::{Behaviour, Receiver, event_id},
     system::System,
 };
+use tokio_stream::StreamExt as _;
 use tonic::Code;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -175,6 +176,88 @@ async fn a_stream_answers_every_event_and_moves_its_watermark() {
     }
     assert_eq!((results, watermark), (50, 50));
     assert!(receiver.wait_for(50, PATIENCE).await);
+}
+
+/// The `n`th event of a stream, safe to publish again.
+fn numbered(n: u64) -> v1::Event {
+    v1::Event {
+        idempotency_key: format!("stream-{n}"),
+        ..event("order", n)
+    }
+}
+
+#[tokio::test]
+async fn a_broken_stream_is_resumed_at_its_watermark() {
+    const EVENTS: u64 = 100;
+    const BATCH: u64 = 10;
+    let system = System::builder().start().await;
+    let receiver = Receiver::start(Behaviour::Ok).await;
+    system.client(0).subscribe(&receiver.url(), "order").await;
+    // The events of this range, in a stream that stays open behind them if it is to
+    // break before the end of all.
+    let stream_of = async |range: Range<u64>| {
+        let (first, end) = (range.start, range.end);
+        let batches = range.step_by(BATCH as usize);
+        let batches = batches.map(move |n| v1::StreamEventsRequest {
+            sequence: n - first,
+            events: (n..end.min(n + BATCH)).map(numbered).collect(),
+        });
+        let batches = tokio_stream::iter(batches.collect::<Vec<_>>());
+        let more = tokio_stream::pending().take((end < EVENTS).into());
+        let batches = batches.chain(more);
+        let stream = system.client(0).events().stream_events(batches).await;
+        stream.expect("a stream").into_inner()
+    };
+    let mut answers = stream_of(0..EVENTS / 2).await;
+    let mut watermark = 0;
+    while watermark < 3 * BATCH {
+        let answer = answers.message().await.expect("an answer");
+        watermark = answer.expect("more answers").watermark;
+    }
+    // What was sent behind the watermark may have been taken or not.
+    drop(answers);
+
+    let mut answers = stream_of(watermark..EVENTS).await;
+    let (mut results, mut rest) = (0, 0);
+    while let Some(answer) = answers.message().await.expect("an answer") {
+        assert!(answer.results.iter().all(|result| result.error.is_none()));
+        (results, rest) = (results + answer.results.len() as u64, answer.watermark);
+    }
+    assert_eq!((results, rest), (EVENTS - watermark, EVENTS - watermark));
+    // One more behind them all: what was published twice would have come by now.
+    let last = system.client(0).publish(vec![event("order", EVENTS)]).await;
+    last.expect("published");
+    assert!(receiver.wait_for(EVENTS as usize + 1, PATIENCE).await);
+    let ids: BTreeSet<_> = receiver.received().iter().filter_map(event_id).collect();
+    assert_eq!(ids.len() as u64, EVENTS + 1, "each exactly once");
+    assert_eq!(receiver.count() as u64, EVENTS + 1);
+}
+
+#[tokio::test]
+async fn in_a_stream_each_event_fails_alone_and_the_watermark_goes_on() {
+    let system = System::builder().embedded().without_agent().start().await;
+    let mut wrong = event("order", 2);
+    wrong.object_type = String::new();
+    let batch = |sequence, events| v1::StreamEventsRequest { sequence, events };
+    let batches = [
+        batch(0, vec![event("order", 1), wrong]),
+        batch(2, vec![event("order", 3)]),
+    ];
+    let stream = tokio_stream::iter(batches);
+    let answers = system.client(0).events().stream_events(stream).await;
+    let mut answers = answers.expect("a stream").into_inner();
+    let mut failed = Vec::new();
+    let mut watermark = 0;
+    while let Some(answer) = answers.message().await.expect("an answer") {
+        for (n, result) in (answer.sequence..).zip(answer.results) {
+            if let Some(error) = result.error {
+                failed.push((n, error.field_violations[0].field.clone()));
+            }
+        }
+        watermark = answer.watermark;
+    }
+    assert_eq!(failed, [(1, "object_type".to_owned())]);
+    assert_eq!(watermark, 3);
 }
 
 #[tokio::test]
