@@ -1,15 +1,21 @@
 //! A system that moves from one kind of store to another and back, with deliveries
 //! pending; and exports that are not as they were written.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use sidehook_api::v1;
 use sidehook_testkit::{
     client::{event, subscription},
     ledger::Ledger,
+    process::binary,
     receiver::{Behaviour, Receiver},
     redis_server::RedisServer,
-    system::{Place, System},
+    system::{Builder, Place, System},
     verify::verify,
 };
 
@@ -136,7 +142,7 @@ async fn a_system_moves_there_and_back_without_loss() {
     let counts = story.counts();
     assert_eq!(counts["subscriptions"], 1, "{counts}");
     assert_eq!(counts["waiting"], failing, "{counts}");
-    assert_eq!(counts["ready"], 30, "{counts}");
+    assert_eq!(counts["queued"], 30, "{counts}");
     // What was published before is known.
     let again = story.system.client(0).publish(vec![keyed(3)]).await;
     let again = again.expect("published").remove(0);
@@ -153,15 +159,19 @@ async fn a_system_moves_there_and_back_without_loss() {
     assert!(story.ledger.unexpected().is_empty(), "{}", story.ledger);
 }
 
-/// An export of a system that has one subscription and one queued delivery.
-async fn exported(folder: &Path) -> Vec<u8> {
-    let mut system = System::builder().embedded().without_agent().start().await;
+/// A system that has one subscription and one queued delivery.
+async fn small(builder: Builder) -> System {
+    let system = builder.without_agent().start().await;
     let client = system.client(0);
     client.subscribe("http://127.0.0.1:9/", "order").await;
-    client
-        .publish(vec![event("order", 1)])
-        .await
-        .expect("published");
+    let published = client.publish(vec![event("order", 1)]).await;
+    published.expect("published");
+    system
+}
+
+/// An export of such a system.
+async fn exported(folder: &Path) -> Vec<u8> {
+    let mut system = small(System::builder().embedded()).await;
     let file = folder.join("whole");
     let name = file.display().to_string();
     let (well, _, told) = system.place().store("export", &[&name]);
@@ -240,4 +250,145 @@ fn a_store_that_is_not_there_is_not_made() {
         assert!(told.contains("there is no store in"), "{told}");
     }
     assert!(!folder.path().join("missing").exists());
+}
+
+/// A server at work on Redis: nobody reads it out, fills it, or holds it up unasked.
+#[tokio::test]
+async fn a_redis_in_use_is_looked_at_and_no_more() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut system = small(System::builder()).await;
+    let redis = system.place();
+    let file = folder.path().join("file").display().to_string();
+    for (command, more) in [
+        ("export", &[&*file][..]),
+        ("export", &["-"]),
+        ("check", &[]),
+    ] {
+        let (well, printed, told) = redis.store(command, more);
+        assert!(!well && printed.is_empty(), "{command}: {printed}");
+        let words = "another process uses this store";
+        assert!(told.contains(words), "{command}: {told}");
+    }
+    let left = fs::read_dir(folder.path()).expect("a folder").count();
+    assert_eq!(left, 0, "nothing was written");
+    let (well, told, error) = redis.store("stats", &["--output", "json"]);
+    assert!(well, "{error}");
+    let stats: serde_json::Value = serde_json::from_str(&told).expect("it is JSON");
+    assert_eq!(stats[0]["queued"], 1, "{stats}");
+    let (well, told, error) = redis.store("check", &["--in-use"]);
+    assert!(well && told.contains("sound"), "{told}{error}");
+
+    system.terminate_server().await;
+    let (well, _, told) = redis.store("export", &[&file]);
+    assert!(well, "{told}");
+    system.restart_server(0).await;
+    let (well, _, told) = redis.store("import", &[&file]);
+    assert!(!well && told.contains("another process"), "{told}");
+}
+
+/// An embedded store is there as a whole or not at all, and what is there is left alone.
+#[tokio::test]
+async fn an_embedded_store_is_made_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let whole = exported(folder.path()).await;
+    let file = folder.path().join("file");
+    fs::write(&file, &whole).expect("a file can be written");
+    let name = file.display().to_string();
+    let target = folder.path().join("target");
+    let place = Place::folder(&target);
+    // What a killed import leaves: a store that is not whole, and not even a store.
+    let workshop = target.join("importing");
+    fs::create_dir_all(&workshop).expect("a folder can be made");
+    fs::write(workshop.join("store.redb"), &whole[..40]).expect("it can be written");
+    let (well, _, told) = place.store("import", &[&name]);
+    assert!(well, "{told}");
+    assert!(!workshop.exists(), "nothing is left of either import");
+    let (well, told, _) = place.store("check", &[]);
+    assert!(well, "{told}");
+    let store = fs::read(target.join("store.redb")).expect("there is a store");
+    assert_refused(&place, &file, &whole, "there is a store");
+    let left = fs::read(target.join("store.redb")).expect("there is a store");
+    assert!(left == store, "it is as it was");
+
+    let other = folder.path().join("other");
+    let changed = [&whole[..], b"x"].concat();
+    assert_refused(
+        &Place::folder(&other),
+        &file,
+        &changed,
+        "nothing was imported",
+    );
+    assert!(!other.exists(), "nothing was made");
+}
+
+/// Where an export cannot be written, that is told, and what was there stays.
+#[tokio::test]
+async fn exports_that_cannot_be_written_are_told() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut system = small(System::builder().embedded()).await;
+    system.terminate_server().await;
+    let place = system.place();
+    for (file, words) in [
+        (folder.path().display().to_string(), "else than a file"),
+        ("/dev/null".to_owned(), "else than a file"),
+        (
+            format!("{}/none/file", folder.path().display()),
+            "cannot be written",
+        ),
+    ] {
+        let (well, _, told) = place.store("export", &[&file]);
+        assert!(!well && told.contains(words), "{told}");
+    }
+    let Place::Embedded(store) = &place else {
+        panic!("it is an embedded store");
+    };
+    let full = fs::OpenOptions::new().write(true).open("/dev/full");
+    let mut export = Command::new(binary("sidehook"));
+    export
+        .env_clear()
+        .args(["store", "export", "--embedded", store, "-"]);
+    export
+        .stdout(full.expect("Linux has it"))
+        .stderr(Stdio::piped());
+    let ended = export.output().expect("the binary can be run");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(
+        !ended.status.success() && told.contains("No space left"),
+        "{told}"
+    );
+}
+
+/// The README's commands, as they stand there.
+#[tokio::test]
+async fn the_commands_of_the_readme_move_a_system() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let text = fs::read_to_string(readme).expect("there is a README");
+    let (_, rest) = text
+        .split_once("```sh moving\n")
+        .expect("a block of commands");
+    let (block, _) = rest.split_once("\n```").expect("the block ends");
+
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut system = small(System::builder().embedded()).await;
+    system.terminate_server().await;
+    let Place::Embedded(from) = system.place() else {
+        panic!("it is an embedded store");
+    };
+    let redis = RedisServer::start().await;
+    let sidehook = binary("sidehook");
+    let bin = sidehook.parent().expect("a folder").display().to_string();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut shell = Command::new("bash");
+    shell.args(["-eu", "-o", "pipefail", "-c", block]);
+    shell.current_dir(folder.path());
+    shell.env("PATH", format!("{bin}:{path}"));
+    shell
+        .env("OLD", from)
+        .env("SIDEHOOK_STORE__REDIS", redis.url());
+    let ended = shell.output().expect("bash can be run");
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{told}");
+    let printed = String::from_utf8_lossy(&ended.stdout);
+    assert!(printed.contains("the store is sound"), "{printed}");
+    assert!(printed.contains("QUEUED"), "{printed}");
 }

@@ -23,8 +23,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const PROCESS: Process = Process("sidehook");
 
-const AFTER_HELP: &str = "All commands but server, dev, demo and completions call a server: \
-SIDEHOOK_SERVER or --server says which, SIDEHOOK_API_KEY or --api-key-file as whom.";
+const AFTER_HELP: &str = "All commands but server, dev, demo, store and completions call a \
+server: SIDEHOOK_SERVER or --server says which, SIDEHOOK_API_KEY or --api-key-file as whom.";
 
 /// Webhooks into networks that you cannot reach.
 #[derive(Debug, Parser)]

@@ -1,12 +1,18 @@
 //! `sidehook store`: looking at a store as a whole, and moving all of it. These
 //! commands open the store themselves; no server is asked.
 
-mod copying;
+mod export;
 mod file;
 mod frames;
+mod import;
 mod looking;
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+};
 
 use sidehook_runtime::{
     config::{Layers, Problems},
@@ -15,10 +21,20 @@ use sidehook_runtime::{
 };
 use sidehook_store::Store;
 
-use crate::{PROCESS, client::Output, store, store::StoreConfig};
+use crate::{
+    PROCESS,
+    client::{Failure, Output},
+    store,
+    store::StoreConfig,
+};
 
 /// The file that the embedded store makes in its folder.
 const EMBEDDED_FILE: &str = "store.redb";
+/// Stands for standard output or input.
+const STANDARD: &str = "-";
+/// What whoever starts servers on a copy must know.
+const SEALED: &str =
+    "signing keys are in it as they were sealed: its servers need the same sealing key as before";
 
 /// Look at a store as a whole, back it up, or move it.
 #[derive(Debug, clap::Args)]
@@ -30,8 +46,15 @@ pub(crate) struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Check that a store does not contradict itself; exits with 1 if it does
-    Check(Where),
-    /// Show what each tenant has in a store
+    Check {
+        #[command(flatten)]
+        place: Where,
+        /// Also while servers use this Redis. It answers nobody for as long as it takes
+        /// to read a 64th of the store: for a million deliveries, a second or more
+        #[arg(long)]
+        in_use: bool,
+    },
+    /// Show what each tenant has in a store; of a Redis also while servers use it
     Stats {
         #[command(flatten)]
         place: Where,
@@ -39,14 +62,14 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Write all of a store to a file; stop the servers first
+    /// Write all of a store to a file, for its owner's eyes; stop the servers first
     Export {
         #[command(flatten)]
         place: Where,
         /// The file, or - for standard output
         file: PathBuf,
     },
-    /// Fill an empty store from a file; no server may use it yet
+    /// Make a new embedded store, or fill an empty Redis, from an export
     Import {
         #[command(flatten)]
         place: Where,
@@ -87,25 +110,47 @@ struct Opened {
     kind: &'static str,
 }
 
-/// Opens a store; `is_new` if it may be made.
-async fn open(config: StoreConfig, is_new: bool) -> Result<Opened, String> {
-    let kind = match &config {
-        StoreConfig::Redis { .. } => "redis",
-        StoreConfig::Embedded { directory, .. } => {
-            if !is_new && !directory.join(EMBEDDED_FILE).exists() {
-                return Err(format!("there is no store in {}", directory.display()));
+impl Opened {
+    /// Opens a store that is there, or Redis.
+    async fn open(config: StoreConfig) -> Result<Self, Failure> {
+        let kind = match &config {
+            StoreConfig::Redis { .. } => "redis",
+            StoreConfig::Embedded { directory, .. } => {
+                if !directory.join(EMBEDDED_FILE).exists() {
+                    let place = directory.display();
+                    return Err(Failure::new(format!("there is no store in {place}")));
+                }
+                "embedded"
             }
-            "embedded"
+        };
+        let store = config.open(1).await.map_err(Failure::new)?;
+        Ok(Self { store, kind })
+    }
+
+    /// Refuses to go on beside others.
+    async fn is_alone(&self) -> Result<(), Failure> {
+        match self.store.others().await.map_err(looking::told)? {
+            0 => Ok(()),
+            1 => Err(Failure::new("another process uses this store")),
+            more => Err(Failure::new(format!(
+                "{more} other processes use this store"
+            ))),
         }
-    };
-    let store = config.open(1).await?;
-    Ok(Opened { store, kind })
+        .map_err(|failure| failure.hint("stop all servers that use it"))
+    }
+
+    /// Closes the store after work that ended so.
+    async fn close<T>(self, done: Result<T, Failure>) -> Result<T, Failure> {
+        let closed = store::close(&*self.store).await;
+        let done = done?;
+        closed.map(|()| done).map_err(Failure::new)
+    }
 }
 
 /// Runs the subcommand.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let (place, job) = match arguments.command {
-        Command::Check(place) => (place, Job::Check),
+        Command::Check { place, in_use } => (place, Job::Check { in_use }),
         Command::Stats { place, output } => (place, Job::Stats(output)),
         Command::Export { place, file } => (place, Job::Export(file)),
         Command::Import { place, file } => (place, Job::Import(file)),
@@ -115,36 +160,49 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Err(code) => return code,
     };
     tls::install_crypto_provider();
-    let ended = block_on(async {
-        let is_new = matches!(job, Job::Import(_));
-        let opened = open(config, is_new).await?;
-        let done = job.run(&opened).await;
-        let closed = store::close(&*opened.store).await;
-        let code = done?;
-        closed.map(|()| code)
-    });
-    match ended {
+    match block_on(job.run(config)) {
         Ok(Ok(code)) => code,
-        Ok(Err(error)) => PROCESS.failed(&error, 1),
+        Ok(Err(failure)) => PROCESS.failed(&failure, 1),
         Err(error) => PROCESS.failed(&error, 1),
     }
 }
 
 /// What is to be done with the store.
 enum Job {
-    Check,
+    Check { in_use: bool },
     Stats(Output),
     Export(PathBuf),
     Import(PathBuf),
 }
 
 impl Job {
-    async fn run(self, opened: &Opened) -> Result<ExitCode, String> {
+    async fn run(self, config: StoreConfig) -> Result<ExitCode, Failure> {
+        if let Self::Import(file) = &self {
+            return import::import(config, file).await;
+        }
+        let opened = Opened::open(config).await?;
+        let done = self.look(&opened).await;
+        opened.close(done).await
+    }
+
+    async fn look(self, opened: &Opened) -> Result<ExitCode, Failure> {
         match self {
-            Self::Check => looking::check(&*opened.store).await,
+            Self::Check { in_use } => {
+                if !in_use {
+                    let alone = opened.is_alone().await;
+                    alone.map_err(|failure| failure.hint("or look while it is used: --in-use"))?;
+                }
+                looking::check(&*opened.store).await
+            }
             Self::Stats(output) => looking::stats(&*opened.store, output).await,
-            Self::Export(file) => copying::export(opened, &file).await,
-            Self::Import(file) => copying::import(opened, &file).await,
+            Self::Export(file) => export::export(opened, &file).await,
+            Self::Import(_) => Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+/// Tells people, beside what may be standard output.
+fn tell(text: &str) {
+    // A closed standard error leaves the exit code to tell.
+    let _ = writeln!(io::stderr(), "{text}");
 }

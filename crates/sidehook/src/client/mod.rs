@@ -22,6 +22,7 @@ use std::path::PathBuf;
 
 pub(crate) use channel::api_key;
 pub(crate) use failure::Failure;
+pub(crate) use render::{line, list};
 
 /// The heading of what every command takes.
 const CONNECTION: &str = "Connection and output";

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Prints `values` as JSON, or `rows` under `head` as a table.
-pub(super) fn list<T, J: Serialize>(
+pub(crate) fn list<T, J: Serialize>(
     output: Output,
     items: &[T],
     as_json: impl Fn(&T) -> J,
@@ -64,7 +64,7 @@ fn print_json(json: serde_json::Result<String>) -> Result<(), Failure> {
 }
 
 /// Prints a line for people.
-pub(super) fn line(text: &str) -> Result<(), Failure> {
+pub(crate) fn line(text: &str) -> Result<(), Failure> {
     print(&harmless(text))
 }
 

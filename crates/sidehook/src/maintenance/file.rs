@@ -36,10 +36,10 @@ pub(super) enum FileError {
         version: String,
     },
     /// It has no end.
-    #[error("the file is cut off: it ends before its trailer. Nothing was imported")]
+    #[error("the file is cut off: it ends before its trailer")]
     Cut,
     /// It is not what was written.
-    #[error("the file was changed or is damaged ({0}). Nothing was imported")]
+    #[error("the file was changed or is damaged ({0})")]
     Damaged(&'static str),
     /// Reading or writing failed.
     #[error("{0}")]

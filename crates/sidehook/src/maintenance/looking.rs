@@ -1,36 +1,27 @@
 //! Checking and counting.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write as _},
-    process::ExitCode,
-};
+use std::{collections::BTreeMap, process::ExitCode};
 
-use comfy_table::{Table, presets::UTF8_BORDERS_ONLY};
 use serde_json::json;
 use sidehook_api::registry::Tenant;
 use sidehook_core::{address::Partition, id::TenantId};
-use sidehook_store::{Store, StoreError, registry::Kind};
+use sidehook_store::{Store, StoreError, inspect::Occupancy, registry::Kind};
 
-use crate::client::Output;
+use crate::client::{Failure, Output, line, list};
 
 /// Records of one page.
 const PAGE: usize = 500;
 
-fn words(error: StoreError) -> String {
-    error.to_string()
-}
-
-/// Prints a line; a closed standard output is the reader's choice.
-fn print(line: &str) {
-    let _ = writeln!(io::stdout(), "{line}");
+/// What a store says of itself.
+pub(super) fn told(error: StoreError) -> Failure {
+    Failure::new(error.to_string())
 }
 
 /// Whatever contradicts itself, in words.
-pub(super) async fn faults(store: &dyn Store) -> Result<Vec<String>, String> {
+pub(super) async fn faults(store: &dyn Store) -> Result<Vec<String>, Failure> {
     let mut faults = Vec::new();
     for partition in Partition::all() {
-        let seen = store.inspect(partition).await.map_err(words)?;
+        let seen = store.inspect(partition).await.map_err(told)?;
         let number = partition.number();
         let told = seen.faults.into_iter();
         faults.extend(told.map(|fault| format!("partition {number}: {fault}")));
@@ -39,16 +30,16 @@ pub(super) async fn faults(store: &dyn Store) -> Result<Vec<String>, String> {
 }
 
 /// Says what is wrong with a store; 1 if something is.
-pub(super) async fn check(store: &dyn Store) -> Result<ExitCode, String> {
+pub(super) async fn check(store: &dyn Store) -> Result<ExitCode, Failure> {
     let faults = faults(store).await?;
     for fault in &faults {
-        print(fault);
+        line(fault)?;
     }
     if faults.is_empty() {
-        print("the store is sound");
+        line("the store is sound")?;
         return Ok(ExitCode::SUCCESS);
     }
-    print(&format!("{} contradictions", faults.len()));
+    line(&format!("{} contradictions", faults.len()))?;
     Ok(ExitCode::FAILURE)
 }
 
@@ -58,56 +49,59 @@ struct Counts {
     name: String,
     subscriptions: usize,
     segments: usize,
-    ready: usize,
-    waiting: usize,
-    lent: usize,
+    unfinished: Occupancy,
 }
 
 /// Prints what each tenant has.
-pub(super) async fn stats(store: &dyn Store, output: Output) -> Result<ExitCode, String> {
+pub(super) async fn stats(store: &dyn Store, output: Output) -> Result<ExitCode, Failure> {
     let mut tenants = names(store).await?;
     for partition in Partition::all() {
-        let seen = store.inspect(partition).await.map_err(words)?;
-        for (tenant, _) in seen.ready {
-            tenants.entry(tenant).or_default().ready += 1;
-        }
-        for (tenant, ..) in seen.waiting {
-            tenants.entry(tenant).or_default().waiting += 1;
-        }
-        for (tenant, ..) in seen.leased {
-            tenants.entry(tenant).or_default().lent += 1;
+        for (tenant, counts) in store.occupancy(partition).await.map_err(told)? {
+            tenants.entry(tenant).or_default().unfinished = counts;
         }
     }
     for (tenant, counts) in &mut tenants {
-        let catalog = store.catalog(*tenant, None).await.map_err(words)?;
+        let catalog = store.catalog(*tenant, None).await.map_err(told)?;
         counts.subscriptions = catalog.map_or(0, |catalog| catalog.rows.len());
-        let mut from = None;
-        loop {
-            let page = store.log(*tenant, from, PAGE).await.map_err(words)?;
-            counts.segments += page.segments.len();
-            from = page.next;
-            if from.is_none() {
-                break;
-            }
-        }
+        counts.segments = segments(store, *tenant).await?;
     }
-    match output {
-        Output::Json => print_json(&tenants)?,
-        Output::Table => print_table(&tenants),
-    }
+    let tenants: Vec<_> = tenants.into_iter().collect();
+    let head = [
+        "TENANT",
+        "NAME",
+        "SUBSCRIPTIONS",
+        "SEGMENTS",
+        "QUEUED",
+        "WAITING",
+        "LENT",
+    ];
+    list(output, &tenants, as_json, &head, as_row)?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn names(store: &dyn Store) -> Result<BTreeMap<TenantId, Counts>, String> {
+/// Segments of a tenant's log.
+async fn segments(store: &dyn Store, tenant: TenantId) -> Result<usize, Failure> {
+    let (mut count, mut from) = (0, None);
+    loop {
+        let page = store.log(tenant, from, PAGE).await.map_err(told)?;
+        count += page.segments.len();
+        from = page.next;
+        if from.is_none() {
+            return Ok(count);
+        }
+    }
+}
+
+async fn names(store: &dyn Store) -> Result<BTreeMap<TenantId, Counts>, Failure> {
     let mut tenants = BTreeMap::new();
     let mut after = Vec::new();
     loop {
         let listing = store.registry_list(Kind::Tenant, &after, PAGE);
-        let page = listing.await.map_err(words)?;
+        let page = listing.await.map_err(told)?;
         for entry in &page.entries {
             after = entry.key.to_vec();
             let tenant = Tenant::decode(entry.value.clone());
-            let tenant = tenant.map_err(|error| error.to_string())?;
+            let tenant = tenant.map_err(|error| Failure::new(error.to_string()))?;
             let counts = Counts {
                 name: tenant.name,
                 ..Counts::default()
@@ -120,48 +114,26 @@ async fn names(store: &dyn Store) -> Result<BTreeMap<TenantId, Counts>, String> 
     }
 }
 
-fn print_json(tenants: &BTreeMap<TenantId, Counts>) -> Result<(), String> {
-    let one = |(tenant, counts): (&TenantId, &Counts)| {
-        json!({
-            "tenant_id": tenant.to_string(),
-            "name": counts.name,
-            "subscriptions": counts.subscriptions,
-            "segments": counts.segments,
-            "ready": counts.ready,
-            "waiting": counts.waiting,
-            "lent": counts.lent,
-        })
-    };
-    let all: Vec<_> = tenants.iter().map(one).collect();
-    let text = serde_json::to_string_pretty(&all);
-    print(&text.map_err(|error| error.to_string())?);
-    Ok(())
+fn as_json((tenant, counts): &(TenantId, Counts)) -> serde_json::Value {
+    json!({
+        "tenant_id": tenant.to_string(),
+        "name": counts.name,
+        "subscriptions": counts.subscriptions,
+        "segments": counts.segments,
+        "queued": counts.unfinished.ready,
+        "waiting": counts.unfinished.waiting,
+        "lent": counts.unfinished.lent,
+    })
 }
 
-fn print_table(tenants: &BTreeMap<TenantId, Counts>) {
-    let mut table = Table::new();
-    table.load_preset(UTF8_BORDERS_ONLY);
-    table.set_header([
-        "tenant",
-        "name",
-        "subscriptions",
-        "segments",
-        "ready",
-        "waiting",
-        "lent",
-    ]);
-    for (tenant, counts) in tenants {
-        let numbers = [
-            counts.subscriptions,
-            counts.segments,
-            counts.ready,
-            counts.waiting,
-            counts.lent,
-        ];
-        // A name obeys no terminal: what would steer one is shown as an escape.
-        let mut row = vec![tenant.to_string(), counts.name.escape_debug().to_string()];
-        row.extend(numbers.map(|number| number.to_string()));
-        table.add_row(row);
-    }
-    print(&table.to_string());
+fn as_row((tenant, counts): &(TenantId, Counts)) -> Vec<String> {
+    vec![
+        tenant.to_string(),
+        counts.name.clone(),
+        counts.subscriptions.to_string(),
+        counts.segments.to_string(),
+        counts.unfinished.ready.to_string(),
+        counts.unfinished.waiting.to_string(),
+        counts.unfinished.lent.to_string(),
+    ]
 }
