@@ -1,6 +1,6 @@
 //! What happens after an answer: success, retries, giving up, and trying anew.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use sidehook_api::v1;
 use sidehook_testkit::{
@@ -186,4 +186,83 @@ async fn a_long_answer_is_cut_off() {
     client.subscribe(&receiver.url(), "order").await;
     let delivered = publish_and_watch(&client, v1::DeliveryState::Delivered).await;
     assert_eq!(delivered.attempts[0].response_body.len(), 16 * 1024);
+}
+
+const fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn millis(time: prost_types::Timestamp) -> i64 {
+    time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000
+}
+
+#[tokio::test]
+async fn a_retry_is_drawn_from_the_upper_half_of_the_back_off() {
+    let system = System::builder().embedded().start().await;
+    let client = system.client(0);
+    let receiver = Receiver::start(Behaviour::Status(500)).await;
+    let mut wanted = subscription(&receiver.url(), "order");
+    // So long that what a slow machine adds does not matter.
+    wanted.retry_policy = Some(v1::RetryPolicy {
+        initial_backoff: seconds(1_000),
+        ..v1::RetryPolicy::default()
+    });
+    client.create(wanted).await;
+    let mut drawn = BTreeSet::new();
+    for _ in 0..8 {
+        let failed = publish_and_watch(&client, v1::DeliveryState::Retrying).await;
+        let delivery = get(&client, &failed.id).await;
+        let due = delivery.next_attempt_at.map(millis).expect("planned");
+        let began = delivery.attempts[0].started_at.map(millis).expect("told");
+        let wait = due - began;
+        assert!((500_000..=1_030_000).contains(&wait), "{wait} ms");
+        drawn.insert(wait);
+    }
+    assert!(drawn.len() > 1, "it is drawn: {drawn:?}");
+}
+
+#[tokio::test]
+async fn the_back_off_doubles_up_to_its_limit_and_attempts_have_an_end() {
+    let system = System::builder().embedded().start().await;
+    let client = system.client(0);
+    let receiver = Receiver::start(Behaviour::Status(500)).await;
+    let mut wanted = subscription(&receiver.url(), "order");
+    let millis_of = |millis: i32| {
+        Some(prost_types::Duration {
+            seconds: 0,
+            nanos: millis * 1_000_000,
+        })
+    };
+    wanted.retry_policy = Some(v1::RetryPolicy {
+        initial_backoff: millis_of(100),
+        max_backoff: millis_of(400),
+        max_attempts: 5,
+        ..v1::RetryPolicy::default()
+    });
+    client.create(wanted).await;
+    let dead = publish_and_watch(&client, v1::DeliveryState::Dead).await;
+    let delivery = get(&client, &dead.id).await;
+    assert_eq!(delivery.reason, "retries exhausted");
+    let begun = delivery.attempts.iter().map(|attempt| attempt.started_at);
+    let begun: Vec<_> = begun.map(|at| at.map(millis).expect("told")).collect();
+    let gaps: Vec<_> = begun.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(gaps.len(), 4);
+    // At least half of 100, 200, 400 and 400 ms; a millisecond is lost in rounding.
+    for (gap, least) in gaps.iter().zip([50, 100, 200, 200]) {
+        assert!(*gap >= least - 1, "{gaps:?}");
+    }
+    assert_eq!(receiver.count(), 5);
+}
+
+#[tokio::test]
+async fn retries_go_on_for_three_days_unless_told_otherwise() {
+    let system = System::builder().embedded().without_agent().start().await;
+    let made = system
+        .client(0)
+        .subscribe("http://127.0.0.1:9/", "order")
+        .await;
+    let policy = made.retry_policy.expect("the policy in force");
+    assert_eq!(policy.max_backoff, seconds(20 * 60));
+    assert_eq!(policy.max_age, seconds(72 * 3_600));
+    assert_eq!(policy.max_attempts, 0);
 }
