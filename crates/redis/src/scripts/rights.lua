@@ -3,7 +3,7 @@
 -- KEYS[1]  any key of ours
 -- ARGV     for each command its name and the key or channel to try it on, or empty: it takes none
 -- Returns  the names of those that are refused
-local refused = redis.acl_check_cmd('EVALSHA', '', 1, KEYS[1]) and {} or { 'EVALSHA' }
+local refused = redis.acl_check_cmd('evalsha', '', 1, KEYS[1]) and {} or { 'evalsha' }
 for i = 1, #ARGV, 2 do
   local name, on = ARGV[i], ARGV[i + 1]
   local allowed
