@@ -309,6 +309,45 @@ async fn foreign_ids_are_unknown_ids() {
 }
 
 #[tokio::test]
+async fn foreign_events_and_deliveries_are_unknown_ones() {
+    let system = System::builder().embedded().without_agent().start().await;
+    let client = system.client(0);
+    create(&client, subscription(URL, "order"))
+        .await
+        .expect("made");
+    let published = client.publish(vec![event("order", 1)]).await;
+    let event_id = published.expect("published").remove(0).event_id;
+    let request = v1::ListDeliveriesRequest::default();
+    let listed = client.deliveries().list_deliveries(request).await;
+    let id = listed.expect("a list").into_inner().deliveries[0]
+        .id
+        .clone();
+    let other = system.another_tenant("other").await;
+    for (caller, expected) in [(&client, None), (&other, Some(Code::NotFound))] {
+        let request = v1::GetEventRequest {
+            id: event_id.clone(),
+        };
+        let got = caller.events().get_event(request).await;
+        assert_eq!(got.err().map(|status| status.code()), expected);
+        let request = v1::GetDeliveryRequest { id: id.clone() };
+        let got = caller.deliveries().get_delivery(request).await;
+        assert_eq!(got.err().map(|status| status.code()), expected);
+    }
+    let request = v1::RetryDeliveryRequest { id: id.clone() };
+    let retried = other.deliveries().retry_delivery(request).await;
+    assert_eq!(retried.expect_err("not theirs").code(), Code::NotFound);
+    let request = v1::ListDeliveriesRequest::default();
+    let listed = other.deliveries().list_deliveries(request).await;
+    assert!(listed.expect("a list").into_inner().deliveries.is_empty());
+    // And ids that are none are told by the field.
+    let request = v1::GetDeliveryRequest {
+        id: "dlv_short".to_owned(),
+    };
+    let refused = client.deliveries().get_delivery(request).await;
+    assert_eq!(fields(&refused.expect_err("no id")), ["id"]);
+}
+
+#[tokio::test]
 async fn nobody_calls_without_a_key_that_may() {
     let system = System::builder().start().await;
     let stranger = Client::new(system.grpc(0), "not-a-key");
