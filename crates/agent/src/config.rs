@@ -18,7 +18,7 @@
 //! | `log.format`, `log.level` | see [`sidehook_runtime::logging`] | text, info |
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,9 +30,10 @@ use sidehook_core::limits::{
 use sidehook_core::text::is_plain;
 use sidehook_runtime::config::{ByteSize, Reader};
 use sidehook_runtime::logging::LogConfig;
+use sidehook_runtime::loopback::is_loopback_host;
 use sidehook_runtime::tls::add_ca_file;
 use sidehook_signature::StandardKey;
-use url::{Host, Url};
+use url::Url;
 
 use crate::egress::Egress;
 
@@ -161,7 +162,11 @@ fn read_server(r: &mut Reader<'_>) -> Option<Url> {
         Ok(url) if matches!(url.scheme(), "http" | "https") => url,
         // The text may hold credentials: it is not shown.
         _ => {
-            r.problem("server", "is not an http or https URL", SERVER_RIGHT);
+            r.problem(
+                "server",
+                "does not begin with http:// or https://",
+                SERVER_RIGHT,
+            );
             return None;
         }
     };
@@ -177,7 +182,7 @@ fn read_server(r: &mut Reader<'_>) -> Option<Url> {
             SERVER_RIGHT,
         );
     }
-    if url.scheme() == "http" && !allow_plaintext && !is_loopback(&url) {
+    if url.scheme() == "http" && !allow_plaintext && !url.host_str().is_some_and(is_loopback_host) {
         r.problem(
             "server",
             "would send the token without TLS beyond this machine",
@@ -198,15 +203,6 @@ fn read_authorities(r: &mut Reader<'_>) -> Option<PathBuf> {
         );
     }
     Some(path)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => IpAddr::V6(address).to_canonical().is_loopback(),
-        None => false,
-    }
 }
 
 /// A signing key. Which scheme it is for only the subscriptions tell, and a plain HMAC

@@ -4,7 +4,8 @@
 //! * [`tasks`]: named spawns; [`drain`]: the one signal that ends them in order.
 //! * [`config`]: defaults, file, environment and flags in layers, with all errors at once.
 //! * [`logging`]: structured logs that cannot stall the process, and [`throttle`] against floods of them.
-//! * [`tls`]: certificates that reload, [`listen`]: accepting connections with or without it.
+//! * [`tls`]: certificates that reload, [`listen`]: accepting connections with or without it, [`loopback`]: where
+//!   credentials may go without it.
 //! * [`probe`]: health, readiness and metrics over HTTP/1.
 //! * [`backoff`], [`build_info`], and [`span`]s of time for people.
 //!
@@ -17,6 +18,7 @@ pub mod config;
 pub mod drain;
 pub mod listen;
 pub mod logging;
+pub mod loopback;
 pub mod probe;
 pub mod process;
 pub mod span;

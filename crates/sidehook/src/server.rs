@@ -81,6 +81,7 @@ impl Arguments {
             "SIDEHOOK_CONFIG",
             "SIDEHOOK_SERVER",
             "SIDEHOOK_API_KEY",
+            "SIDEHOOK_ALLOW_PLAINTEXT",
         ];
         let variables = ("SIDEHOOK_", others.as_slice());
         Layers::of_process(self.config.as_deref(), variables, flags).read(|r| {

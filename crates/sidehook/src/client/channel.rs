@@ -13,7 +13,7 @@ use tonic::{
 
 use super::{
     Failure, Global,
-    reach::{parts, told, unreachable},
+    reach::{check_plaintext, parts, told, unreachable},
 };
 
 /// How long to wait for a connection.
@@ -44,6 +44,10 @@ impl Interceptor for Bearer {
 pub(super) async fn connect(global: &Global) -> Result<Api, Failure> {
     let server = &global.server;
     let (scheme, _) = parts(server)?;
+    let key = api_key(global.api_key_file.as_deref(), global.api_key.as_deref())?;
+    if key.is_some() && !global.allow_plaintext {
+        check_plaintext(server)?;
+    }
     let unusable = |error: tonic::transport::Error| {
         Failure::new(format!("--server {server}: {}", told(&error)))
     };
@@ -54,7 +58,7 @@ pub(super) async fn connect(global: &Global) -> Result<Api, Failure> {
     if scheme == "https" {
         endpoint = secured(endpoint, global)?;
     }
-    let bearer = Bearer(authorization(global)?);
+    let bearer = Bearer(key.as_deref().map(authorization).transpose()?);
     match endpoint.connect().await {
         Ok(channel) => Ok(InterceptedService::new(channel, bearer)),
         Err(error) => Err(unreachable(server, &error)),
@@ -78,14 +82,11 @@ fn secured(endpoint: Endpoint, global: &Global) -> Result<Endpoint, Failure> {
 }
 
 /// The header of the caller's key.
-fn authorization(global: &Global) -> Result<Option<MetadataValue<Ascii>>, Failure> {
-    let Some(key) = api_key(global.api_key_file.as_deref(), global.api_key.as_deref())? else {
-        return Ok(None);
-    };
+fn authorization(key: &str) -> Result<MetadataValue<Ascii>, Failure> {
     let mut value = MetadataValue::try_from(format!("Bearer {key}"))
         .map_err(|_| Failure::new("the API key holds characters that a header cannot carry"))?;
     value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(value)
 }
 
 /// The key that is given, without blanks around it; the file goes before the key, which

@@ -56,6 +56,14 @@ pub(crate) struct Global {
     /// Certificate authorities (PEM) of the server, in place of the system's
     #[arg(long, global = true, help_heading = CONNECTION, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// Send the API key over http:// beyond this machine too, where anybody on the way can read it
+    #[arg(
+        long,
+        global = true,
+        help_heading = CONNECTION,
+        env = "SIDEHOOK_ALLOW_PLAINTEXT"
+    )]
+    pub(crate) allow_plaintext: bool,
     /// How to print results
     #[arg(long, global = true, help_heading = CONNECTION, value_enum, default_value = "table")]
     pub(crate) output: Output,

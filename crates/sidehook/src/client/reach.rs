@@ -8,28 +8,55 @@
 use std::{error::Error, io};
 
 use rustls::{CertificateError, Error as TlsError};
+use sidehook_runtime::loopback::is_loopback_host;
 use tonic::Status;
+use url::Url;
 
 use super::Failure;
 
-/// The scheme and the rest of a server's URL.
+/// What a server's URL looks like.
+const RIGHT: &str = "give the URL of the control plane, such as https://sidehook.example:8701";
+
+/// The scheme, in lower case, and the rest of a server's URL.
 ///
 /// # Errors
 /// It has no scheme that we speak.
-pub(super) fn parts(server: &str) -> Result<(&str, &str), Failure> {
+pub(super) fn parts(server: &str) -> Result<(&'static str, &str), Failure> {
     let parts = server.split_once("://");
-    if let Some((scheme @ ("http" | "https"), rest)) = parts.filter(|(_, rest)| !rest.is_empty()) {
-        return Ok((scheme, rest));
+    if let Some((scheme, rest)) = parts.filter(|(_, rest)| !rest.is_empty()) {
+        let mut ours = ["http", "https"].into_iter();
+        if let Some(scheme) = ours.find(|ours| scheme.eq_ignore_ascii_case(ours)) {
+            return Ok((scheme, rest));
+        }
+        let what =
+            format!("--server {server}: `{scheme}://` is not spoken, only http:// and https://");
+        return Err(Failure::new(what).hint(RIGHT));
     }
-    let failure = Failure::new(format!("--server {server}: no http or https URL"));
+    let failure = Failure::new(format!(
+        "--server {server}: a URL begins with http:// or https://"
+    ));
     Err(match parts {
         None if !server.is_empty() => failure.hint(format!(
             "give --server http://{server}, or https://{server} if the server has TLS"
         )),
-        _ => {
-            failure.hint("give the URL of the control plane, such as https://sidehook.example:8701")
-        }
+        _ => failure.hint(RIGHT),
     })
+}
+
+/// Whether the API key may be sent to `server`: over TLS, or without leaving this machine.
+///
+/// # Errors
+/// It would be readable on its way.
+pub(super) fn check_plaintext(server: &str) -> Result<(), Failure> {
+    let (scheme, _) = parts(server)?;
+    let url = Url::parse(server)
+        .map_err(|error| Failure::new(format!("--server {server}: {error}")).hint(RIGHT))?;
+    if scheme == "https" || url.host_str().is_some_and(is_loopback_host) {
+        return Ok(());
+    }
+    let what = format!("--server {server}: would send the API key without TLS beyond this machine");
+    Err(Failure::new(what)
+        .hint("use https://, or give --allow-plaintext (or SIDEHOOK_ALLOW_PLAINTEXT=true)"))
 }
 
 /// Why there is no connection to `server`.
@@ -64,8 +91,7 @@ pub(super) fn broken(status: &Status) -> Option<Failure> {
     let source = status.source()?;
     let failure = Failure::new(format!("the connection broke: {}", told(source)));
     Some(failure.hint(
-        "does the server have TLS? Then begin --server with https://; else it may be \
-         restarting: try again in a moment",
+        "does the server have TLS? Then begin --server with https://; else it may be restarting",
     ))
 }
 
@@ -139,15 +165,42 @@ mod tests {
     #[test]
     fn a_url_needs_a_scheme_that_we_speak() {
         assert!(matches!(parts("https://host:1"), Ok(("https", "host:1"))));
+        assert!(matches!(parts("HTTP://host:1"), Ok(("http", "host:1"))));
         for (server, hint) in [
             ("127.0.0.1:8701", "give --server http://127.0.0.1:8701"),
             ("localhost", "https://localhost if"),
-            ("ftp://host", "sidehook.example"),
+            (
+                "ftp://host",
+                "`ftp://` is not spoken, only http:// and https://",
+            ),
+            ("grpc://host:8701", "`grpc://` is not spoken"),
             ("http://", "sidehook.example"),
             ("", "sidehook.example"),
         ] {
             let wrong = parts(server).expect_err(server).to_string();
             assert!(wrong.contains(hint), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_key_leaves_this_machine_only_over_tls() {
+        for server in [
+            "http://127.0.0.1:8701",
+            "http://localhost:8701",
+            "http://[::1]:8701",
+            "https://sidehook.example",
+        ] {
+            assert!(check_plaintext(server).is_ok(), "{server}");
+        }
+        for server in [
+            "http://sidehook.example:8701",
+            "HTTP://10.0.0.1",
+            "http://localhost.example",
+            "http://127.0.0.1@sidehook.example",
+        ] {
+            let told = check_plaintext(server).expect_err(server).to_string();
+            assert!(told.contains("without TLS beyond this machine"), "{told}");
+            assert!(told.contains("--allow-plaintext"), "{told}");
         }
     }
 
