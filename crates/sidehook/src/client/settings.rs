@@ -1,12 +1,14 @@
 //! The flags that describe a subscription, and what they mean in the API. Creation and
 //! change share them: a change's mask names the fields whose flags were given.
 
+mod secret;
 mod signing;
 mod span;
 
 use sidehook_api::v1::{self, signing::Scheme};
 
 use super::Failure;
+pub(super) use secret::Secret;
 pub(super) use span::span;
 
 /// What a subscription is like; each flag may be left out.

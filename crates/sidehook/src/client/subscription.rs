@@ -10,7 +10,7 @@ use super::{
     agents::warn_if_deserted,
     channel::{Api, connect},
     render::{json_line, line, one},
-    settings::{Settings, span},
+    settings::{Secret, Settings, span},
 };
 use show::{show, show_list};
 
@@ -24,9 +24,8 @@ pub(crate) enum Command {
         url: String,
         #[command(flatten)]
         settings: Settings,
-        /// The signing secret in its scheme's text form; generated if left out
-        #[arg(long)]
-        secret: Option<String>,
+        #[command(flatten)]
+        secret: Secret,
     },
     /// List subscriptions, oldest first
     List {
@@ -67,9 +66,8 @@ pub(crate) enum Command {
         /// How long the present keys go on, at most 30 days; 24h if left out
         #[arg(long, value_name = "SPAN", value_parser = span)]
         overlap: Option<prost_types::Duration>,
-        /// The new secret in its scheme's text form; generated if left out
-        #[arg(long)]
-        secret: Option<String>,
+        #[command(flatten)]
+        secret: Secret,
     },
 }
 
@@ -134,7 +132,7 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             overlap,
             secret,
         } => {
-            let new_secret = secret.unwrap_or_default();
+            let new_secret = secret.read()?;
             let request = v1::RotateSigningKeyRequest {
                 id,
                 new_secret,
@@ -150,12 +148,12 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
 fn create(
     url: String,
     settings: Settings,
-    secret: Option<String>,
+    secret: Secret,
 ) -> Result<v1::CreateSubscriptionRequest, Failure> {
     let (subscription, _) = settings.into_subscription(Some(url), None)?;
     Ok(v1::CreateSubscriptionRequest {
         subscription: Some(subscription),
-        signing_secret: secret.unwrap_or_default(),
+        signing_secret: secret.read()?,
     })
 }
 
