@@ -9,13 +9,13 @@
 //! |---|---|---|
 //! | wrong fields | INVALID_ARGUMENT | `INVALID_FIELD`, and `BadRequest` names the fields |
 //! | a message larger than is taken | INVALID_ARGUMENT | `MESSAGE_TOO_LARGE` |
-//! | no such thing, or somebody else's | NOT_FOUND | `NOT_FOUND` |
+//! | no such thing, or somebody else's | NOT_FOUND | `NOT_FOUND`, and `kind` says of what |
 //! | wrong etag, or a faster change | ABORTED | `ETAG_MISMATCH` |
 //! | idempotency key used for other content | ALREADY_EXISTS | `IDEMPOTENCY_KEY_REUSED` |
 //! | not possible as things stand | FAILED_PRECONDITION | one per case |
 //! | a limit of the tenant is reached | RESOURCE_EXHAUSTED | one per case |
 //! | no or no valid credential | UNAUTHENTICATED | `NO_CREDENTIAL`, `INVALID_CREDENTIAL` |
-//! | a credential without the right | PERMISSION_DENIED | `RIGHT_MISSING` |
+//! | a credential without the right | PERMISSION_DENIED | `RIGHT_MISSING`, and `rpc` says to what |
 //! | the store or the process is away | UNAVAILABLE | `UNAVAILABLE`, and `RetryInfo` |
 //! | what no caller can help | INTERNAL | `INTERNAL` |
 //!
@@ -36,6 +36,11 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 /// The domain of our reasons in `ErrorInfo`.
 pub const DOMAIN: &str = "sidehook";
+
+/// Key in the metadata of `ErrorInfo`, with NOT_FOUND: what was looked for, for example `subscription`.
+pub const ABOUT_KIND: &str = "kind";
+/// Key in the metadata of `ErrorInfo`, with RIGHT_MISSING: the path of the RPC.
+pub const ABOUT_RPC: &str = "rpc";
 
 /// Wrong fields that the message tells of; the details tell of more.
 const TOLD: usize = 3;
@@ -98,8 +103,13 @@ pub enum OperationError {
         message: &'static str,
     },
     /// Somebody that we know, without the right.
-    #[error("{0}")]
-    Denied(String),
+    #[error("{message}")]
+    Denied {
+        /// Path of the RPC, for programs.
+        rpc: String,
+        /// For people: who may not do what.
+        message: String,
+    },
     /// It may work later.
     #[error("{message}")]
     Unavailable {
@@ -163,7 +173,8 @@ impl From<StoreError> for OperationError {
             } => {
                 tracing::debug!(detail, "the store is unavailable");
                 Self::Unavailable {
-                    message: "the store does not answer: try again".to_owned(),
+                    // Not "try again": a write may have been made.
+                    message: "the store does not answer".to_owned(),
                     retry_after: retry_after.max(Duration::from_millis(1)),
                 }
             }
@@ -196,6 +207,8 @@ struct Described {
     code: Code,
     reason: &'static str,
     message: String,
+    /// For programs: what the reason is about.
+    about: Option<(&'static str, String)>,
     violations: Violations,
     retry_after: Option<Duration>,
 }
@@ -205,13 +218,17 @@ impl From<OperationError> for Described {
         use OperationError as E;
         let message = error.to_string();
         let (mut violations, mut retry_after) = (Violations::new(), None);
+        let mut about = None;
         let (code, reason) = match error {
             E::Invalid(found) => {
                 violations = found;
                 (Code::InvalidArgument, "INVALID_FIELD")
             }
             E::MessageTooLarge => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
-            E::NotFound { .. } => (Code::NotFound, "NOT_FOUND"),
+            E::NotFound { kind, .. } => {
+                about = Some((ABOUT_KIND, kind.to_owned()));
+                (Code::NotFound, "NOT_FOUND")
+            }
             E::EtagMismatch => (Code::Aborted, "ETAG_MISMATCH"),
             E::KeyReused(_) => (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED"),
             E::Precondition { reason, .. } => (Code::FailedPrecondition, reason),
@@ -224,7 +241,10 @@ impl From<OperationError> for Described {
                 (Code::ResourceExhausted, reason)
             }
             E::Unauthenticated { reason, .. } => (Code::Unauthenticated, reason),
-            E::Denied(_) => (Code::PermissionDenied, "RIGHT_MISSING"),
+            E::Denied { rpc, .. } => {
+                about = Some((ABOUT_RPC, rpc));
+                (Code::PermissionDenied, "RIGHT_MISSING")
+            }
             E::Unavailable {
                 retry_after: wait, ..
             } => {
@@ -237,6 +257,7 @@ impl From<OperationError> for Described {
                     code: Code::Internal,
                     reason: "INTERNAL",
                     message: "internal error: the server's log tells more".to_owned(),
+                    about,
                     violations,
                     retry_after,
                 };
@@ -246,6 +267,7 @@ impl From<OperationError> for Described {
             code,
             reason,
             message,
+            about,
             violations,
             retry_after,
         }
@@ -255,7 +277,9 @@ impl From<OperationError> for Described {
 impl From<OperationError> for Status {
     fn from(error: OperationError) -> Self {
         let described = Described::from(error);
-        let mut details = ErrorDetails::with_error_info(described.reason, DOMAIN, HashMap::new());
+        let about = described.about.into_iter();
+        let about: HashMap<_, _> = about.map(|(key, value)| (key.to_owned(), value)).collect();
+        let mut details = ErrorDetails::with_error_info(described.reason, DOMAIN, about);
         if !described.violations.is_empty() {
             let fields = field_violations(&described.violations).into_iter();
             let mut bytes = 0;
@@ -323,6 +347,23 @@ mod tests {
         let item = v1::PublishError::from(error);
         assert_eq!((item.code, &*item.reason), (3, "INVALID_FIELD"));
         assert_eq!(item.field_violations[0].field, "url");
+    }
+
+    #[test]
+    fn what_a_reason_is_about_is_for_programs_too() {
+        let about = |error: OperationError, key: &str| {
+            let details = Status::from(error).get_error_details();
+            let info = details.error_info().expect("always there");
+            info.metadata.get(key).cloned()
+        };
+        let unknown = OperationError::not_found("subscription", "whsub_1");
+        assert_eq!(about(unknown, ABOUT_KIND).as_deref(), Some("subscription"));
+        let denied = OperationError::Denied {
+            rpc: "/a.B/C".to_owned(),
+            message: "no".to_owned(),
+        };
+        assert_eq!(about(denied, ABOUT_RPC).as_deref(), Some("/a.B/C"));
+        assert_eq!(about(OperationError::draining(), ABOUT_RPC), None);
     }
 
     #[test]

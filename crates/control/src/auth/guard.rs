@@ -208,10 +208,13 @@ fn denied(principal: &Principal, path: &str) -> OperationError {
         Role::Operator => "the operator",
     };
     let method = path.rsplit('/').next().unwrap_or_default();
-    OperationError::Denied(format!(
-        "the key `{}` is that of {role}, which may not call {method}: use a key of another role",
-        principal.subject
-    ))
+    OperationError::Denied {
+        rpc: path.to_owned(),
+        message: format!(
+            "the key `{}` is that of {role}, which may not call {method}: use a key of another role",
+            principal.subject
+        ),
+    }
 }
 
 /// Who calls.

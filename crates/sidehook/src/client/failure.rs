@@ -5,7 +5,10 @@
 
 use std::fmt::{self, Display};
 
-use sidehook_control::auth::rights::{Rule, rule};
+use sidehook_control::{
+    auth::rights::{Rule, rule},
+    errors::{ABOUT_KIND, ABOUT_RPC, DOMAIN},
+};
 use sidehook_core::{
     id::TenantId,
     principal::{Principal, Role},
@@ -65,29 +68,88 @@ impl From<Status> for Failure {
             let advice = advice.filter_map(|wrong| about_field(&wrong.field, &wrong.description));
             return advice.fold(failure, Self::hint);
         }
-        let message = match status.message() {
-            "" => status.code().to_string(),
-            message => message.to_owned(),
-        };
-        let advice = match status.code() {
-            Code::Unauthenticated => Some(
-                "give the API key in SIDEHOOK_API_KEY, --api-key-file or --api-key; `sidehook \
-                 dev` prints its key when it starts"
-                    .to_owned(),
-            ),
-            Code::PermissionDenied => roles(&message),
-            Code::NotFound => THINGS
-                .iter()
-                .find(|thing| message.starts_with(&format!("there is no {} ", thing.name)))
-                .map(Thing::advice),
-            Code::Aborted => Some("read it again and repeat with the new --etag".to_owned()),
-            Code::Unavailable => Some("this passes: try again in a moment".to_owned()),
-            _ => None,
-        };
-        let failure = Self::new(message);
-        advice.into_iter().fold(failure, Self::hint)
+        let failure = Self::new(message(&status));
+        advice(&status).into_iter().fold(failure, Self::hint)
     }
 }
+
+impl Failure {
+    /// A call that failed and may have published nevertheless, if the server may have done what it was asked without
+    /// being able to say so; else as any call's failure. `has_key`: whether a repeat of the event would be recognised.
+    pub(super) fn of_publish(status: Status, has_key: bool) -> Self {
+        if !is_ambiguous(status.code()) {
+            return status.into();
+        }
+        let failure = super::reach::broken(&status);
+        let failure = failure.unwrap_or_else(|| Self::new(message(&status)));
+        failure.hint(if has_key {
+            "the event may have been published: repeat it, which is safe because it has an \
+             `idempotency_key`"
+        } else {
+            "the event may have been published, and a repeat would be another event: look into \
+             `sidehook event list` before you repeat it. With an `idempotency_key` in the event a \
+             repeat is safe"
+        })
+    }
+
+    /// A stream that failed, without advice: what may be repeated its events tell.
+    pub(super) fn of_stream(status: Status) -> Self {
+        if !is_ambiguous(status.code()) {
+            return status.into();
+        }
+        super::reach::broken(&status).unwrap_or_else(|| Self::new(message(&status)))
+    }
+}
+
+/// Whether a call that ended so may have been carried out nevertheless.
+pub(super) const fn is_ambiguous(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Cancelled
+            | Code::Unknown
+            | Code::Internal
+    )
+}
+
+fn message(status: &Status) -> String {
+    match status.message() {
+        "" => status.code().to_string(),
+        message => message.to_owned(),
+    }
+}
+
+/// What to do, by the reason that the server gives to programs. Its words are for people and may change. What stands
+/// in between (a proxy) gives no reason, so that there the code must do.
+fn advice(status: &Status) -> Option<String> {
+    let info = status.get_details_error_info();
+    let info = info.filter(|info| info.domain == DOMAIN);
+    let Some(info) = info else {
+        return match status.code() {
+            Code::Unauthenticated => Some(KEY.to_owned()),
+            Code::Unavailable => Some(AGAIN.to_owned()),
+            _ => None,
+        };
+    };
+    let about = |key: &str| info.metadata.get(key).map(String::as_str);
+    match info.reason.as_str() {
+        "NO_CREDENTIAL" | "INVALID_CREDENTIAL" => Some(KEY.to_owned()),
+        "RIGHT_MISSING" => roles(about(ABOUT_RPC)?),
+        "NOT_FOUND" => {
+            let kind = about(ABOUT_KIND)?;
+            let thing = THINGS.iter().find(|thing| thing.name == kind);
+            thing.map(Thing::advice)
+        }
+        "ETAG_MISMATCH" => Some("read it again and repeat with the new --etag".to_owned()),
+        "UNAVAILABLE" => Some(AGAIN.to_owned()),
+        _ => None,
+    }
+}
+
+const KEY: &str = "give the API key in SIDEHOOK_API_KEY, --api-key-file or --api-key; `sidehook dev` prints \
+                   its key when it starts";
+const AGAIN: &str = "this passes: try again in a moment";
 
 /// What has an id.
 struct Thing {
@@ -142,7 +204,7 @@ fn flag(field: &str) -> Option<&'static str> {
         "description" => "--description",
         "overlap" => "--overlap",
         "etag" => "--etag",
-        "signing_secret" | "new_secret" => "--secret",
+        "signing_secret" | "new_secret" => "--secret-file",
         "subscription_id" => "--subscription",
         "event_id" => "--event",
         "tenant_id" => "--tenant",
@@ -173,7 +235,7 @@ fn about_field(field: &str, description: &str) -> Option<String> {
         "signing_secret" | "new_secret" => {
             "a secret is `whsec_` and base64 of 24 to 64 bytes, or `whsk_` and base64 of an \
              Ed25519 key (standard-webhooks), 64 hex digits (close), or any text (hmac-header); \
-             without --secret one is generated"
+             without --secret or --secret-file one is generated"
         }
         _ => {
             let mut things = THINGS.iter();
@@ -184,21 +246,9 @@ fn about_field(field: &str, description: &str) -> Option<String> {
     Some(advice.to_owned())
 }
 
-/// Which roles may make the call that a message of refusal names.
-fn roles(message: &str) -> Option<String> {
-    let (_, method) = message.split_once("may not call ")?;
-    let method = method.split(|c: char| !c.is_alphanumeric()).next()?;
-    let services = [
-        "WebhookService",
-        "EventService",
-        "DeliveryService",
-        "AgentAdminService",
-        "AdminService",
-    ];
-    let mut rules = services
-        .iter()
-        .filter_map(|service| rule(&format!("/sidehook.v1.{service}/{method}")));
-    let Rule::Needs(right, _) = rules.next()? else {
+/// Which roles may call this RPC.
+fn roles(rpc: &str) -> Option<String> {
+    let Rule::Needs(right, _) = rule(rpc)? else {
         return None;
     };
     let roles = [
@@ -226,6 +276,8 @@ fn roles(message: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use tonic_types::{ErrorDetails, FieldViolation};
 
     use super::*;
@@ -240,6 +292,58 @@ mod tests {
         Failure::from(status).to_string()
     }
 
+    fn status(code: Code, reason: &str, about: &[(&str, &str)]) -> Status {
+        let about = about.iter();
+        let about = about.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let details =
+            ErrorDetails::with_error_info(reason, DOMAIN, about.collect::<HashMap<_, _>>());
+        Status::with_error_details(code, "in quite other words", details)
+    }
+
+    fn explained(code: Code, reason: &str, about: &[(&str, &str)]) -> String {
+        Failure::from(status(code, reason, about)).to_string()
+    }
+
+    #[test]
+    fn advice_goes_by_the_reason_and_not_by_the_words() {
+        let missing = explained(Code::Unauthenticated, "NO_CREDENTIAL", &[]);
+        assert!(missing.contains("SIDEHOOK_API_KEY"), "{missing}");
+        let changed = explained(Code::Aborted, "ETAG_MISMATCH", &[]);
+        assert!(changed.contains("--etag"), "{changed}");
+        let away = explained(Code::Unavailable, "UNAVAILABLE", &[]);
+        assert!(away.contains("try again"), "{away}");
+        for (code, reason) in [(Code::Aborted, "OTHER"), (Code::NotFound, "NOT_FOUND")] {
+            assert_eq!(explained(code, reason, &[]).lines().count(), 1);
+        }
+        let words = Status::not_found("there is no event `ev_1`");
+        assert_eq!(Failure::from(words).to_string().lines().count(), 1);
+        let proxy = Failure::from(Status::unavailable("no upstream")).to_string();
+        assert!(proxy.contains("try again"), "{proxy}");
+    }
+
+    #[test]
+    fn a_publish_that_may_have_been_made_is_not_simply_repeated() {
+        for code in [
+            Code::Unavailable,
+            Code::DeadlineExceeded,
+            Code::Internal,
+            Code::Unknown,
+        ] {
+            let away = || status(code, "UNAVAILABLE", &[]);
+            let without = Failure::of_publish(away(), false).to_string();
+            assert!(without.contains("may have been published"), "{without}");
+            assert!(without.contains("sidehook event list"), "{without}");
+            assert!(!without.contains("try again"), "{without}");
+            let with = Failure::of_publish(away(), true).to_string();
+            assert!(with.contains("which is safe"), "{with}");
+            let stream = Failure::of_stream(away()).to_string();
+            assert!(!stream.contains("try again"), "{stream}");
+        }
+        let refused = status(Code::Unauthenticated, "NO_CREDENTIAL", &[]);
+        let refused = Failure::of_publish(refused, false).to_string();
+        assert!(!refused.contains("may have been"), "{refused}");
+    }
+
     #[test]
     fn wrong_fields_are_told_one_by_one_with_their_flags() {
         assert_eq!(
@@ -251,7 +355,7 @@ mod tests {
         assert!(text.ends_with("or '*:*' for all"), "{text}");
         let text = refused(&[("signing_secret", "must begin with whsec_")]);
         assert!(
-            text.contains("(--secret)") && text.contains("64 hex"),
+            text.contains("(--secret-file)") && text.contains("64 hex"),
             "{text}"
         );
     }
@@ -260,24 +364,27 @@ mod tests {
     fn an_id_that_is_none_or_unknown_tells_what_lists_ids() {
         let text = refused(&[("id", "expected `dlv_` and 22 letters and digits")]);
         assert!(text.contains("`sidehook deliveries list`"), "{text}");
-        let text = Failure::from(Status::not_found("there is no event `ev_1`")).to_string();
+        let text = explained(Code::NotFound, "NOT_FOUND", &[(ABOUT_KIND, "event")]);
         assert!(text.contains("`sidehook event list`"), "{text}");
     }
 
     #[test]
     fn whoever_may_not_is_told_who_may() {
-        let denied = |method: &str| {
-            let message =
-                format!("the key `k` is that of a viewer, which may not call {method}: no");
-            Failure::from(Status::permission_denied(message)).to_string()
+        let denied = |rpc: &str| {
+            let rpc = format!("/sidehook.v1.{rpc}");
+            explained(
+                Code::PermissionDenied,
+                "RIGHT_MISSING",
+                &[(ABOUT_RPC, &rpc)],
+            )
         };
-        let told = denied("CreateSubscription");
+        let told = denied("WebhookService/CreateSubscription");
         assert!(told.contains("keys of the role admin may"), "{told}");
-        let told = denied("PublishEvent");
+        let told = denied("EventService/PublishEvent");
         assert!(told.contains("admin, publisher"), "{told}");
-        let told = denied("CreateTenant");
+        let told = denied("AdminService/CreateTenant");
         assert!(told.contains("only the operator's key"), "{told}");
-        assert_eq!(denied("Nothing").lines().count(), 1);
+        assert_eq!(denied("EventService/Nothing").lines().count(), 1);
     }
 
     #[test]

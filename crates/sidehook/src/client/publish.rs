@@ -47,10 +47,12 @@ pub(super) async fn run(arguments: Arguments) -> Result<(), Failure> {
         failure.hint("for a file with an event per line use --ndjson")
     })?;
     let mut client = EventServiceClient::new(connect(global).await?);
+    let has_key = !event.idempotency_key.is_empty();
     let request = v1::PublishEventRequest { event: Some(event) };
     let result = client
         .publish_event(request)
-        .await?
+        .await
+        .map_err(|status| Failure::of_publish(status, has_key))?
         .into_inner()
         .result
         .unwrap_or_default();

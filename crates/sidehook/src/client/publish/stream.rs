@@ -7,18 +7,23 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sidehook_api::v1::{self, event_service_client::EventServiceClient};
 use tokio::{io::AsyncBufRead, sync::mpsc};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use super::batch::{Batch, Line, next_line, too_large};
 use crate::client::{
     Failure, Output,
     channel::Api,
     event_file,
+    failure::is_ambiguous,
     render::{json_line, line, some, word},
     terminal::harmless,
 };
 
 /// Batches read ahead of the connection.
 const AHEAD: usize = 8;
+
+/// What to do where a repeat would be another event.
+const LOOK: &str = "without one look into `sidehook event list` before you repeat an event";
 
 /// What the two halves of a stream share.
 struct Progress {
@@ -34,6 +39,8 @@ struct Tally {
     published: u64,
     duplicates: u64,
     failed: u64,
+    /// Whether some of those that failed may have been published nevertheless.
+    uncertain: bool,
     /// The least that any of them has.
     durability: Option<v1::Durability>,
 }
@@ -50,9 +57,10 @@ pub(super) async fn stream(
     let answer = async {
         let mut answers = client
             .stream_events(ReceiverStream::new(requests))
-            .await?
+            .await
+            .map_err(Failure::of_stream)?
             .into_inner();
-        while let Some(answer) = answers.message().await? {
+        while let Some(answer) = answers.message().await.map_err(Failure::of_stream)? {
             progress.settle(answer);
         }
         Ok(())
@@ -141,7 +149,11 @@ impl Progress {
         for (position, result) in (answer.sequence..).zip(answer.results) {
             let number = lock(&self.open).remove(&position).unwrap_or_default();
             match result.error {
-                Some(error) => self.fail(number, &described(&error)),
+                Some(error) => {
+                    let is_uncertain = is_ambiguous(Code::from_i32(error.code));
+                    lock(&self.tally).uncertain |= is_uncertain;
+                    self.fail(number, &described(&error));
+                }
                 None => {
                     let mut tally = lock(&self.tally);
                     tally.published += 1;
@@ -167,8 +179,8 @@ impl Progress {
         let failure = failure.hint(format!("{published} published until then"));
         match lock(&self.open).first_key_value() {
             Some((_, number)) => failure.hint(format!(
-                "line {number} is the first without a result: publish from there on; events \
-                 with an `idempotency_key` may be repeated"
+                "line {number} is the first without a result; it and what follows may have been \
+                 published. Publish from there on if the events have an `idempotency_key`; {LOOK}"
             )),
             None => failure,
         }
@@ -184,7 +196,16 @@ impl Progress {
             0 => Ok(()),
             failed => {
                 let failure = format!("{} not published", counted(failed, "event"));
-                Err(Failure::new(failure).hint("the lines above say which, and what is wrong"))
+                let failure = Failure::new(failure);
+                let failure = failure.hint("the lines above say which, and what is wrong");
+                Err(if tally.uncertain {
+                    failure.hint(format!(
+                        "some may have been published nevertheless. Repeat those that have an \
+                         `idempotency_key`; {LOOK}"
+                    ))
+                } else {
+                    failure
+                })
             }
         }
     }
@@ -292,6 +313,36 @@ mod tests {
             told.contains("100 events") && told.contains("line 301"),
             "{told}"
         );
+        assert!(
+            told.contains("may have been published") && told.contains("sidehook event list"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn lines_that_failed_may_have_been_published() {
+        for (code, may_have_been) in [(Code::Unavailable, true), (Code::InvalidArgument, false)] {
+            let progress = Progress::new(None);
+            let error = v1::PublishError {
+                code: code.into(),
+                ..Default::default()
+            };
+            progress.settle(v1::StreamEventsResponse {
+                sequence: 0,
+                results: vec![v1::PublishResult {
+                    error: Some(error),
+                    ..Default::default()
+                }],
+                watermark: 1,
+            });
+            let failure = progress.conclude(Output::Json).expect_err("one failed");
+            let told = failure.to_string();
+            assert_eq!(
+                told.contains("may have been published"),
+                may_have_been,
+                "{told}"
+            );
+        }
     }
 
     #[test]
