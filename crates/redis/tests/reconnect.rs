@@ -166,6 +166,53 @@ async fn rights_that_are_taken_away_and_given_back_cost_time_only() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_still_loading_is_waited_for() {
+    // It waits after each key that it loads, and answers meanwhile.
+    let mut server = Server::with(&[
+        "--appendonly",
+        "yes",
+        "--key-load-delay",
+        "10000",
+        "--loading-process-events-interval-bytes",
+        "1024",
+    ]);
+    let store = server.store().await;
+    until_it_works(&store).await;
+    let filling = "x".repeat(2_048);
+    for number in 0..300 {
+        tell(&server, &["SET", &number.to_string(), &filling]).await;
+    }
+    // What was rewritten is loaded key by key.
+    tell(&server, &["BGREWRITEAOF"]).await;
+    let begun = Instant::now();
+    while !persistence(&server)
+        .await
+        .contains("aof_rewrite_in_progress:0")
+    {
+        assert!(begun.elapsed() < PATIENCE, "it never ends");
+    }
+    let restarted = tokio::task::spawn_blocking(move || {
+        server.kill();
+        server.restart();
+        server
+    });
+    until_it_says(&store, "LOADING").await;
+    until_it_works(&store).await;
+    let server = restarted.await.expect("it starts again");
+    assert_eq!(persistence(&server).await.matches("loading:0").count(), 2);
+}
+
+/// Also says `async_loading:0` when it does not load.
+async fn persistence(server: &Server) -> String {
+    let mut client = server.client().await;
+    let info = redis::cmd("INFO")
+        .arg("persistence")
+        .query_async(&mut client)
+        .await;
+    info.expect("it answers")
+}
+
+#[tokio::test]
 async fn a_server_that_forgets_its_scripts_at_every_turn_is_taught_at_every_turn() {
     let server = Server::start();
     let store = server.store().await;
