@@ -36,11 +36,11 @@ use sidehook_core::limits::IN_FLIGHT_MAX;
 use sidehook_runtime::tasks::{OnPanic, TaskKind, Tasks};
 use tokio::sync::Notify;
 
+pub(crate) use self::metrics::EngineMetrics;
 pub(crate) use job::Job;
 pub(crate) use outcome_batch::{BATCH, Outcome, Outcomes};
 pub(crate) use settings::Prepared;
 
-use self::metrics::EngineMetrics;
 use crate::clock::Clock;
 use crate::egress::Egress;
 use crate::trust::ReceiverTls;

@@ -13,22 +13,28 @@ use sidehook_api::registry::Presence;
 use sidehook_core::{limits::AGENT_RECORD_AGE, time::Timestamp};
 use sidehook_store::{Store, StoreError, registry::Kind};
 
-use crate::{agents::Session, engine::Shared};
+use crate::{
+    agents::{Readings, Session},
+    engine::Shared,
+};
 
 /// Records written at one time.
 const AT_ONCE: usize = 8;
 /// Records whose age is looked at with each heartbeat.
 const LOOKED_AT: usize = 100;
 
-/// Renews the records of all agents that are connected here and removes those of
-/// agents that are long gone, for ever.
+/// Renews the records of all agents that are connected here, shows their figures, and
+/// removes the records of agents that are long gone, for ever.
 pub(crate) async fn keep(shared: Arc<Shared>) {
     let mut beats = tokio::time::interval(shared.config.heartbeat.max(Duration::from_millis(100)));
     beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut after = Vec::new();
+    let mut readings = Readings::new();
     loop {
         beats.tick().await;
-        let writes = stream::iter(shared.sessions.all()).map(|session| {
+        let sessions = shared.sessions.all();
+        show(&shared, &sessions, &mut readings);
+        let writes = stream::iter(sessions).map(|session| {
             let shared = Arc::clone(&shared);
             async move { write(&shared, &session, false).await }
         });
@@ -38,6 +44,12 @@ pub(crate) async fn keep(shared: Arc<Shared>) {
             Err(error) => tracing::debug!(%error, "old presence could not be removed"),
         }
     }
+}
+
+fn show(shared: &Shared, sessions: &[Arc<Session>], readings: &mut Readings) {
+    let board = shared.board.lock();
+    let held = sessions.iter();
+    readings.show(held.map(|session| (&session.pool, board.in_flight(session.key))));
 }
 
 /// Removes what is too old among the next records after `after`, and says where the

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 use sidehook_core::outcome::OutcomeKind;
 use sidehook_runtime::throttle::Throttle;
 
 use super::outcome_batch::Outcome;
+
+const ATTEMPTS: &str = "sidehook_agent_attempts_total";
+const SECONDS: &str = "sidehook_agent_attempt_seconds";
+const CONNECTIONS: &str = "sidehook_agent_connections_total";
 
 /// Names of the label `outcome`, one for each way that an attempt ends.
 const SUCCESS: &str = "success";
@@ -22,7 +26,16 @@ pub(crate) struct EngineMetrics {
 }
 
 impl EngineMetrics {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        describe_counter!(
+            ATTEMPTS,
+            "Attempts that ended, by how: success (2xx), status (any other answer), or the error"
+        );
+        describe_histogram!(SECONDS, "How long attempts took");
+        describe_counter!(
+            CONNECTIONS,
+            "Connections to receivers that were opened, or tried"
+        );
         let ends = [
             (OutcomeKind::Response, "status"),
             (OutcomeKind::Dns, "dns"),
@@ -35,13 +48,12 @@ impl EngineMetrics {
             (OutcomeKind::NotStarted, "not_started"),
             (OutcomeKind::Interrupted, "interrupted"),
         ];
-        let attempts =
-            |end: &'static str| counter!("sidehook_agent_attempts_total", "outcome" => end);
+        let attempts = |end: &'static str| counter!(ATTEMPTS, "outcome" => end);
         Self {
             success: attempts(SUCCESS),
             ends: ends.map(|(kind, name)| (kind, attempts(name))).into(),
-            seconds: histogram!("sidehook_agent_attempt_seconds"),
-            connections: counter!("sidehook_agent_connections_total"),
+            seconds: histogram!(SECONDS),
+            connections: counter!(CONNECTIONS),
             faults: Throttle::new(Duration::from_secs(10)),
         }
     }

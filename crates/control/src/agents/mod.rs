@@ -7,9 +7,11 @@
 
 mod hello;
 mod outbox;
+mod readings;
 mod session;
 
 pub use outbox::Outgoing;
+pub(crate) use readings::Readings;
 pub(crate) use session::{Session, Sessions, Ticket};
 
 use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
