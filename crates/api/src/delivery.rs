@@ -7,7 +7,7 @@ use sidehook_core::{
 };
 
 use crate::{
-    error::CorruptRecord,
+    record_error::CorruptRecord,
     time::{duration, read_duration, read_timestamp, timestamp},
     v1,
 };

@@ -30,7 +30,7 @@ use sidehook_core::{
 };
 
 use crate::{
-    error::CorruptRecord,
+    record_error::CorruptRecord,
     record_v1,
     time::{occurred_at, timestamp},
     v1,

@@ -7,12 +7,13 @@
 
 pub mod agent;
 pub mod delivery;
-pub mod error;
 pub mod event;
 pub mod record;
+pub mod record_error;
 pub mod registry;
 pub mod subscription;
 pub mod time;
+pub mod violation;
 
 #[allow(
     missing_docs,

@@ -19,7 +19,7 @@ use sidehook_core::{
 
 use crate::{
     delivery::{attempt_from_proto, attempt_to_proto},
-    error::CorruptRecord,
+    record_error::CorruptRecord,
     record_v1, subscription,
     time::read_timestamp,
     v1,

@@ -15,8 +15,8 @@ use sidehook_core::{
 };
 
 use crate::{
-    error::CorruptRecord,
     record::decode,
+    record_error::CorruptRecord,
     record_v1,
     time::{read_timestamp, timestamp},
     v1,

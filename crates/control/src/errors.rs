@@ -25,10 +25,7 @@
 use core::time::Duration;
 use std::collections::HashMap;
 
-use sidehook_api::{
-    error::{CorruptRecord, field_violations},
-    v1,
-};
+use sidehook_api::{record_error::CorruptRecord, v1, violation::field_violations};
 use sidehook_core::{address::EventId, limits::FRAME_BYTES, violation::Violations};
 use sidehook_store::StoreError;
 use tonic::{Code, Status};

@@ -10,7 +10,7 @@ use sidehook_core::{
     time::Timestamp,
 };
 
-use crate::{error::CorruptRecord, record::decode, record_v1, time::timestamp, v1};
+use crate::{record::decode, record_error::CorruptRecord, record_v1, time::timestamp, v1};
 
 /// An agent, as it was last heard of.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,8 +12,8 @@ use sidehook_core::{
 
 use super::check_name;
 use crate::{
-    error::CorruptRecord,
     record::{decode, moment},
+    record_error::CorruptRecord,
     record_v1,
     time::{read_timestamp, timestamp},
     v1,

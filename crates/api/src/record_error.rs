@@ -1,8 +1,4 @@
-//! What is wrong, on the wire and at rest.
-
-use sidehook_core::violation::Violations;
-
-use crate::v1;
+//! What is wrong with bytes at rest.
 
 /// A record that cannot be read: damaged, or written by a later version.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,17 +17,4 @@ impl CorruptRecord {
             detail: detail.into(),
         }
     }
-}
-
-/// Wrong fields as the API shows them.
-#[must_use]
-pub fn field_violations(violations: &Violations) -> Vec<v1::FieldViolation> {
-    violations
-        .as_slice()
-        .iter()
-        .map(|violation| v1::FieldViolation {
-            field: violation.field.clone(),
-            description: violation.description.clone(),
-        })
-        .collect()
 }
