@@ -49,8 +49,8 @@ enum Command {
     Check {
         #[command(flatten)]
         place: Where,
-        /// Also while servers use this Redis. It answers nobody for as long as it takes
-        /// to read a 64th of the store: for a million deliveries, a second or more
+        /// Also while servers use this Redis: it answers nobody while one partition, a
+        /// 64th of the tenants, is read
         #[arg(long)]
         in_use: bool,
     },

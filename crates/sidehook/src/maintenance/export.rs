@@ -60,6 +60,7 @@ async fn to_file(opened: &Opened, path: &Path) -> Result<Tally, Failure> {
     let folder = folder.unwrap_or_else(|| Path::new("."));
     let mut hidden = OsString::from(".");
     hidden.push(path.file_name().unwrap_or_default());
+    hidden.push(".");
     let mut builder = tempfile::Builder::new();
     let builder = builder.prefix(&hidden).suffix(".part");
     let file = builder.tempfile_in(folder).map_err(cannot)?;

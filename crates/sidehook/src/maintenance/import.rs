@@ -17,7 +17,7 @@ use sidehook_core::address::Lane;
 use sidehook_embedded::{Embedded, OpenError};
 use sidehook_store::{
     Store,
-    image::{Tally, Writing, contents},
+    image::{Reading, Tally, Writing, contents},
     port::Durability,
 };
 
@@ -40,10 +40,10 @@ pub(super) async fn import(config: StoreConfig, path: &Path) -> Result<ExitCode,
     let file = source(path).map_err(|error| refused(error.into()))?;
     let wanted = survey(&file).map_err(|error| refused(error).hint("nothing was imported"))?;
     match config {
-        StoreConfig::Embedded { directory, .. } => make(&directory, &file).await?,
+        StoreConfig::Embedded { directory, .. } => make(&directory, &file, wanted).await?,
         config @ StoreConfig::Redis { .. } => {
             let opened = Opened::open(config).await?;
-            let done = fill_redis(&opened, &file).await;
+            let done = fill_redis(&opened, &file, wanted).await;
             opened.close(done).await?;
         }
     }
@@ -75,7 +75,7 @@ fn survey(file: &File) -> Result<Tally, FileError> {
 }
 
 /// Writes what a file holds into an empty store, and checks the store.
-async fn fill(store: &dyn Store, mut file: &File) -> Result<(), Failure> {
+async fn fill(store: &dyn Store, mut file: &File, wanted: Tally) -> Result<(), Failure> {
     let unread = |error: FileError| Failure::new(error.to_string());
     let start = file.seek(SeekFrom::Start(0));
     start.map_err(|error| unread(error.into()))?;
@@ -88,6 +88,26 @@ async fn fill(store: &dyn Store, mut file: &File) -> Result<(), Failure> {
     }
     let finished = writing.finish().await;
     finished.map_err(|error| Failure::new(error.to_string()))?;
+    verify(store, wanted).await
+}
+
+/// Checks that a store holds what the file has, and is sound. Keys that lapsed since
+/// are gone, so these are not counted.
+async fn verify(store: &dyn Store, wanted: Tally) -> Result<(), Failure> {
+    let mut held = Tally::default();
+    let mut reading = Reading::new(store, None);
+    while let Some(page) = reading.next().await.map_err(told)? {
+        page.iter().for_each(|image| held.count(image));
+    }
+    let wanted = Tally {
+        keys: held.keys,
+        ..wanted
+    };
+    if held != wanted {
+        return Err(Failure::new(format!(
+            "the store holds something else than the file: {held}"
+        )));
+    }
     match faults(store).await?.first() {
         None => Ok(()),
         Some(fault) => Err(Failure::new(format!(
@@ -96,7 +116,7 @@ async fn fill(store: &dyn Store, mut file: &File) -> Result<(), Failure> {
     }
 }
 
-async fn fill_redis(opened: &Opened, file: &File) -> Result<(), Failure> {
+async fn fill_redis(opened: &Opened, file: &File, wanted: Tally) -> Result<(), Failure> {
     const EMPTY: &str = "begin again with an empty database: FLUSHDB empties one that holds \
                          nothing but this store";
     let store = &*opened.store;
@@ -108,7 +128,7 @@ async fn fill_redis(opened: &Opened, file: &File) -> Result<(), Failure> {
         ));
         return Err(failure.hint(format!("if an import was broken off before, {EMPTY}")));
     }
-    let filled = fill(store, file).await;
+    let filled = fill(store, file, wanted).await;
     let Err(failure) = filled else {
         return filled;
     };
@@ -121,7 +141,7 @@ async fn fill_redis(opened: &Opened, file: &File) -> Result<(), Failure> {
 }
 
 /// Makes an embedded store of a file in a folder that has none.
-async fn make(directory: &Path, file: &File) -> Result<(), Failure> {
+async fn make(directory: &Path, file: &File, wanted: Tally) -> Result<(), Failure> {
     let place = directory.join(EMBEDDED_FILE);
     if place.exists() {
         return Err(taken(directory));
@@ -130,7 +150,7 @@ async fn make(directory: &Path, file: &File) -> Result<(), Failure> {
     let nothing = |failure: Failure| failure.hint("nothing was imported");
     let cannot = |error: io::Error| Failure::new(format!("{}: {error}", directory.display()));
     let opened = fresh(&workshop).await.map_err(nothing)?;
-    let done = fill(&*opened.store, file).await;
+    let done = fill(&*opened.store, file, wanted).await;
     let done = opened.close(done).await;
     let placed = done.and_then(|()| {
         // A link, unlike a new name, replaces nothing that came meanwhile.
@@ -151,22 +171,22 @@ fn taken(directory: &Path) -> Failure {
         .hint("an import makes a new one: name another folder, or move that store away")
 }
 
-/// An empty store, where a killed import may have left one. Nobody has to wait for its
-/// disk before it is closed.
+/// An empty store, where a killed import may have left one. It is strict: were a full
+/// disk told only later, what was taken before could be missing without a word.
 async fn fresh(workshop: &Path) -> Result<Opened, Failure> {
     let folder = workshop.to_owned();
     let made = tokio::task::spawn_blocking(move || {
         let cannot = |error: io::Error| format!("{}: {error}", folder.display());
         if folder.exists() {
             // Opened first: its lock tells of an import that is still at work.
-            let left = Embedded::open(&folder, Durability::Relaxed);
+            let left = Embedded::open(&folder, Durability::Strict);
             if let Err(error @ OpenError::InUse { .. }) = left {
                 return Err(error.to_string());
             }
             drop(left);
             fs::remove_dir_all(&folder).map_err(cannot)?;
         }
-        Embedded::open(&folder, Durability::Relaxed).map_err(|error| error.to_string())
+        Embedded::open(&folder, Durability::Strict).map_err(|error| error.to_string())
     });
     let made = made.await.map_err(|error| error.to_string());
     let store = made.and_then(|made| made).map_err(Failure::new)?;
