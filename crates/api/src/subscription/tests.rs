@@ -10,6 +10,8 @@ use sidehook_core::subscription::PauseReason;
 
 use super::*;
 
+mod text;
+
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_123);
 
 fn minimal() -> v1::Subscription {
@@ -419,29 +421,5 @@ fn schemes_are_switched_by_their_paths() {
             Scheme::Close,
             "{mask:?}"
         );
-    }
-}
-
-#[test]
-fn a_description_is_plain_text() {
-    for (description, is_fine) in [
-        ("Rechnungen, größere", true),
-        ("a\nb", false),
-        ("\u{1b}]0;title\u{7}", false),
-        ("invoice\u{202e}fdp.exe", false),
-    ] {
-        let proto = v1::Subscription {
-            url: "https://example.com/".to_owned(),
-            events: vec![v1::EventPattern {
-                object_type: "*".into(),
-                action: "*".into(),
-            }],
-            description: description.to_owned(),
-            ..v1::Subscription::default()
-        };
-        let made = create(&proto, SubscriptionId::from_bits(1), "key", NOW);
-        let wrong = made.err().map(|wrong| wrong.as_slice()[0].field.clone());
-        let expected = (!is_fine).then(|| "subscription.description".to_owned());
-        assert_eq!(wrong, expected, "{description:?}");
     }
 }
