@@ -171,9 +171,7 @@ impl Store for Model {
 
     async fn release(&self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, StoreError> {
         let given = self.partitions.iter();
-        Ok(given
-            .map(|state| state.lock().release(holders, keep))
-            .sum())
+        Ok(given.map(|state| state.lock().release(holders, keep)).sum())
     }
 
     async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {
