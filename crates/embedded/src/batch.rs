@@ -32,20 +32,24 @@ pub(crate) struct Batch<'t> {
     states: BTreeMap<SegmentId, Held<SegmentState>>,
     /// What to tell once all is committed.
     pub(crate) hints: Vec<Hint>,
+    /// Whether the medium has no room for more events.
+    pub(crate) full: bool,
 }
 
 impl<'t> Batch<'t> {
-    pub(crate) const fn new(tables: Tables<'t>) -> Self {
+    pub(crate) const fn new(tables: Tables<'t>, full: bool) -> Self {
         Self {
             tables,
             queues: BTreeMap::new(),
             states: BTreeMap::new(),
             hints: Vec::new(),
+            full,
         }
     }
 
-    /// Writes back what was changed; what is left to tell.
-    pub(crate) fn finish(mut self) -> Result<Vec<Hint>, Fault> {
+    /// Writes back what was changed; what is left to tell, or `None` if nothing was.
+    /// `number` is that of this commit, if commits are counted.
+    pub(crate) fn finish(mut self, number: Option<u64>) -> Result<Option<Vec<Hint>>, Fault> {
         for (key, held) in self.queues {
             if held.changed {
                 let key = layout::queue(key);
@@ -64,7 +68,14 @@ impl<'t> Batch<'t> {
                 }
             }
         }
-        Ok(self.hints)
+        if !self.tables.changed() {
+            return Ok(None);
+        }
+        if let Some(number) = number {
+            let number = number.to_be_bytes();
+            self.tables.meta.put(layout::COMMIT_KEY, &number)?;
+        }
+        Ok(Some(self.hints))
     }
 
     // ------------------------------------------------------------ queues

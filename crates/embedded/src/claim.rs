@@ -14,7 +14,7 @@ use sidehook_store::{
     turn::{Claim, ClaimReply, Demand, Grant, LeaseId, Run, Stamp},
 };
 
-use crate::{batch::Batch, error::Fault, lanes::Called, layout::Loan};
+use crate::{batch::Batch, error::Fault, lanes::Called, layout::Loan, ring::Turn, tables::Index};
 
 impl Batch<'_> {
     pub(crate) fn claim(
@@ -78,28 +78,42 @@ impl Batch<'_> {
             let Some(turn) = self.ring_front(partition, pool)? else {
                 break;
             };
-            let key = turn.queue;
-            let Some(queue) = self.queue(key)? else {
-                let detail = format!("{} {:?} is in a ring, but no queue", key.0, key.1);
-                return Err(Fault::Corrupt(detail));
-            };
-            // Alone in the ring it would have every visit.
-            let quantum = if turn.alone { left } else { CLAIM_QUANTUM };
-            let ready = u32::try_from(queue.ready).unwrap_or(u32::MAX);
-            let take = quantum.min(queue.room()).min(left).min(ready);
-            self.lend_from(key, take, &mut runs)?;
-            left -= take;
-            let ring = if self.queue(key)?.is_some_and(|queue| queue.eligible()) && take > 0 {
-                self.ring_rotate(pool, &turn)?
-            } else {
-                self.ring_retire(pool, &turn)?;
-                0
-            };
-            if let Some(queue) = self.queue_mut(key)? {
-                queue.ring = ring;
-            }
+            let taken = self.visit(pool, &turn, left, &mut runs);
+            left -= taken.map_err(|fault| fault.blame(Index::RingQueues, &turn.key(pool)))?;
         }
         Ok(runs)
+    }
+
+    /// Takes from the queue whose turn it is; how much.
+    fn visit(
+        &mut self,
+        pool: &Pool,
+        turn: &Turn,
+        left: u32,
+        runs: &mut Vec<Run>,
+    ) -> Result<u32, Fault> {
+        let key = turn.queue;
+        // The reply tells its version: met here, a bad row is this queue's.
+        self.tenant(key.0)?;
+        let Some(queue) = self.queue(key)? else {
+            let detail = format!("{} {:?} is in a ring, but no queue", key.0, key.1);
+            return Err(Fault::corrupt(detail));
+        };
+        // Alone in the ring it would have every visit.
+        let quantum = if turn.alone { left } else { CLAIM_QUANTUM };
+        let ready = u32::try_from(queue.ready).unwrap_or(u32::MAX);
+        let take = quantum.min(queue.room()).min(left).min(ready);
+        self.lend_from(key, take, runs)?;
+        let ring = if self.queue(key)?.is_some_and(|queue| queue.eligible()) && take > 0 {
+            self.ring_rotate(pool, turn)?
+        } else {
+            self.ring_retire(pool, turn)?;
+            0
+        };
+        if let Some(queue) = self.queue_mut(key)? {
+            queue.ring = ring;
+        }
+        Ok(take)
     }
 
     fn catalogs_of(&self, grants: &[Option<Grant>]) -> Result<Vec<(TenantId, Version)>, Fault> {

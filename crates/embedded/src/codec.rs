@@ -132,7 +132,15 @@ impl Reader {
 
     /// Tells that what is read contradicts itself.
     pub(crate) fn malformed(&self) -> Fault {
-        Fault::Corrupt(format!("{} is cut short or malformed", self.what))
+        Fault::corrupt(format!("{} is cut short or malformed", self.what))
+    }
+
+    /// Insists that all was read.
+    pub(crate) fn end(&self) -> Result<(), Fault> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        Err(self.malformed())
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -207,6 +215,15 @@ impl Reader {
 
     pub(crate) fn tenant(&mut self) -> Result<TenantId, Fault> {
         Ok(TenantId::from_bits(self.u128()?))
+    }
+
+    /// The tenant in a key that begins with its partition.
+    pub(crate) fn tenant_in(&mut self, partition: Partition) -> Result<TenantId, Fault> {
+        let tenant = self.tenant()?;
+        if Partition::of(tenant) == partition {
+            return Ok(tenant);
+        }
+        Err(self.malformed())
     }
 
     pub(crate) fn number(&mut self) -> Result<SubscriptionNumber, Fault> {

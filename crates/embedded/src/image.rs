@@ -128,7 +128,7 @@ impl View {
         let (tenant, number) = layout::parse_queue(key)?;
         let queue = self.live(key)?;
         let queue = queue.ok_or_else(|| {
-            Fault::Corrupt(format!(
+            Fault::corrupt(format!(
                 "{tenant} {number:?}: a subscription without a queue"
             ))
         })?;
@@ -158,7 +158,7 @@ impl View {
         let (id, published) = parse_log(partition, value.clone())?;
         let segment = self.segments(&[id])?.pop().flatten();
         let segment = segment
-            .ok_or_else(|| Fault::Corrupt(format!("{id:?}: in the log, without payload")))?;
+            .ok_or_else(|| Fault::corrupt(format!("{id:?}: in the log, without payload")))?;
         let tenant = tenant_of(key)?;
         to.push(Image::Segment {
             id,
@@ -197,7 +197,7 @@ impl View {
         value: &Bytes,
         to: &mut Vec<Image>,
     ) -> Result<(), Fault> {
-        let queue = layout::parse_queue(key)?;
+        let (queue, _) = layout::parse_entry(key)?;
         if self.live(&layout::queue(queue))?.is_none() {
             return Ok(());
         }
@@ -212,7 +212,7 @@ impl View {
             let record = self
                 .table(layout::RECORDS)?
                 .read(&layout::record(&place), Record::parse)?;
-            let missing = || Fault::Corrupt(format!("{}: queued without its record", place.id()));
+            let missing = || Fault::corrupt(format!("{}: queued without its record", place.id()));
             run.retry = Some(record.ok_or_else(missing)?.retry);
             run.indices = vec![*index];
             let run = run.clone();

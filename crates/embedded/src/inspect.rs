@@ -61,8 +61,9 @@ impl View {
     }
 
     fn keys(&self, table: Definition, partition: Partition) -> Result<BTreeSet<Vec<u8>>, Fault> {
-        let pairs = self.partition(table, partition)?;
-        Ok(pairs.into_iter().map(|(key, _)| key).collect())
+        let prefix = layout::partition(partition);
+        let keys = self.table(table)?.keys(&prefix, usize::MAX)?;
+        Ok(keys.into_iter().collect())
     }
 }
 
@@ -85,9 +86,7 @@ impl Sight {
     fn entries(&mut self, pairs: &[Pair]) -> Result<(), Fault> {
         let mut found: BTreeMap<QueueKey, (Vec<u64>, Vec<DeliveryId>)> = BTreeMap::new();
         for (key, value) in pairs {
-            let queue = layout::parse_queue(key)?;
-            let at = layout::queue(queue).len();
-            let position = Reader::copy("an entry's key", &key[at..]).u64()?;
+            let (queue, position) = layout::parse_entry(key)?;
             let entry = Entry::parse(self.partition, value.clone())?;
             let (positions, ids) = found.entry(queue).or_default();
             positions.push(position);
@@ -296,13 +295,13 @@ impl Sight {
         }
         self.seen.segments = payloads.len();
         for key in view.keys(layout::SEGMENTS, self.partition)? {
-            let id = layout::parse_segment_key(&key)?;
+            let id = layout::parse_segment_of(&key)?;
             if !payloads.contains(&layout::segment(id)) {
                 self.fault(format!("{id:?}: a payload, but no state"));
             }
         }
         for key in view.keys(layout::MADE, self.partition)? {
-            let id = layout::parse_segment_key(&key)?;
+            let id = layout::parse_segment_of(&key)?;
             if !payloads.contains(&layout::segment(id)) {
                 self.fault(format!("{id:?}: redelivered, but no segment"));
             }

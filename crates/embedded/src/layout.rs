@@ -18,6 +18,8 @@
 //! | table | key, after the partition | value |
 //! |---|---|---|
 //! | `meta` | `format` (no partition) | number 4: [`FORMAT`] |
+//! | `meta` | `name` (no partition) | random 16: which store it is |
+//! | `meta` | `commit` (no partition) | number 8 of the last commit; relaxed level only |
 //! | `registry` | kind 1 (no partition), key | record |
 //! | `tenants` | tenant | version 16, last position in the log 8, subscriptions 4 |
 //! | `subscriptions` | queue | version 16, record |
@@ -43,6 +45,7 @@
 //! | `ring_tenants` | pool, position 8 | tenant 16: whose turn it is |
 //! | `ring_queues` | pool, tenant 16, position 8 | subscription 4 |
 //! | `ring_places` | pool, tenant 16 | the tenant's position in `ring_tenants` 8 |
+//! | `damaged` | table 1, key | what was taken out of a table that is walked through, because of something unreadable |
 //!
 //! The payload of a segment is written once and never touched again; what changes
 //! with each settle is in `states`, a row that fits into a few bytes.

@@ -8,6 +8,7 @@ use core::time::Duration;
 use sidehook_core::{
     address::{Partition, SegmentId},
     id::SubscriptionNumber,
+    limits::CALL_RECORDS,
     time::Timestamp,
 };
 use sidehook_store::turn::{Holder, LeaseId, Run};
@@ -16,6 +17,7 @@ use crate::{
     batch::Batch,
     error::Fault,
     layout::{self, Entry, Loan, Place},
+    tables::Index,
 };
 
 /// Adds up to the entry of a run's deliveries, a few of them.
@@ -102,24 +104,59 @@ impl Batch<'_> {
         Ok(true)
     }
 
-    /// Gives `holders`' leases back, but not those in `keep`; how many deliveries.
-    pub(crate) fn release(&mut self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, Fault> {
-        let mut count = 0;
-        for partition in Partition::all() {
-            let mut held = Vec::new();
-            for holder in holders {
-                let prefix = layout::held(partition, *holder);
-                for (key, _) in self.tables.holders.all(&prefix)? {
-                    held.push(layout::parse_holder(&key)?);
+    /// Gives `holders`' leases back, in their order from `after` on and at most so
+    /// many, but not those in `keep`, which is sorted; how many deliveries, and after
+    /// which lease to go on.
+    pub(crate) fn release(
+        &mut self,
+        holders: &[Holder],
+        keep: &[LeaseId],
+        after: Option<LeaseId>,
+    ) -> Result<(u32, Option<LeaseId>), Fault> {
+        let (mut count, mut left) = (0_u32, CALL_RECORDS);
+        let first = after.map(|id| id.0.partition);
+        for partition in Partition::all().filter(|one| first.is_none_or(|first| *one >= first)) {
+            let after = after.filter(|id| id.0.partition == partition);
+            for (id, key) in self.held_by(partition, holders, after, left)? {
+                if keep.binary_search(&id).is_err() {
+                    let taken = self.take_back(id, 0);
+                    let taken = taken.map_err(|fault| fault.blame(Index::Holders, &key))?;
+                    count = count.saturating_add(taken);
+                }
+                left -= 1;
+                if left == 0 {
+                    return Ok((count, Some(id)));
                 }
             }
-            held.sort_unstable();
-            held.dedup();
-            for id in held.into_iter().filter(|id| !keep.contains(id)) {
-                count += self.take_back(id, 0)?;
+        }
+        Ok((count, None))
+    }
+
+    /// The first leases behind `after` that any of the holders has, with their keys.
+    fn held_by(
+        &self,
+        partition: Partition,
+        holders: &[Holder],
+        after: Option<LeaseId>,
+        max: usize,
+    ) -> Result<Vec<(LeaseId, Vec<u8>)>, Fault> {
+        let mut held = Vec::new();
+        for holder in holders {
+            let prefix = layout::held(partition, *holder);
+            let from = match after {
+                // The first key above another one is that one with a zero behind it.
+                Some(after) => [&layout::holder(*holder, after)[..], &[0]].concat(),
+                None => prefix.clone(),
+            };
+            for (key, _) in self.tables.holders.some(&prefix, &from, max)? {
+                let id = layout::parse_holder(&key);
+                held.push((id.map_err(|fault| fault.blame(Index::Holders, &key))?, key));
             }
         }
-        Ok(count)
+        held.sort_unstable();
+        held.dedup_by_key(|(id, _)| *id);
+        held.truncate(max);
+        Ok(held)
     }
 
     /// Ends a lease: its open deliveries go back to the heads of their queues, in
@@ -127,7 +164,7 @@ impl Batch<'_> {
     pub(crate) fn take_back(&mut self, id: LeaseId, lost: u8) -> Result<u32, Fault> {
         let Some(loan) = self.loan(id)? else {
             let detail = format!("{id:?} has a deadline or a holder, but is no lease");
-            return Err(Fault::Corrupt(detail));
+            return Err(Fault::corrupt(detail));
         };
         self.close_lease(id, &loan)?;
         let mut position: usize = loan.runs.iter().map(|run| run.indices.len()).sum();

@@ -22,6 +22,7 @@ use crate::{
     error::Fault,
     lanes::Called,
     layout::{self, Entry, KeyRow, QueueKey, SegmentState},
+    tables::Index,
 };
 
 /// What one tenant's accepted events come to.
@@ -222,31 +223,43 @@ impl Batch<'_> {
             let Some((key, value)) = self.tables.lapses.first(&prefix)? else {
                 return Ok(());
             };
-            let (at, _) = layout::parse_timed(&key)?;
+            let blame = |fault: Fault| fault.blame(Index::Lapses, &key);
+            let (at, _) = layout::parse_timed(&key).map_err(blame)?;
             if at + IDEMPOTENCY_TTL > now {
                 return Ok(());
             }
             self.tables.lapses.delete(&key)?;
-            let mut from = Reader::new("lapsing keys", value);
-            let tenant = from.tenant()?;
-            while !from.is_empty() {
-                let key = layout::idempotency_key(tenant, &from.take(16)?);
-                let used = self.tables.keys.read(&key, KeyRow::parse)?;
-                // The key may have been used again since.
-                if used.is_some_and(|used| used.at == at) {
-                    self.tables.keys.delete(&key)?;
-                }
-                forgotten += 1;
-            }
+            forgotten += self.lapse(at, value).map_err(blame)?;
         }
         Ok(())
+    }
+
+    /// Forgets the keys of one publish that were not used again since; how many rows
+    /// that took.
+    fn lapse(&mut self, at: Timestamp, keys: Bytes) -> Result<usize, Fault> {
+        let mut from = Reader::new("lapsing keys", keys);
+        let tenant = from.tenant()?;
+        let mut rows = 1;
+        while !from.is_empty() {
+            let key = layout::idempotency_key(tenant, &from.take(16)?);
+            let used = self.tables.keys.read(&key, KeyRow::parse)?;
+            if used.is_some_and(|used| used.at == at) {
+                self.tables.keys.delete(&key)?;
+            }
+            rows += 1;
+        }
+        Ok(rows)
     }
 
     /// When the next key lapses.
     pub(crate) fn keys_due(&self, partition: Partition) -> Result<Option<Timestamp>, Fault> {
         let first = self.tables.lapses.first(&layout::partition(partition))?;
         first
-            .map(|(key, _)| Ok(layout::parse_timed(&key)?.0 + IDEMPOTENCY_TTL))
+            .map(|(key, _)| {
+                let parsed = layout::parse_timed(&key);
+                let (at, _) = parsed.map_err(|fault| fault.blame(Index::Lapses, &key))?;
+                Ok(at + IDEMPOTENCY_TTL)
+            })
             .transpose()
     }
 }

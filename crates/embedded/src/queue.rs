@@ -10,7 +10,7 @@ use crate::{
 };
 
 fn lost(key: QueueKey, what: &str) -> Fault {
-    Fault::Corrupt(format!("{} {:?}: {what}", key.0, key.1))
+    Fault::corrupt(format!("{} {:?}: {what}", key.0, key.1))
 }
 
 impl Batch<'_> {
@@ -20,8 +20,9 @@ impl Batch<'_> {
             return Err(lost(key, "no queue to append to"));
         };
         let at = queue.tail;
-        queue.tail += 1;
-        queue.ready += entry.indices.len() as u64;
+        let room = queue.tail.checked_add(1);
+        queue.tail = room.ok_or_else(|| lost(key, "no position is left"))?;
+        queue.ready = queue.ready.saturating_add(entry.indices.len() as u64);
         self.tables
             .entries
             .put(&layout::entry(key, at), &entry.pack())
@@ -31,8 +32,9 @@ impl Batch<'_> {
         let Some(queue) = self.queue_mut(key)? else {
             return Err(lost(key, "no queue to return to"));
         };
-        queue.head -= 1;
-        queue.ready += entry.indices.len() as u64;
+        let room = queue.head.checked_sub(1);
+        queue.head = room.ok_or_else(|| lost(key, "no position is left"))?;
+        queue.ready = queue.ready.saturating_add(entry.indices.len() as u64);
         let at = queue.head;
         self.tables
             .entries
@@ -100,7 +102,7 @@ impl Batch<'_> {
         if let Some(queue) = self.queue_mut(key)? {
             queue.head = head;
             queue.ready = queue.ready.saturating_sub(count.into());
-            queue.in_flight += count;
+            queue.in_flight = queue.in_flight.saturating_add(count);
         }
         Ok(())
     }
@@ -144,12 +146,12 @@ impl Batch<'_> {
     }
 
     /// Ends what a deleted queue still holds, at most `budget` entries and records;
-    /// what is left of the budget. The queue is forgotten with the last of it,
-    /// unless something of it is lent.
+    /// what is left of the budget, of which every call takes something. The queue is
+    /// forgotten with the last of it, unless something of it is lent.
     pub(crate) fn clear(&mut self, key: QueueKey, budget: usize) -> Result<usize, Fault> {
         let Some(queue) = self.queue(key)? else {
             self.tables.clearing.delete(&layout::queue(key))?;
-            return Ok(budget);
+            return Ok(budget.saturating_sub(1));
         };
         let (mut head, tail) = (queue.head, queue.tail);
         let mut left = budget;
@@ -169,13 +171,13 @@ impl Batch<'_> {
         }
         self.tables.clearing.delete(&layout::queue(key))?;
         let Some(queue) = self.queue_mut(key)? else {
-            return Ok(left);
+            return Ok(left.saturating_sub(1));
         };
         queue.stage = Stage::Cleared;
         if queue.in_flight == 0 {
             self.set_queue(key, None);
         }
-        Ok(left)
+        Ok(left.saturating_sub(1))
     }
 
     /// Ends what waits; whether that was all. Only lent deliveries keep their

@@ -11,7 +11,7 @@ use crate::{
     codec::Reader,
     error::Fault,
     layout::{self, QueueKey},
-    tables::{Pair, Rows},
+    tables::{Index, Pair, Rows},
 };
 
 /// The queue whose turn it is.
@@ -26,17 +26,29 @@ pub(crate) struct Turn {
     pub(crate) alone: bool,
 }
 
+impl Turn {
+    /// The queue's row in `ring_queues`.
+    pub(crate) fn key(&self, pool: &Pool) -> Vec<u8> {
+        layout::ring_queue(pool, self.queue.0, self.position)
+    }
+}
+
 /// The position behind the last one under a prefix.
-fn next_position(rows: &Rows<'_>, prefix: &[u8]) -> Result<u64, Fault> {
+fn next_position(rows: &Rows<'_>, index: Index, prefix: &[u8]) -> Result<u64, Fault> {
     let Some((key, _)) = rows.last(prefix)? else {
         return Ok(1);
     };
-    Ok(position_of(prefix, &key)? + 1)
+    let last = || Fault::corrupt("a ring is at its last position".to_owned());
+    let next = position_of(prefix, &key).and_then(|at| at.checked_add(1).ok_or_else(last));
+    next.map_err(|fault| fault.blame(index, &key))
 }
 
 fn position_of(prefix: &[u8], key: &[u8]) -> Result<u64, Fault> {
     let rest = key.get(prefix.len()..).unwrap_or_default();
-    Reader::copy("a ring's key", rest).u64()
+    let mut from = Reader::copy("a ring's key", rest);
+    let position = from.u64()?;
+    from.end()?;
+    Ok(position)
 }
 
 impl Batch<'_> {
@@ -53,7 +65,7 @@ impl Batch<'_> {
             first = !self.ring_has(Partition::of(tenant), pool)?;
             self.append_tenant(pool, tenant)?;
         }
-        let position = next_position(&self.tables.ring_queues, &place)?;
+        let position = next_position(&self.tables.ring_queues, Index::RingQueues, &place)?;
         let key = layout::ring_queue(pool, tenant, position);
         self.tables.ring_queues.put(&key, &number.0.to_be_bytes())?;
         Ok((position, first))
@@ -61,7 +73,8 @@ impl Batch<'_> {
 
     fn append_tenant(&mut self, pool: &Pool, tenant: TenantId) -> Result<(), Fault> {
         let partition = Partition::of(tenant);
-        let position = next_position(&self.tables.ring_tenants, &layout::pool(partition, pool))?;
+        let prefix = layout::pool(partition, pool);
+        let position = next_position(&self.tables.ring_tenants, Index::RingTenants, &prefix)?;
         let key = layout::ring_tenant(partition, pool, position);
         self.tables.ring_tenants.put(&key, &tenant.to_bytes())?;
         let place = layout::ring_place(pool, tenant);
@@ -78,6 +91,11 @@ impl Batch<'_> {
     ) -> Result<(), Fault> {
         let key = layout::ring_queue(pool, tenant, position);
         self.tables.ring_queues.delete(&key)?;
+        self.leave_if_last(pool, tenant)
+    }
+
+    /// Takes a tenant out that has no queue left in a ring.
+    pub(crate) fn leave_if_last(&mut self, pool: &Pool, tenant: TenantId) -> Result<(), Fault> {
         let place = layout::ring_place(pool, tenant);
         if self.tables.ring_queues.first(&place)?.is_some() {
             return Ok(());
@@ -101,18 +119,22 @@ impl Batch<'_> {
         let Some((key, value)) = tenants.first() else {
             return Ok(None);
         };
-        let tenant = Reader::new("a ring's tenant", value.clone()).tenant()?;
+        let blame = |fault: Fault| fault.blame(Index::RingTenants, key);
+        let tenant = Reader::new("a ring's tenant", value.clone()).tenant();
+        let tenant = tenant.map_err(blame)?;
+        let tenant_position = position_of(&prefix, key).map_err(blame)?;
         let place = layout::ring_place(pool, tenant);
         let queues = self.tables.ring_queues.some(&place, &place, 2)?;
         let Some((queue_key, number)) = queues.first() else {
             let detail = format!("{tenant} is in a ring without a queue");
-            return Err(Fault::Corrupt(detail));
+            return Err(blame(Fault::corrupt(detail)));
         };
-        let number = Reader::new("a ring's queue", number.clone()).number()?;
+        let blame = |fault: Fault| fault.blame(Index::RingQueues, queue_key);
+        let number = Reader::new("a ring's queue", number.clone()).number();
         Ok(Some(Turn {
-            queue: (tenant, number),
-            position: position_of(&place, queue_key)?,
-            tenant_position: position_of(&prefix, key)?,
+            queue: (tenant, number.map_err(blame)?),
+            position: position_of(&place, queue_key).map_err(blame)?,
+            tenant_position,
             alone: tenants.len() == 1 && queues.len() == 1,
         }))
     }
@@ -128,7 +150,7 @@ impl Batch<'_> {
         self.tables.ring_queues.delete(&key)?;
         self.rotate_tenant(pool, turn)?;
         let place = layout::ring_place(pool, tenant);
-        let position = next_position(&self.tables.ring_queues, &place)?;
+        let position = next_position(&self.tables.ring_queues, Index::RingQueues, &place)?;
         let key = layout::ring_queue(pool, tenant, position);
         self.tables.ring_queues.put(&key, &number.0.to_be_bytes())?;
         Ok(position)
@@ -175,10 +197,12 @@ impl Batch<'_> {
             let Some((key, _)): Option<Pair> = found.pop() else {
                 break;
             };
-            let (pool, _) = layout::parse_ring_tenant(&key)?;
-            let last = layout::ring_tenant(partition, &pool, u64::MAX);
+            let (pool, _) = layout::parse_ring_tenant(&key)
+                .map_err(|fault| fault.blame(Index::RingTenants, &key))?;
+            // The first key above any of this pool's.
+            from = layout::ring_tenant(partition, &pool, u64::MAX);
+            from.push(0);
             pools.push(pool);
-            from = last;
         }
         pools.sort_unstable();
         Ok(pools)

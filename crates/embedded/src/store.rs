@@ -1,7 +1,7 @@
 //! The store: hands changes to the writer, and reads by itself.
 
 use core::time::Duration;
-use std::{path::Path, sync::Arc, thread};
+use std::{panic::AssertUnwindSafe, path::Path, sync::Arc, thread};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -14,7 +14,7 @@ use sidehook_core::{
 };
 use sidehook_store::{
     CallError, Store, StoreError,
-    catalog::{Catalog, Write, Written},
+    catalog::{Catalog, Change, Write, Written},
     hint::{BlockId, Hint, HistoryRecord},
     image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
@@ -23,22 +23,25 @@ use sidehook_store::{
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 use crate::{
     batch::Batch,
     clock,
+    engine::{Engine, Slot},
     error::{Fault, OpenError, unavailable},
     layout,
     media::{Directory, Media},
     open,
     tables::View,
     work::{self, Asker, Operation, TurnWork},
-    writer::{Message, QUEUE, Slot, Writer},
+    writer::{Message, QUEUE, Writer},
 };
 
 /// Hints that a receiver may lag behind.
 const HINTS: usize = 4_096;
+/// Readers that may wait for the disk at the same moment.
+const READERS: usize = 64;
 
 /// A durable store on one node.
 pub struct Embedded {
@@ -48,6 +51,8 @@ pub struct Embedded {
     writer: Mutex<Option<thread::JoinHandle<()>>>,
     hints: broadcast::Sender<Hint>,
     durability: Durability,
+    /// Bounds what reads at the same moment.
+    reading: Semaphore,
 }
 
 impl Embedded {
@@ -59,10 +64,27 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`].
     pub fn open(directory: &Path, durability: Durability) -> Result<Self, OpenError> {
-        let failed =
-            |error: std::io::Error| OpenError::Io(format!("{}: {error}", directory.display()));
-        let media = Directory::prepare(directory).map_err(failed)?;
-        Self::start(Box::new(media), directory, durability)
+        Self::over(Box::new(Directory::prepare(directory)?), durability)
+    }
+
+    /// Checks every page of a directory's store, which nobody may have open; mends what
+    /// can be mended of the engine's own accounts. Blocks, for as long as it takes to
+    /// read the whole file. Whether all was well before.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::Corrupt`] if something is damaged for good.
+    pub fn verify(directory: &Path) -> Result<bool, OpenError> {
+        let name = directory.display().to_string();
+        let file = Directory::existing(directory)?;
+        let told = |error| open::told(&name, error);
+        let checked = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut database = open::database(&file).map_err(told)?;
+            database.check_integrity().map_err(told)
+        }));
+        checked.unwrap_or_else(|_| {
+            let detail = format!("{name}: the engine panicked");
+            Err(OpenError::Corrupt(detail))
+        })
     }
 
     /// Opens the store on a medium of the caller's own: for tests of what failing
@@ -71,16 +93,9 @@ impl Embedded {
     /// # Errors
     /// [`OpenError`].
     pub fn over(media: Box<dyn Media>, durability: Durability) -> Result<Self, OpenError> {
-        Self::start(media, Path::new("the medium"), durability)
-    }
-
-    fn start(
-        media: Box<dyn Media>,
-        name: &Path,
-        durability: Durability,
-    ) -> Result<Self, OpenError> {
-        let database = open::database(&*media).map_err(|error| open::told(name, error))?;
-        open::prepare(&database)?;
+        let name = media.name();
+        let database = open::database(&*media).map_err(|error| open::told(&name, error))?;
+        let identity = open::prepare(&database)?;
         let durability = match durability {
             Durability::Strict => Durability::Strict,
             Durability::Relaxed | Durability::Volatile => Durability::Relaxed,
@@ -88,16 +103,18 @@ impl Embedded {
         let slot: Slot = Arc::new(RwLock::new(Some(Arc::new(database))));
         let (inbox, receiver) = mpsc::channel(QUEUE);
         let (hints, _) = broadcast::channel(HINTS);
-        let writer = Writer::new(media, Arc::clone(&slot), durability, hints.clone());
+        let strict = durability == Durability::Strict;
+        let engine = Engine::new(media, Arc::clone(&slot), strict, identity);
         let waiter = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .map_err(|error| OpenError::Io(error.to_string()))?;
+        let writer = Writer::new(engine, receiver, waiter, hints.clone());
         // A panic of this thread ends it: every later call is answered that the store
         // is away.
         let writer = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || writer.run(receiver, &waiter))
+            .spawn(move || writer.run())
             .map_err(|error| OpenError::Io(error.to_string()))?;
         Ok(Self {
             slot,
@@ -105,6 +122,7 @@ impl Embedded {
             writer: Mutex::new(Some(writer)),
             hints,
             durability,
+            reading: Semaphore::new(READERS),
         })
     }
 
@@ -134,13 +152,13 @@ impl Embedded {
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Changes something.
-    async fn change<T, F>(&self, run: F) -> Result<T, StoreError>
+    /// Changes something; `weight` is the bytes that `run` carries.
+    async fn change<T, F>(&self, weight: usize, run: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
     {
-        self.ask(|asker| Message::Work(Box::new(Operation::new(run, asker))))
+        self.ask(|asker| Message::Work(Box::new(Operation::new(run, weight, asker))))
             .await
     }
 
@@ -150,8 +168,9 @@ impl Embedded {
         T: Send + 'static,
         F: FnOnce(&View) -> Result<T, Fault> + Send + 'static,
     {
+        let _permit = self.reading.acquire().await.map_err(|_| closed())?;
         let database = self.slot.read().clone();
-        let database = database.ok_or_else(|| unavailable("it is being reopened".to_owned()))?;
+        let database = database.ok_or_else(away)?;
         let reading = tokio::task::spawn_blocking(move || {
             let view = View::new(database.begin_read()?);
             drop(database);
@@ -160,12 +179,16 @@ impl Embedded {
         let read = reading
             .await
             .map_err(|error| unavailable(format!("reading was given up: {error}")))?;
-        if let (Err(Fault::Io(_)), Some(inbox)) = (&read, &self.inbox) {
+        if let (Err(Fault::Io(..)), Some(inbox)) = (&read, &self.inbox) {
             // The writer reopens the database; if its inbox is full it will notice.
             let _ = inbox.try_send(Message::Check);
         }
         Ok(read?)
     }
+}
+
+fn away() -> StoreError {
+    unavailable("it is being reopened".to_owned())
 }
 
 fn closed() -> StoreError {
@@ -197,8 +220,11 @@ impl Store for Embedded {
         term: Duration,
     ) -> Result<Vec<bool>, StoreError> {
         let leases = leases.to_vec();
-        self.change(move |batch| {
-            let now = clock(now);
+        // The time of the first run is that of all.
+        let mut at = None;
+        let weight = size_of_val(&leases[..]);
+        self.change(weight, move |batch| {
+            let now = *at.get_or_insert_with(|| clock(now));
             let renewed = leases
                 .iter()
                 .map(|(id, token)| batch.renew(now, *id, *token, term));
@@ -208,9 +234,22 @@ impl Store for Embedded {
     }
 
     async fn release(&self, holders: &[Holder], keep: &[LeaseId]) -> Result<u32, StoreError> {
-        let (holders, keep) = (holders.to_vec(), keep.to_vec());
-        self.change(move |batch| batch.release(&holders, &keep))
-            .await
+        let holders: Arc<[Holder]> = holders.into();
+        let mut keep = keep.to_vec();
+        keep.sort_unstable();
+        let keep: Arc<[LeaseId]> = keep.into();
+        let (mut count, mut after) = (0_u32, None);
+        // Some at a time, so that others get their turn in between.
+        loop {
+            let (holders, keep) = (Arc::clone(&holders), Arc::clone(&keep));
+            let run = move |batch: &mut Batch<'_>| batch.release(&holders, &keep, after);
+            let (some, more) = self.change(0, run).await?;
+            count = count.saturating_add(some);
+            if more.is_none() {
+                return Ok(count);
+            }
+            after = more;
+        }
     }
 
     async fn leases(&self, leases: &[LeaseId]) -> Result<Vec<Option<Lease>>, StoreError> {
@@ -228,7 +267,11 @@ impl Store for Embedded {
 
     async fn write(&self, write: &Write) -> Result<Written, StoreError> {
         let write = write.clone();
-        self.change(move |batch| batch.write(&write)).await
+        let weight = match &write.change {
+            Change::Put { record, .. } => record.len(),
+            Change::Delete => 0,
+        };
+        self.change(weight, move |batch| batch.write(&write)).await
     }
 
     async fn segments(&self, segments: &[SegmentId]) -> Result<Vec<Option<Segment>>, StoreError> {
@@ -267,7 +310,9 @@ impl Store for Embedded {
 
     async fn redeliver(&self, redeliver: &Redeliver) -> Result<bool, StoreError> {
         let redeliver = redeliver.clone();
-        self.change(move |batch| batch.redeliver(&redeliver)).await
+        let weight = redeliver.retry.len();
+        self.change(weight, move |batch| batch.redeliver(&redeliver))
+            .await
     }
 
     async fn registry_get(&self, kind: Kind, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
@@ -282,7 +327,8 @@ impl Store for Embedded {
         value: Option<Bytes>,
     ) -> Result<(), StoreError> {
         let key = layout::registry(kind, key);
-        self.change(move |batch| match &value {
+        let weight = key.len() + value.as_ref().map_or(0, Bytes::len);
+        self.change(weight, move |batch| match &value {
             Some(value) => batch.tables.registry.put(&key, value),
             None => batch.tables.registry.delete(&key),
         })
@@ -301,6 +347,13 @@ impl Store for Embedded {
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
+        let writes = self.inbox.as_ref().is_some_and(|inbox| !inbox.is_closed());
+        if !writes {
+            return Err(closed());
+        }
+        if self.slot.read().is_none() {
+            return Err(away());
+        }
         Ok(clock(None))
     }
 
@@ -339,7 +392,8 @@ impl Store for Embedded {
         records: &[Image],
     ) -> Result<(), CallError> {
         let records = records.to_vec();
-        let done = self.change(move |batch| {
+        let weight = records.iter().map(|record| record.weight().1).sum();
+        let done = self.change(weight, move |batch| {
             let run = |batch: &mut Batch<'_>| batch.import(partition, &records);
             work::told(batch.stamped(partition, stamp, run))
         });

@@ -57,6 +57,9 @@ pub(crate) trait Look {
     /// At most `max` pairs from `from` on whose keys begin with `prefix`.
     fn some(&self, prefix: &[u8], from: &[u8], max: usize) -> Result<Vec<Pair>, Fault>;
 
+    /// At most `max` keys that begin with `prefix`; their values are not looked at.
+    fn keys(&self, prefix: &[u8], max: usize) -> Result<Vec<Vec<u8>>, Fault>;
+
     /// The last pair whose key begins with `prefix`.
     fn last(&self, prefix: &[u8]) -> Result<Option<Pair>, Fault> {
         match behind(prefix) {
@@ -125,21 +128,40 @@ impl<T: ReadableTable<Raw, Raw>> Look for T {
         }
         Ok(pairs)
     }
+
+    fn keys(&self, prefix: &[u8], max: usize) -> Result<Vec<Vec<u8>>, Fault> {
+        let mut keys = Vec::new();
+        for found in self.range(prefix..)?.take(max) {
+            let (key, _) = found?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            keys.push(key.value().to_vec());
+        }
+        Ok(keys)
+    }
 }
 
 /// A table of a write transaction.
-pub(crate) struct Rows<'t>(Table<'t, Raw, Raw>);
+pub(crate) struct Rows<'t> {
+    table: Table<'t, Raw, Raw>,
+    /// Whether something was put or deleted.
+    changed: bool,
+}
 
 impl<'t> Rows<'t> {
     pub(crate) fn open(
         transaction: &'t WriteTransaction,
         definition: Definition,
     ) -> Result<Self, Fault> {
-        Ok(Self(transaction.open_table(definition)?))
+        Ok(Self {
+            table: transaction.open_table(definition)?,
+            changed: false,
+        })
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
-        Look::get(&self.0, key)
+        Look::get(&self.table, key)
     }
 
     pub(crate) fn read<T>(
@@ -147,7 +169,7 @@ impl<'t> Rows<'t> {
         key: &[u8],
         parse: impl FnOnce(Bytes) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        Look::read(&self.0, key, parse)
+        Look::read(&self.table, key, parse)
     }
 
     pub(crate) fn read_parts<T>(
@@ -155,47 +177,74 @@ impl<'t> Rows<'t> {
         prefix: &[u8],
         parse: impl FnOnce(Bytes) -> Result<T, Fault>,
     ) -> Result<Option<T>, Fault> {
-        Look::read_parts(&self.0, prefix, parse)
+        Look::read_parts(&self.table, prefix, parse)
     }
 
     pub(crate) fn has(&self, key: &[u8]) -> Result<bool, Fault> {
-        Ok(ReadableTable::get(&self.0, key)?.is_some())
+        Ok(ReadableTable::get(&self.table, key)?.is_some())
     }
 
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
-        self.0.insert(key, value)?;
+        self.changed = true;
+        self.table.insert(key, value)?;
         Ok(())
     }
 
     pub(crate) fn delete(&mut self, key: &[u8]) -> Result<(), Fault> {
-        self.0.remove(key)?;
+        self.changed |= self.table.remove(key)?.is_some();
         Ok(())
     }
 
+    /// Deletes a row without copying it; how many bytes it had.
+    pub(crate) fn drop(&mut self, key: &[u8]) -> Result<usize, Fault> {
+        let had = self.table.remove(key)?;
+        self.changed |= had.is_some();
+        Ok(had.map_or(0, |value| value.value().len()))
+    }
+
+    /// The keys that begin with `prefix`, and the bytes of their values.
+    pub(crate) fn sizes(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, usize)>, Fault> {
+        let mut sizes = Vec::new();
+        for found in self.table.range(prefix..)? {
+            let (key, value) = found?;
+            if !key.value().starts_with(prefix) {
+                break;
+            }
+            sizes.push((key.value().to_vec(), value.value().len()));
+        }
+        Ok(sizes)
+    }
+
     pub(crate) fn take(&mut self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
-        let had = self.0.remove(key)?;
+        let had = self.table.remove(key)?;
+        self.changed |= had.is_some();
         Ok(had.map(|value| Bytes::copy_from_slice(value.value())))
     }
 
     pub(crate) fn first(&self, prefix: &[u8]) -> Result<Option<Pair>, Fault> {
-        Look::first(&self.0, prefix)
+        Look::first(&self.table, prefix)
     }
 
     pub(crate) fn last(&self, prefix: &[u8]) -> Result<Option<Pair>, Fault> {
-        Look::last(&self.0, prefix)
+        Look::last(&self.table, prefix)
     }
 
     pub(crate) fn some(&self, prefix: &[u8], from: &[u8], max: usize) -> Result<Vec<Pair>, Fault> {
-        Look::some(&self.0, prefix, from, max)
+        Look::some(&self.table, prefix, from, max)
     }
 
     pub(crate) fn all(&self, prefix: &[u8]) -> Result<Vec<Pair>, Fault> {
-        Look::all(&self.0, prefix)
+        Look::all(&self.table, prefix)
+    }
+
+    pub(crate) fn keys(&self, prefix: &[u8], max: usize) -> Result<Vec<Vec<u8>>, Fault> {
+        Look::keys(&self.table, prefix, max)
     }
 
     /// Removes everything.
     pub(crate) fn clear(&mut self) -> Result<(), Fault> {
-        Ok(self.0.retain(|_, _| false)?)
+        self.changed = true;
+        Ok(self.table.retain(|_, _| false)?)
     }
 }
 
@@ -212,6 +261,11 @@ macro_rules! tables {
                 Ok(Self {
                     $($field: Rows::open(transaction, layout::$definition)?,)*
                 })
+            }
+
+            /// Whether anything was put or deleted.
+            pub(crate) fn changed(&self) -> bool {
+                $(self.$field.changed)||*
             }
         }
     };
@@ -243,6 +297,54 @@ tables! {
     ring_tenants: RING_TENANTS,
     ring_queues: RING_QUEUES,
     ring_places: RING_PLACES,
+    damaged: DAMAGED,
+    meta: META,
+}
+
+/// A table that is walked through, row by row: one bad row of it would stop all that
+/// come behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Index {
+    Deadlines,
+    Holders,
+    Due,
+    Clearing,
+    Ages,
+    Lapses,
+    RingTenants,
+    RingQueues,
+}
+
+impl Index {
+    /// The byte that stands for it in a key of `damaged`.
+    pub(crate) const fn byte(self) -> u8 {
+        match self {
+            Self::Deadlines => 0,
+            Self::Holders => 1,
+            Self::Due => 2,
+            Self::Clearing => 3,
+            Self::Ages => 4,
+            Self::Lapses => 5,
+            Self::RingTenants => 6,
+            Self::RingQueues => 7,
+        }
+    }
+}
+
+impl<'t> Tables<'t> {
+    /// The table that an index is.
+    pub(crate) const fn index(&mut self, index: Index) -> &mut Rows<'t> {
+        match index {
+            Index::Deadlines => &mut self.deadlines,
+            Index::Holders => &mut self.holders,
+            Index::Due => &mut self.due,
+            Index::Clearing => &mut self.clearing,
+            Index::Ages => &mut self.ages,
+            Index::Lapses => &mut self.lapses,
+            Index::RingTenants => &mut self.ring_tenants,
+            Index::RingQueues => &mut self.ring_queues,
+        }
+    }
 }
 
 /// What was committed, for readers.

@@ -1,12 +1,10 @@
-//! What the writer is asked to do: work in parts, each part one call. Usually all
-//! parts of all waiting work go into one transaction; only when one of them meets
-//! something unreadable is each tried in a transaction of its own, so that the
-//! others do not share its fate.
+//! What the writer is asked to do: work in parts. A call is one part, a tick one for
+//! each of its chores, so that what stops one of them stops no other.
 
 use sidehook_core::time::Timestamp;
 use sidehook_store::{
     CallError, StoreError,
-    turn::{Calls, Replies, Turn, TurnReply},
+    turn::{Calls, Disposition, NewEvent, Replies, SettleItem, Turn, TurnReply},
 };
 use tokio::sync::oneshot;
 
@@ -15,10 +13,15 @@ use crate::{
     clock,
     error::Fault,
     lanes::{Called, Refusal},
+    tick::{Chore, Ticked},
 };
 
+/// Bytes that a piece of work takes, whatever it carries.
+const BASE_WEIGHT: usize = 256;
+
 /// Work for the writer. Every part may be run more than once: what an earlier run
-/// changed was given up with its transaction.
+/// changed was given up with its transaction. Every run does the same, also one that
+/// comes after the answer.
 pub(crate) trait Work: Send {
     /// How many parts there are.
     fn parts(&self) -> usize;
@@ -30,10 +33,13 @@ pub(crate) trait Work: Send {
     fn unreadable(&mut self, part: usize, detail: String);
 
     /// All that was run is committed: answers.
-    fn answer(self: Box<Self>);
+    fn answer(&mut self);
 
     /// What became of it is not known: answers so.
-    fn fail(self: Box<Self>, error: StoreError);
+    fn fail(&mut self, error: StoreError);
+
+    /// Bytes that keeping it takes, about.
+    fn weight(&self) -> usize;
 }
 
 /// Where an answer goes. Whoever asked may be gone: then nobody needs it.
@@ -43,7 +49,9 @@ pub(crate) type Asker<T> = oneshot::Sender<Result<T, StoreError>>;
 pub(crate) struct Operation<T, F> {
     run: F,
     result: Option<Result<T, StoreError>>,
-    asker: Asker<T>,
+    /// Until it is answered.
+    asker: Option<Asker<T>>,
+    weight: usize,
 }
 
 impl<T, F> Operation<T, F>
@@ -51,11 +59,13 @@ where
     T: Send,
     F: FnMut(&mut Batch<'_>) -> Result<T, Fault> + Send,
 {
-    pub(crate) const fn new(run: F, asker: Asker<T>) -> Self {
+    /// `weight`: the bytes that `run` carries.
+    pub(crate) const fn new(run: F, weight: usize, asker: Asker<T>) -> Self {
         Self {
             run,
             result: None,
-            asker,
+            asker: Some(asker),
+            weight,
         }
     }
 }
@@ -78,14 +88,20 @@ where
         self.result = Some(Err(StoreError::Corrupt { detail }));
     }
 
-    fn answer(self: Box<Self>) {
-        if let Some(result) = self.result {
-            let _ = self.asker.send(result);
+    fn answer(&mut self) {
+        if let (Some(result), Some(asker)) = (self.result.take(), self.asker.take()) {
+            let _ = asker.send(result);
         }
     }
 
-    fn fail(self: Box<Self>, error: StoreError) {
-        let _ = self.asker.send(Err(error));
+    fn fail(&mut self, error: StoreError) {
+        if let Some(asker) = self.asker.take() {
+            let _ = asker.send(Err(error));
+        }
+    }
+
+    fn weight(&self) -> usize {
+        BASE_WEIGHT + self.weight
     }
 }
 
@@ -95,17 +111,24 @@ enum Kind {
     Settle,
     Publish,
     Claim,
-    Tick,
+    Tick(Chore),
+    /// What a tick answers, after its chores.
+    Ticked,
 }
 
 /// A turn: its calls are the parts, each partition's in the order of the port.
 pub(crate) struct TurnWork {
     turn: Turn,
     parts: Vec<(usize, Kind)>,
-    /// When it was executed.
-    now: Timestamp,
+    /// When it was executed first.
+    now: Option<Timestamp>,
+    /// Whether there was no room for events when it was executed.
+    full: bool,
     replies: Vec<Replies>,
-    asker: Asker<TurnReply>,
+    /// What its ticks did, by their place in the turn.
+    ticked: Vec<Ticked>,
+    /// Until it is answered.
+    asker: Option<Asker<TurnReply>>,
 }
 
 impl TurnWork {
@@ -116,31 +139,40 @@ impl TurnWork {
         for (at, calls) in turn.calls.iter().enumerate() {
             let bit = 1_u64 << (calls.partition.number() & 63);
             if seen & bit == 0 {
-                let asked = [
-                    (calls.settle.is_some(), Kind::Settle),
-                    (calls.publish.is_some(), Kind::Publish),
-                    (calls.claim.is_some(), Kind::Claim),
-                    (calls.tick, Kind::Tick),
-                ];
-                parts.extend(
-                    asked
-                        .into_iter()
-                        .filter(|(is, _)| *is)
-                        .map(|(_, one)| (at, one)),
-                );
+                parts.extend(kinds(calls).map(|kind| (at, kind)));
             }
             // What is never run was refused.
             replies.push(refused(calls));
             seen |= bit;
         }
+        let ticked = vec![Ticked::default(); turn.calls.len()];
         Self {
             turn,
             parts,
-            now: Timestamp::default(),
+            now: None,
+            full: false,
             replies,
-            asker,
+            ticked,
+            asker: Some(asker),
         }
     }
+}
+
+/// The parts that a partition's calls come to.
+fn kinds(calls: &Calls) -> impl Iterator<Item = Kind> + use<> {
+    let asked = [
+        (calls.settle.is_some(), Kind::Settle),
+        (calls.publish.is_some(), Kind::Publish),
+        (calls.claim.is_some(), Kind::Claim),
+    ];
+    let chores = Chore::ALL.into_iter().map(Kind::Tick);
+    let ticks = chores.chain([Kind::Ticked]);
+    let ticks = ticks.filter({
+        let tick = calls.tick;
+        move |_| tick
+    });
+    let asked = asked.into_iter().filter(|(is, _)| *is);
+    asked.map(|(_, kind)| kind).chain(ticks)
 }
 
 /// The answer to calls for a partition that the turn has had already.
@@ -171,31 +203,45 @@ impl Work for TurnWork {
     }
 
     fn run(&mut self, part: usize, batch: &mut Batch<'_>) -> Result<(), Fault> {
-        if part == 0 {
-            self.now = clock(self.turn.now);
+        let now = *self.now.get_or_insert_with(|| clock(self.turn.now));
+        if self.asker.is_some() {
+            self.full = batch.full;
         }
-        let now = self.now;
         let Some((at, kind)) = self.parts.get(part).copied() else {
             return Ok(());
         };
-        let (Some(calls), Some(reply)) = (self.turn.calls.get(at), self.replies.get_mut(at)) else {
+        let Some(calls) = self.turn.calls.get(at) else {
             return Ok(());
         };
-        let partition = calls.partition;
+        // After the answer nobody needs another one.
+        let mut nowhere = NOTHING;
+        let reply = self.replies.get_mut(at).unwrap_or(&mut nowhere);
+        let (partition, full) = (calls.partition, self.full);
         match (kind, &calls.settle, &calls.publish, &calls.claim) {
             (Kind::Settle, Some((stamp, call)), ..) => {
                 let run = |batch: &mut Batch<'_>| batch.settle(partition, call);
                 reply.settle = Some(told(batch.stamped(partition, *stamp, run))?);
             }
             (Kind::Publish, _, Some((stamp, call)), _) => {
-                let run = |batch: &mut Batch<'_>| batch.publish(partition, now, *stamp, call);
+                let run = |batch: &mut Batch<'_>| match full {
+                    true => Err(CallError::Full.into()),
+                    false => batch.publish(partition, now, *stamp, call),
+                };
                 reply.publish = Some(told(batch.stamped(partition, *stamp, run))?);
             }
             (Kind::Claim, .., Some((stamp, call))) => {
                 let run = |batch: &mut Batch<'_>| batch.claim(partition, now, *stamp, call);
                 reply.claim = Some(told(batch.stamped(partition, *stamp, run))?);
             }
-            (Kind::Tick, ..) => reply.tick = Some(Ok(batch.tick(partition, now)?)),
+            (Kind::Tick(chore), ..) => {
+                if let Some(ticked) = self.ticked.get_mut(at) {
+                    batch.chore(partition, now, chore, ticked)?;
+                }
+            }
+            (Kind::Ticked, ..) => {
+                let ticked = self.ticked.get(at).copied().unwrap_or_default();
+                reply.tick = Some(Ok(batch.ticked(partition, now, ticked)?));
+            }
             _ => {}
         }
         Ok(())
@@ -213,21 +259,65 @@ impl Work for TurnWork {
             Kind::Settle => reply.settle = Some(Err(error)),
             Kind::Publish => reply.publish = Some(Err(error)),
             Kind::Claim => reply.claim = Some(Err(error)),
-            Kind::Tick => reply.tick = Some(Err(error)),
+            // The others go on; this one goes on with the next tick.
+            Kind::Tick(chore) => {
+                if let Some(ticked) = self.ticked.get_mut(at) {
+                    ticked.forget(chore);
+                }
+            }
+            Kind::Ticked => reply.tick = Some(Err(error)),
         }
     }
 
-    fn answer(self: Box<Self>) {
-        let now = if self.parts.is_empty() {
-            clock(self.turn.now)
-        } else {
-            self.now
-        };
-        let calls = self.replies;
-        let _ = self.asker.send(Ok(TurnReply { now, calls }));
+    fn answer(&mut self) {
+        let now = self.now.unwrap_or_else(|| clock(self.turn.now));
+        let calls = core::mem::take(&mut self.replies);
+        if let Some(asker) = self.asker.take() {
+            let _ = asker.send(Ok(TurnReply { now, calls }));
+        }
     }
 
-    fn fail(self: Box<Self>, error: StoreError) {
-        let _ = self.asker.send(Err(error));
+    fn fail(&mut self, error: StoreError) {
+        if let Some(asker) = self.asker.take() {
+            let _ = asker.send(Err(error));
+        }
     }
+
+    fn weight(&self) -> usize {
+        let calls = self.turn.calls.iter().map(weigh);
+        BASE_WEIGHT + calls.sum::<usize>()
+    }
+}
+
+/// No replies.
+const NOTHING: Replies = Replies {
+    settle: None,
+    publish: None,
+    claim: None,
+    tick: None,
+};
+
+/// Bytes that a partition's calls take, about.
+fn weigh(calls: &Calls) -> usize {
+    let mut bytes = size_of::<Calls>();
+    if let Some((_, settle)) = &calls.settle {
+        for item in settle.leases.iter().flat_map(|lease| &lease.items) {
+            bytes += size_of::<SettleItem>();
+            bytes += match &item.disposition {
+                Disposition::End { record } => record.len(),
+                Disposition::Retry { retry, record, .. } => retry.len() + record.len(),
+                Disposition::Release => 0,
+            };
+        }
+    }
+    if let Some((_, publish)) = &calls.publish {
+        for event in publish.tenants.iter().flat_map(|one| &one.events) {
+            bytes += size_of::<NewEvent>() + event.record.len();
+            bytes += size_of_val(&event.targets[..]);
+        }
+    }
+    if let Some((_, claim)) = &calls.claim {
+        bytes += size_of_val(&claim.demands[..]);
+    }
+    bytes
 }

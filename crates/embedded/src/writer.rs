@@ -1,41 +1,44 @@
 //! The writer: one thread that takes whatever waits, executes it in one transaction,
 //! commits, and then answers. What arrives meanwhile is the next batch, so a busy
 //! store pays one commit, and at the strict level one fsync, for many calls; an idle
-//! one answers a single call at once. There is no timer but the one that brings
-//! relaxed commits to disk.
+//! one answers a single call at once. What changes nothing is not committed: an idle
+//! store's ticks cost no fsync. There is no timer but the one that brings relaxed
+//! commits to disk.
 //!
 //! # When the medium fails
-//! redb refuses everything after an I/O error until the database is opened anew. The
-//! batch is answered as unknown (its commit may have been made), whatever waits is
-//! answered the same as long as reopening fails, and readers are told that the store
-//! is away. Callers repeat their calls with the same stamps, so that a commit that
-//! was made is found and one that was not is made. At the relaxed level the reopened
-//! database is the last one that was brought to disk.
+//! redb refuses everything after an I/O error until the database is opened anew. What
+//! failed in a commit is answered as unknown (it may have been made); callers repeat
+//! their calls with the same stamps, so that a commit that was made is found and one
+//! that was not is made. What failed before its commit was not made: it is run again
+//! once the database is open, and a part that fails again, while the medium takes
+//! commits, is answered as unreadable, so that a bad sector under one row does not
+//! keep all others away. Whatever waits while opening fails is answered that the store
+//! is away, and so are readers. What was answered already stays (see
+//! [`engine`](crate::engine)). Openings that follow one another closely are slowed
+//! down.
 //!
 //! # Quick repair
 //! Every commit that goes to disk saves the allocator's state, so that opening after
 //! a crash takes moments instead of a walk through the whole file. At the relaxed
 //! level that is one commit a second; at the strict level it is part of the price of
-//! each: a second fsync, and about half as much again in time. The alternative is to
-//! be away after a crash for as long as it takes to read a log of 30 days.
+//! each: a second fsync, and about half as much again in time; and the state grows
+//! with the file, from 21 KB for each commit up to 32 MiB to 82 KB at 514 MiB. The
+//! alternative is to be away after a crash for as long as it takes to read a log of
+//! 30 days.
 
 use core::time::Duration;
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::time::Instant;
 
-use parking_lot::RwLock;
-use redb::{Database, Durability, WriteTransaction};
-use sidehook_store::{hint::Hint, port};
+use sidehook_store::hint::Hint;
 use tokio::{
     runtime,
     sync::{broadcast, mpsc},
 };
 
 use crate::{
-    batch::Batch,
-    error::{Fault, unavailable},
-    media::Media,
-    open,
-    tables::Tables,
+    engine::{Engine, Failure},
+    error::{Fault, Trouble, unavailable},
+    jobs::{self, At, Job, Stage},
     work::{Asker, Work},
 };
 
@@ -43,14 +46,13 @@ use crate::{
 pub(crate) const QUEUE: usize = 256;
 /// Work of one batch: bounds how long an answer waits for others' work.
 const BATCH: usize = 64;
-/// The longest that a relaxed commit stays off the disk.
-const FLUSH_AFTER: Duration = Duration::from_secs(1);
 /// First and longest pause between attempts to reopen.
 const REOPEN_FIRST: Duration = Duration::from_millis(10);
 const REOPEN_LAST: Duration = Duration::from_secs(5);
-
-/// The database while it is usable, shared with the readers.
-pub(crate) type Slot = Arc<RwLock<Option<Arc<Database>>>>;
+/// An opening so soon after another one waits, longer each time up to a bound.
+const CLOSE_BY: Duration = Duration::from_secs(2);
+const BACK_OFF_FIRST: Duration = Duration::from_millis(1);
+const BACK_OFF_LAST: Duration = Duration::from_millis(500);
 
 /// What the writer is sent.
 pub(crate) enum Message {
@@ -65,73 +67,81 @@ pub(crate) enum Message {
 }
 
 pub(crate) struct Writer {
-    pub(crate) media: Box<dyn Media>,
-    pub(crate) slot: Slot,
-    pub(crate) strict: bool,
-    pub(crate) hints: broadcast::Sender<Hint>,
-    /// When the oldest commit that is not on disk was made.
-    unflushed: Option<Instant>,
+    engine: Engine,
+    inbox: mpsc::Receiver<Message>,
+    /// Waits for the inbox, or for a time.
+    waiter: runtime::Runtime,
+    hints: broadcast::Sender<Hint>,
+    /// When the database was last opened anew, and how long the next time waits.
+    reopened: Option<Instant>,
+    back_off: Duration,
 }
 
 impl Writer {
-    pub(crate) fn new(
-        media: Box<dyn Media>,
-        slot: Slot,
-        durability: port::Durability,
+    pub(crate) const fn new(
+        engine: Engine,
+        inbox: mpsc::Receiver<Message>,
+        waiter: runtime::Runtime,
         hints: broadcast::Sender<Hint>,
     ) -> Self {
         Self {
-            media,
-            slot,
-            strict: durability == port::Durability::Strict,
+            engine,
+            inbox,
+            waiter,
             hints,
-            unflushed: None,
+            reopened: None,
+            back_off: Duration::ZERO,
         }
     }
 
     /// Works until it is told to close, or nobody is left to tell it anything.
-    pub(crate) fn run(mut self, mut inbox: mpsc::Receiver<Message>, waiter: &runtime::Runtime) {
+    pub(crate) fn run(mut self) {
         let mut closing = None;
         while closing.is_none() {
-            let message = match self.wait(&mut inbox, waiter) {
+            let message = match self.wait() {
                 Waited::Message(message) => message,
                 Waited::Due => {
-                    self.flush(None, &mut inbox, waiter);
+                    self.flush(None);
                     continue;
                 }
                 Waited::Over => break,
             };
-            let (mut batch, mut flush) = (Vec::new(), Vec::new());
+            let (mut batch, mut flush, mut check) = (Vec::new(), Vec::new(), false);
             let mut next = Some(message);
             while let Some(message) = next.take() {
                 match message {
-                    Message::Work(work) => batch.push(work),
-                    Message::Check => self.flush(None, &mut inbox, waiter),
+                    Message::Work(work) => batch.push(Job::new(work)),
+                    Message::Check => check = true,
                     Message::Flush(asker) => flush.push(asker),
                     Message::Close(asker) => closing = Some(asker),
                 }
                 if batch.len() < BATCH && flush.is_empty() && closing.is_none() {
-                    next = inbox.try_recv().ok();
+                    next = self.inbox.try_recv().ok();
                 }
             }
+            if check {
+                self.check();
+            }
             if !batch.is_empty() {
-                self.execute(batch, &mut inbox, waiter);
+                self.execute(batch);
             }
             for asker in flush {
-                self.flush(Some(asker), &mut inbox, waiter);
+                self.flush(Some(asker));
             }
         }
         self.close(closing);
     }
 
     /// Waits for a message, or until what is committed must be brought to disk.
-    fn wait(&self, inbox: &mut mpsc::Receiver<Message>, waiter: &runtime::Runtime) -> Waited {
-        let received = match self.unflushed {
-            None => inbox.blocking_recv(),
-            Some(since) => {
-                let left = FLUSH_AFTER.saturating_sub(since.elapsed());
-                let received =
-                    waiter.block_on(async { tokio::time::timeout(left, inbox.recv()).await });
+    fn wait(&mut self) -> Waited {
+        let received = match self.engine.flush_in() {
+            None => self.inbox.blocking_recv(),
+            Some(Duration::ZERO) => return Waited::Due,
+            Some(left) => {
+                let inbox = &mut self.inbox;
+                let received = self
+                    .waiter
+                    .block_on(async { tokio::time::timeout(left, inbox.recv()).await });
                 match received {
                     Ok(received) => received,
                     Err(_) => return Waited::Due,
@@ -142,158 +152,159 @@ impl Writer {
     }
 
     /// Executes a batch, and answers it.
-    fn execute(
-        &mut self,
-        mut batch: Vec<Box<dyn Work>>,
-        inbox: &mut mpsc::Receiver<Message>,
-        waiter: &runtime::Runtime,
-    ) {
-        let together = self.attempt(|transaction| {
-            let mut on = Batch::new(Tables::open(transaction)?);
-            for work in &mut batch {
-                for part in 0..work.parts() {
-                    work.run(part, &mut on)?;
-                }
-            }
-            on.finish()
-        });
-        let outcome = match together {
-            Ok(hints) => Ok(hints),
-            Err(Fault::Corrupt(_)) => self.one_by_one(&mut batch),
-            Err(fault) => Err(fault),
-        };
-        match outcome {
-            Ok(hints) => {
-                for work in batch {
-                    work.answer();
-                }
-                for hint in hints {
-                    // No receiver is no error: hints are for whoever listens.
-                    let _ = self.hints.send(hint);
-                }
-            }
-            Err(Fault::Io(detail) | Fault::Corrupt(detail)) => {
-                for work in batch {
-                    work.fail(unavailable(detail.clone()));
-                }
-                self.reopen(&detail, inbox, waiter);
-            }
-        }
-    }
-
-    /// Runs each part in a transaction of its own: what is unreadable fails alone.
-    fn one_by_one(&mut self, batch: &mut [Box<dyn Work>]) -> Result<Vec<Hint>, Fault> {
-        let mut hints = Vec::new();
-        for work in batch {
-            for part in 0..work.parts() {
-                let alone = self.attempt(|transaction| {
-                    let mut on = Batch::new(Tables::open(transaction)?);
-                    work.run(part, &mut on)?;
-                    on.finish()
-                });
-                match alone {
-                    Ok(more) => hints.extend(more),
-                    Err(Fault::Corrupt(detail)) => {
-                        tracing::error!(%detail, "the store holds something unreadable");
-                        work.unreadable(part, detail);
-                    }
-                    Err(fault) => return Err(fault),
-                }
-            }
-        }
-        Ok(hints)
-    }
-
-    /// Runs something in a transaction and commits it; given up if it fails. A panic
-    /// in the engine counts as a failing medium: the database is opened anew.
-    fn attempt<T>(
-        &mut self,
-        run: impl FnOnce(&WriteTransaction) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let database = self.slot.read().clone();
-        let Some(database) = database else {
-            return Err(Fault::Io("the database is not open".to_owned()));
-        };
-        let late = |since: Instant| since.elapsed() >= FLUSH_AFTER;
-        let durable = self.strict || self.unflushed.is_some_and(late);
-        let attempt = AssertUnwindSafe(|| commit(&database, durable, run));
-        let done = std::panic::catch_unwind(attempt);
-        let done = done.unwrap_or_else(|_| Err(Fault::Io("the engine panicked".to_owned())))?;
-        self.unflushed = match durable {
-            true => None,
-            false => self.unflushed.or_else(|| Some(Instant::now())),
-        };
-        Ok(done)
-    }
-
-    /// Brings to disk what is not there yet, answers, and reopens the database if
-    /// that failed.
-    fn flush(
-        &mut self,
-        asker: Option<Asker<()>>,
-        inbox: &mut mpsc::Receiver<Message>,
-        waiter: &runtime::Runtime,
-    ) {
-        let flushed = self.bring_to_disk();
-        tell(asker, &flushed);
-        if let Err(Fault::Io(detail) | Fault::Corrupt(detail)) = flushed {
-            self.reopen(&detail, inbox, waiter);
-        }
-    }
-
-    fn bring_to_disk(&mut self) -> Result<(), Fault> {
-        let database = self.slot.read().clone();
-        let Some(database) = database else {
-            return Err(Fault::Io("the database is not open".to_owned()));
-        };
-        commit(&database, true, |_| Ok(()))?;
-        self.unflushed = None;
-        Ok(())
-    }
-
-    /// Opens the database anew, as often as it takes. Whatever waits meanwhile is
-    /// answered that the store is away; closing ends it.
-    fn reopen(
-        &mut self,
-        detail: &str,
-        inbox: &mut mpsc::Receiver<Message>,
-        waiter: &runtime::Runtime,
-    ) {
-        tracing::error!(%detail, "the store failed: opening it again");
-        self.unflushed = None;
-        let mut pause = REOPEN_FIRST;
+    fn execute(&mut self, mut batch: Vec<Job>) {
+        let mut failed: Option<Option<At>> = None;
+        // A part fails twice before it is given up, and once for someone else's error.
+        let parts: usize = batch.iter().map(Job::parts).sum();
+        let mut rounds = 2 * parts + 2;
         loop {
-            *self.slot.write() = None;
-            match open::database(&*self.media) {
-                Ok(database) => {
-                    *self.slot.write() = Some(Arc::new(database));
-                    tracing::info!("the store is open again");
+            let Failure { fault, stage } = match self.engine.execute(&mut batch) {
+                Ok(hints) => {
+                    for hint in hints {
+                        // No receiver is no error: hints are for whoever listens.
+                        let _ = self.hints.send(hint);
+                    }
                     return;
                 }
-                Err(error) => tracing::debug!(%error, "opening failed"),
-            }
-            let until = Instant::now() + pause;
-            pause = (pause * 2).min(REOPEN_LAST);
-            if !turn_away(until, detail, inbox, waiter) {
+                Err(failure) => failure,
+            };
+            let (detail, _) = fault.clone().told();
+            rounds -= 1;
+            self.engine.shut();
+            let Stage::Run(at) = stage else {
+                fail(&mut batch, &detail);
+                self.reopen(&detail, &mut batch);
                 return;
+            };
+            let full = matches!(fault, Fault::Io(Trouble::Full, ..));
+            let again = failed.is_some_and(|before| full || before.is_none() && at.is_none());
+            if rounds == 0 || again {
+                fail(&mut batch, &detail);
+            }
+            self.reopen(&detail, &mut batch);
+            if batch.is_empty() {
+                return;
+            }
+            if let Some(here) = at
+                && failed == Some(at)
+                && matches!(fault, Fault::Io(Trouble::Failed, ..))
+            {
+                // Opening brought something to disk: it is not the medium as a whole.
+                jobs::set_aside(&mut batch, here, fault);
+                failed = None;
+            } else {
+                failed = Some(at);
+            }
+        }
+    }
+
+    /// Sees whether the database must be reopened.
+    fn check(&mut self) {
+        if let Err(fault) = self.engine.probe() {
+            let (detail, _) = fault.told();
+            self.reopen(&detail, &mut Vec::new());
+        }
+    }
+
+    /// Brings to disk what is not there yet, reopening the database if that failed:
+    /// that brings it to disk too.
+    fn flush(&mut self, asker: Option<Asker<()>>) {
+        let flushed = self.engine.flush();
+        if let Err(fault) = &flushed {
+            let (detail, _) = fault.clone().told();
+            tell(asker, flushed);
+            self.reopen(&detail, &mut Vec::new());
+        } else {
+            tell(asker, flushed);
+        }
+    }
+
+    /// Opens the database anew, as often as it takes. Unless the first attempt
+    /// succeeds, `batch` and whatever waits is answered that the store is away; closing
+    /// ends it.
+    fn reopen(&mut self, detail: &str, batch: &mut Vec<Job>) {
+        tracing::error!(%detail, "the store failed: opening it again");
+        self.engine.shut();
+        let close_by = |at: Instant| at.elapsed() < CLOSE_BY;
+        if self.reopened.is_some_and(close_by) {
+            self.back_off = (self.back_off * 2).clamp(BACK_OFF_FIRST, BACK_OFF_LAST);
+            if !self.turn_away(self.back_off, detail) {
+                fail(batch, detail);
+                return;
+            }
+        } else {
+            self.back_off = Duration::ZERO;
+        }
+        let mut pause = REOPEN_FIRST;
+        while let Err(error) = self.engine.reopen() {
+            tracing::warn!(%error, "opening the store again failed");
+            self.engine.shut();
+            fail(batch, detail);
+            if !self.turn_away(pause, detail) {
+                return;
+            }
+            pause = (pause * 2).min(REOPEN_LAST);
+        }
+        self.reopened = Some(Instant::now());
+        tracing::info!("the store is open again");
+        // What was told meanwhile, and what was not, is not known to anyone.
+        let _ = self.hints.send(Hint::Gap);
+    }
+
+    /// Answers whatever comes for a while that the store is away; whether to go on.
+    fn turn_away(&mut self, pause: Duration, detail: &str) -> bool {
+        let until = Instant::now() + pause;
+        let failed = || Err(Fault::failed(detail.to_owned()));
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let inbox = &mut self.inbox;
+            let received = self
+                .waiter
+                .block_on(async { tokio::time::timeout(left, inbox.recv()).await });
+            match received {
+                Ok(Some(Message::Work(mut work))) => work.fail(unavailable(detail.to_owned())),
+                Ok(Some(Message::Check)) => {}
+                Ok(Some(Message::Flush(asker))) => tell(Some(asker), failed()),
+                Ok(Some(Message::Close(asker))) => {
+                    tell(Some(asker), failed());
+                    self.inbox.close();
+                    return false;
+                }
+                Ok(None) => return false,
+                Err(_) => return true,
             }
         }
     }
 
     fn close(mut self, closing: Option<Asker<()>>) {
-        let flushed = self.bring_to_disk();
+        let mut flushed = self.engine.flush();
+        if flushed.is_err() {
+            // Once more: what was answered is still known.
+            self.engine.shut();
+            flushed = self
+                .engine
+                .reopen()
+                .map_err(|error| Fault::failed(error.to_string()));
+        }
         if let Err(fault) = &flushed {
             tracing::error!(?fault, "closing the store failed");
         }
-        *self.slot.write() = None;
-        tell(closing, &flushed);
+        self.engine.shut();
+        tell(closing, flushed);
     }
 }
 
 /// Answers whoever wanted everything on disk; who is gone needs no answer.
-fn tell(asker: Option<Asker<()>>, flushed: &Result<(), Fault>) {
+fn tell(asker: Option<Asker<()>>, flushed: Result<(), Fault>) {
     if let Some(asker) = asker {
-        let _ = asker.send(flushed.clone().map_err(Into::into));
+        let _ = asker.send(flushed.map_err(Into::into));
+    }
+}
+
+/// Answers jobs that what became of them is not known.
+fn fail(jobs: &mut Vec<Job>, detail: &str) {
+    for mut job in jobs.drain(..) {
+        job.fail(unavailable(detail.to_owned()));
     }
 }
 
@@ -304,56 +315,4 @@ enum Waited {
     Due,
     /// Nobody is left.
     Over,
-}
-
-/// Answers whatever comes until `until` that the store is away; whether to go on.
-fn turn_away(
-    until: Instant,
-    detail: &str,
-    inbox: &mut mpsc::Receiver<Message>,
-    waiter: &runtime::Runtime,
-) -> bool {
-    let failed = || Err(Fault::Io(detail.to_owned()));
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        let received = waiter.block_on(async { tokio::time::timeout(left, inbox.recv()).await });
-        match received {
-            Ok(Some(Message::Work(work))) => work.fail(unavailable(detail.to_owned())),
-            Ok(Some(Message::Check)) => {}
-            Ok(Some(Message::Flush(asker))) => tell(Some(asker), &failed()),
-            Ok(Some(Message::Close(asker))) => {
-                tell(Some(asker), &failed());
-                inbox.close();
-                return false;
-            }
-            Ok(None) => return false,
-            Err(_) => return true,
-        }
-    }
-}
-
-fn commit<T>(
-    database: &Database,
-    durable: bool,
-    run: impl FnOnce(&WriteTransaction) -> Result<T, Fault>,
-) -> Result<T, Fault> {
-    let mut transaction = database.begin_write()?;
-    if durable {
-        transaction.set_durability(Durability::Immediate)?;
-        transaction.set_quick_repair(true);
-    } else {
-        transaction.set_durability(Durability::None)?;
-    }
-    match run(&transaction) {
-        Ok(done) => {
-            // After a commit that failed nothing is known, whatever the reason.
-            let committed = transaction.commit();
-            committed.map_err(|error| Fault::Io(error.to_string()))?;
-            Ok(done)
-        }
-        Err(fault) => {
-            transaction.abort()?;
-            Err(fault)
-        }
-    }
 }

@@ -67,7 +67,36 @@ async fn a_closed_store_is_away() {
         "{put:?}"
     );
     assert!(store.close().await.is_err(), "it is closed already");
+    assert!(store.now().await.is_err(), "whoever asks for its health");
     Embedded::open(directory.path(), Durability::Strict).expect("nobody holds it");
+}
+
+#[test]
+fn a_store_that_was_not_finished_is_made_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let unfinished = directory.path().join("store.redb.new");
+    std::fs::write(&unfinished, [0; 4_096]).expect("it writes");
+    drop(Embedded::open(directory.path(), Durability::Strict).expect("it opens"));
+    assert!(!unfinished.exists());
+    assert_eq!(rows(directory.path(), "meta"), 2, "its format and its name");
+}
+
+#[test]
+fn what_lost_its_bytes_is_not_made_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    drop(Embedded::open(directory.path(), Durability::Strict).expect("it opens"));
+    let file = directory.path().join("store.redb");
+    assert!(Embedded::verify(directory.path()).expect("it is whole"));
+    std::fs::write(&file, b"").expect("it is emptied");
+    let refused = Embedded::open(directory.path(), Durability::Strict).err();
+    let told = refused.expect("it is empty").to_string();
+    assert!(
+        told.contains(&directory.path().display().to_string()),
+        "{told}"
+    );
+    assert!(Embedded::verify(directory.path()).is_err());
+    let left = std::fs::metadata(&file).expect("it is there").len();
+    assert_eq!(left, 0, "it is as it was");
 }
 
 #[test]

@@ -1,166 +1,211 @@
-//! A row that cannot be read: the call that needs it is refused with where and
-//! what, and everyone else goes on, in the same turn too.
+//! Rows that cannot be read: whatever needs one is told where and what, or goes on
+//! without it, and everyone else does not notice, in the same turn and the same
+//! commit.
 
-use core::time::Duration;
+mod support;
 
 use bytes::Bytes;
-use redb::{ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
 use sidehook_core::{
-    address::{Lane, Partition, Sequence},
-    id::{AgentId, SubscriptionNumber, TenantId},
-    pool::Pool,
+    address::Partition,
+    id::{SubscriptionNumber, TenantId},
 };
-use sidehook_embedded::Embedded;
 use sidehook_store::{
-    CallError, Stamp, Store as _, StoreError, Turn,
-    catalog::{Change, Expect, QueueSettings, Write, Written},
-    port::Durability,
-    turn::{Calls, Claim, Demand, Holder},
+    Store as _, StoreError, Turn, catalog::Written, port::Durability, turn::Calls,
+};
+use support::{
+    Disk,
+    story::{claim, claims, pool, publish, tick, write},
 };
 
-const QUEUES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("queues");
+const SPOILT: TenantId = TenantId::from_bits(1);
+const SOUND: TenantId = TenantId::from_bits(2);
 
-fn write(tenant: TenantId, number: u32) -> Write {
-    Write {
-        tenant,
-        number: SubscriptionNumber(number),
-        expect: Expect::Absent,
-        nonce: 1,
-        change: Change::Put {
-            record: Bytes::from_static(b"subscription"),
-            queue: QueueSettings {
-                pool: Pool {
-                    owner: TenantId::PLATFORM,
-                    name: "shared".to_owned(),
-                },
-                window: 8,
-                paused: false,
-            },
-        },
-    }
-}
+type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
-/// Cuts the row of a queue in `tenant`'s partition short.
-fn spoil(file: &std::path::Path, tenant: TenantId) {
-    let database = redb::Database::create(file).expect("it opens");
+const QUEUES: Table = TableDefinition::new("queues");
+const DAMAGED: Table = TableDefinition::new("damaged");
+
+/// Puts a row into a table.
+fn put(database: &Database, table: &str, key: &[u8], value: &[u8]) {
     let writing = database.begin_write().expect("it begins");
-    let mut table = writing.open_table(QUEUES).expect("a table");
-    let prefix = [Partition::of(tenant).number()];
-    let (key, value) = {
-        let row = table.range(&prefix[..]..).expect("a range").next();
-        let (key, value) = row.expect("a row").expect("readable");
-        (key.value().to_vec(), value.value().to_vec())
-    };
-    let cut = &value[..value.len() - 1];
-    table.insert(&key[..], cut).expect("it inserts");
+    let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
+    let mut table = writing.open_table(definition).expect("a table");
+    table.insert(key, value).expect("it inserts");
     drop(table);
     writing.commit().expect("it commits");
 }
 
-fn calls(tenant: TenantId) -> Calls {
-    let demand = Demand {
-        pool: Pool {
-            owner: TenantId::PLATFORM,
-            name: "shared".to_owned(),
-        },
-        holder: Holder {
-            agent: AgentId::from_bits(1),
-            session: 1,
-        },
-        max_deliveries: 1,
-        lease: Duration::from_secs(1),
-        token: 1,
+/// Cuts the row of the first queue in `tenant`'s partition short.
+fn cut_queue(database: &Database, tenant: TenantId) {
+    let (key, value) = {
+        let reading = database.begin_read().expect("it begins");
+        let table = reading.open_table(QUEUES).expect("a table");
+        let prefix = [Partition::of(tenant).number()];
+        let row = table.range(&prefix[..]..).expect("a range").next();
+        let (key, value) = row.expect("a row").expect("readable");
+        (key.value().to_vec(), value.value().to_vec())
     };
-    let stamp = Stamp {
-        lane: Lane::from_random(1),
-        sequence: Sequence::FIRST,
-    };
-    let mut calls = Calls::new(Partition::of(tenant));
-    let demands = vec![demand];
-    calls.claim = Some((stamp, Claim { demands }));
-    calls.tick = true;
-    calls
+    put(database, "queues", &key, &value[..value.len() - 1]);
 }
 
-/// Publishes one event to subscription 1.
-async fn publish(store: &Embedded, tenant: TenantId) -> Result<(), CallError> {
-    use sidehook_core::address::EventId;
-    use sidehook_store::{
-        rules,
-        turn::{NewEvent, Publish, TenantPublish},
-    };
-    let partition = Partition::of(tenant);
-    let stamp = Stamp {
-        lane: Lane::from_random(2),
-        sequence: Sequence::FIRST,
-    };
-    let catalog = store.catalog(tenant, None).await.expect("it answers");
-    let now = store.now().await.expect("it answers");
-    let segment = rules::address(partition, stamp, 0).expect("the first");
-    let mut calls = Calls::new(partition);
-    let event = NewEvent {
-        id: EventId::new(now, segment, 0),
-        record: Bytes::from_static(b"event"),
-        idempotency: None,
-        targets: vec![SubscriptionNumber(1)],
-    };
-    let one = TenantPublish {
-        tenant,
-        catalog: catalog.expect("nothing known").version,
-        events: vec![event],
-    };
-    calls.publish = Some((stamp, Publish { tenants: vec![one] }));
-    let turn = Turn {
+fn damaged(database: &Database) -> u64 {
+    let reading = database.begin_read().expect("it begins");
+    let table = reading.open_table(DAMAGED).expect("a table");
+    table.len().expect("it counts")
+}
+
+/// A turn with a claim and a tick for each tenant.
+fn both() -> Turn {
+    let calls = [SPOILT, SOUND].map(|tenant| {
+        let mut calls = Calls::new(Partition::of(tenant));
+        claims(&mut calls, 1, 8);
+        calls.tick = true;
+        calls
+    });
+    Turn {
         now: None,
-        calls: vec![calls],
-    };
-    let reply = store.turn(0, &turn).await.expect("it answers");
-    let reply = reply.calls.into_iter().next().expect("one partition's");
-    reply.publish.expect("asked").map(drop)
+        calls: calls.into(),
+    }
 }
 
 #[tokio::test]
-async fn what_is_unreadable_fails_alone() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let (spoilt, sound) = (TenantId::from_bits(1), TenantId::from_bits(2));
-    assert_ne!(Partition::of(spoilt), Partition::of(sound));
-    let store = Embedded::open(directory.path(), Durability::Relaxed).expect("it opens");
-    for tenant in [spoilt, sound] {
-        let written = store.write(&write(tenant, 1)).await;
-        assert!(matches!(written, Ok(Written::Done(_))), "{written:?}");
-        publish(&store, tenant).await.expect("it publishes");
+async fn a_bad_queue_leaves_its_ring_and_all_others_are_served() {
+    assert_ne!(Partition::of(SPOILT), Partition::of(SOUND));
+    let disk = Disk::default();
+    let store = disk.store(Durability::Strict);
+    for tenant in [SPOILT, SOUND] {
+        for number in 1..=2 {
+            let written = store.write(&write(tenant, number)).await;
+            assert!(matches!(written, Ok(Written::Done(_))), "{written:?}");
+        }
+        publish(&store, tenant, 1, 1).await.expect("it publishes");
+        publish(&store, tenant, 2, 2).await.expect("it publishes");
     }
     drop(store);
-    spoil(&directory.path().join("store.redb"), spoilt);
+    cut_queue(&disk.database(), SPOILT);
 
-    let store = Embedded::open(directory.path(), Durability::Relaxed).expect("it opens");
-    let turn = Turn {
-        now: None,
-        calls: vec![calls(spoilt), calls(sound)],
+    let store = disk.store(Durability::Strict);
+    let before = disk.syncs();
+    let reply = store.turn(0, &both()).await.expect("it answers");
+    assert_eq!(disk.syncs() - before, 2, "one commit for all");
+    let lent = |at: usize| {
+        let claim = reply.calls[at].claim.as_ref().expect("asked").as_ref();
+        let grant = claim.expect("it lends").grants[0].clone();
+        let runs = grant.expect("something was queued").runs;
+        runs.into_iter()
+            .map(|run| run.subscription.0)
+            .collect::<Vec<_>>()
     };
-    let reply = store.turn(0, &turn).await.expect("it answers");
-    let [first, second] = &reply.calls[..] else {
-        panic!("two partitions: {reply:?}");
-    };
-    let Some(Err(CallError::Refused { detail })) = &first.claim else {
-        panic!("it cannot be read: {first:?}");
-    };
-    let wanted = format!(
-        "a queue is cut short or malformed (key {:02x}",
-        Partition::of(spoilt).number()
-    );
-    assert!(detail.starts_with(&wanted), "{detail}");
-    assert!(matches!(first.tick, Some(Ok(_))), "ticks need no queue");
-    let claim = second.claim.as_ref().expect("asked").as_ref();
-    assert!(claim.expect("it lends").grants[0].is_some(), "{second:?}");
+    assert_eq!(lent(0), [2], "the one behind the bad one");
+    assert_eq!(lent(1), [1, 2]);
+    for calls in &reply.calls {
+        assert!(matches!(calls.tick, Some(Ok(_))), "ticks need no queue");
+    }
+    let refused = publish(&store, SPOILT, 3, 1).await;
+    let refused = refused.expect_err("it needs the queue").to_string();
+    let wanted = format!("(key {:02x}", Partition::of(SPOILT).number());
+    assert!(refused.contains(&wanted), "{refused}");
+    publish(&store, SPOILT, 4, 2)
+        .await
+        .expect("the other one is sound");
 
-    let written = store.write(&write(spoilt, 1)).await;
+    let written = store.write(&write(SPOILT, 1)).await;
     assert!(
         matches!(written, Ok(Written::Done(_))),
         "a repeat needs no queue"
     );
-    let seen = store.inspect(Partition::of(spoilt)).await;
+    let seen = store.inspect(Partition::of(SPOILT)).await;
     assert!(matches!(seen, Err(StoreError::Corrupt { .. })), "{seen:?}");
-    let seen = store.inspect(Partition::of(sound)).await;
-    assert_eq!(seen.expect("it answers").leased.len(), 1);
+    let seen = store.inspect(Partition::of(SOUND)).await;
+    assert_eq!(seen.expect("it answers").leased.len(), 2);
+    drop(store);
+    assert_eq!(damaged(&disk.database()), 1);
+}
+
+/// Rows that nobody can work off, one at the front of each index.
+fn garble(database: &Database, partition: Partition) {
+    let front = [partition.number(), 0, 0];
+    for table in ["deadlines", "due", "clearing", "ages", "lapses"] {
+        put(database, table, &front, b"");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_worked_off_stops_no_chore() {
+    let disk = Disk::default();
+    let store = disk.store(Durability::Strict);
+    store.write(&write(SPOILT, 1)).await.expect("it answers");
+    publish(&store, SPOILT, 1, 1).await.expect("it publishes");
+    let grant = claim(&store, SPOILT, 1, 1).await.grants[0].clone();
+    let deadline = grant.expect("one was queued").deadline;
+    drop(store);
+    let partition = Partition::of(SPOILT);
+    let database = disk.database();
+    garble(&database, partition);
+    // A deleted queue that never was, with a byte too many; the last place of a ring.
+    let mut key = vec![partition.number()];
+    key.extend(SPOILT.to_bytes());
+    key.extend([0, 0, 0, 9, 0]);
+    put(&database, "clearing", &key, b"");
+    let mut key = vec![partition.number()];
+    key.extend(pool().owner.to_bytes());
+    key.extend([0, 6]);
+    key.extend(b"shared");
+    key.extend([u8::MAX; 8]);
+    put(&database, "ring_tenants", &key, &SPOILT.to_bytes());
+    drop(database);
+
+    let store = disk.store(Durability::Strict);
+    let before = disk.syncs();
+    let calls = Partition::all().map(|partition| {
+        let mut calls = Calls::new(partition);
+        calls.tick = true;
+        calls
+    });
+    let turn = Turn {
+        now: Some(deadline),
+        calls: calls.collect(),
+    };
+    let reply = store.turn(0, &turn).await.expect("it answers");
+    // Seven rows: each has the rest run once more, and giving up may sync.
+    let synced = disk.syncs() - before;
+    assert!(synced <= 2 + 7, "{synced} syncs");
+    let ticks = reply.calls.iter().map(|calls| calls.tick.as_ref());
+    let ticks: Vec<_> = ticks
+        .map(|tick| tick.expect("asked").as_ref().expect("it ticks"))
+        .collect();
+    let lost: u32 = ticks.iter().map(|tick| tick.leases_lost).sum();
+    assert_eq!(lost, 1, "behind the bad row");
+    let before = disk.syncs();
+    tick(&store, Some(deadline), partition).await;
+    assert_eq!(disk.syncs(), before, "they are out of the way");
+    let again = claim(&store, SPOILT, 2, 1).await;
+    assert!(again.grants[0].is_some(), "{again:?}");
+    let more = claim(&store, SPOILT, 3, 1).await;
+    assert!(more.grants[0].is_none(), "{more:?}");
+    drop(store);
+    assert!(damaged(&disk.database()) >= 6);
+}
+
+#[tokio::test]
+async fn idle_ticks_write_nothing() {
+    for level in [Durability::Strict, Durability::Relaxed] {
+        let disk = Disk::default();
+        let store = disk.store(level);
+        store.write(&write(SOUND, 1)).await.expect("it answers");
+        store.flush().await.expect("it is brought to disk");
+        let before = disk.syncs();
+        for _ in 0..10 {
+            tick(&store, None, Partition::of(SOUND)).await;
+        }
+        store.flush().await.expect("there is nothing to bring");
+        assert_eq!(disk.syncs(), before, "{level:?}");
+        let key = [SubscriptionNumber(1).0 as u8];
+        let value = Some(Bytes::from_static(b"v"));
+        let put = store.registry_put(sidehook_store::registry::Kind::Tenant, &key, value);
+        put.await.expect("it answers");
+        store.flush().await.expect("it is brought to disk");
+        assert!(disk.syncs() > before, "{level:?}: changes are");
+    }
 }

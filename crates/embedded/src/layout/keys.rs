@@ -40,10 +40,15 @@ definitions! {
     RING_TENANTS = "ring_tenants",
     RING_QUEUES = "ring_queues",
     RING_PLACES = "ring_places",
+    DAMAGED = "damaged",
 }
 
 /// Key of the format's number in `meta`.
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
+/// Key of the store's own random name in `meta`.
+pub(crate) const NAME_KEY: &[u8] = b"name";
+/// Key of the number of the last commit in `meta`.
+pub(crate) const COMMIT_KEY: &[u8] = b"commit";
 
 /// The byte of a registry kind.
 const fn kind_byte(kind: Kind) -> u8 {
@@ -52,6 +57,7 @@ const fn kind_byte(kind: Kind) -> u8 {
         Kind::ApiKey => 1,
         Kind::Agent => 2,
         Kind::Tombstone => 3,
+        Kind::Agreement => 4,
     }
 }
 
@@ -92,11 +98,23 @@ pub(crate) fn queue((tenant, number): QueueKey) -> Vec<u8> {
     key.finish()
 }
 
-/// What [`queue`] packed, as the last part of a key.
+/// Reads what [`queue`] packed.
 pub(crate) fn parse_queue(key: &[u8]) -> Result<QueueKey, Fault> {
     let mut from = Reader::copy("a queue's key", key);
-    from.partition()?;
-    Ok((from.tenant()?, from.number()?))
+    let partition = from.partition()?;
+    let queue = (from.tenant_in(partition)?, from.number()?);
+    from.end()?;
+    Ok(queue)
+}
+
+/// Reads a key of `entries`: the queue, and the position in it.
+pub(crate) fn parse_entry(key: &[u8]) -> Result<(QueueKey, u64), Fault> {
+    let mut from = Reader::copy("an entry's key", key);
+    let partition = from.partition()?;
+    let queue = (from.tenant_in(partition)?, from.number()?);
+    let entry = (queue, from.u64()?);
+    from.end()?;
+    Ok(entry)
 }
 
 /// Key in `made`, behind its segment's.
@@ -149,7 +167,7 @@ impl Place {
 
     fn read(from: &mut Reader, partition: Partition) -> Result<Self, Fault> {
         Ok(Self {
-            queue: (from.tenant()?, from.number()?),
+            queue: (from.tenant_in(partition)?, from.number()?),
             generation: from.u16()?,
             segment: from.segment(partition)?,
             index: from.u8()?,
@@ -168,7 +186,9 @@ pub(crate) fn record(place: &Place) -> Vec<u8> {
 pub(crate) fn parse_record(key: &[u8]) -> Result<Place, Fault> {
     let mut from = Reader::copy("a record's key", key);
     let partition = from.partition()?;
-    Place::read(&mut from, partition)
+    let place = Place::read(&mut from, partition)?;
+    from.end()?;
+    Ok(place)
 }
 
 /// Key in `due`.
@@ -183,7 +203,9 @@ pub(crate) fn due(at: Timestamp, place: &Place) -> Vec<u8> {
 pub(crate) fn parse_due(key: &[u8]) -> Result<(Timestamp, Place), Fault> {
     let mut from = Reader::copy("the key of a time", key);
     let partition = from.partition()?;
-    Ok((from.time()?, Place::read(&mut from, partition)?))
+    let due = (from.time()?, Place::read(&mut from, partition)?);
+    from.end()?;
+    Ok(due)
 }
 
 /// Key in `states`; prefix of a segment's in `segments` and `outcomes`.
@@ -200,9 +222,18 @@ pub(crate) fn part(id: SegmentId, part: u8) -> Vec<u8> {
     key.finish()
 }
 
-/// Reads a key of `states` or `leases`; of a key of `segments`, its segment.
+/// Reads a key of `states` or `leases`.
 pub(crate) fn parse_segment_key(key: &[u8]) -> Result<SegmentId, Fault> {
     let mut from = Reader::copy("the key of a segment or lease", key);
+    let partition = from.partition()?;
+    let id = from.segment(partition)?;
+    from.end()?;
+    Ok(id)
+}
+
+/// The segment that a key of `segments` or `made` begins with.
+pub(crate) fn parse_segment_of(key: &[u8]) -> Result<SegmentId, Fault> {
+    let mut from = Reader::copy("the key of a segment's part", key);
     let partition = from.partition()?;
     from.segment(partition)
 }
@@ -232,7 +263,9 @@ pub(crate) fn timed(at: Timestamp, id: SegmentId) -> Vec<u8> {
 pub(crate) fn parse_timed(key: &[u8]) -> Result<(Timestamp, SegmentId), Fault> {
     let mut from = Reader::copy("the key of a time", key);
     let partition = from.partition()?;
-    Ok((from.time()?, from.segment(partition)?))
+    let timed = (from.time()?, from.segment(partition)?);
+    from.end()?;
+    Ok(timed)
 }
 
 /// Prefix of a holder's leases in `holders`.
@@ -254,7 +287,9 @@ pub(crate) fn parse_holder(key: &[u8]) -> Result<LeaseId, Fault> {
     let mut from = Reader::copy("a holder's key", key);
     let partition = from.partition()?;
     from.holder()?;
-    from.segment(partition).map(LeaseId)
+    let lease = from.segment(partition)?;
+    from.end()?;
+    Ok(LeaseId(lease))
 }
 
 /// Prefix in `lent`: the leases that hold something of a segment for a subscription.
@@ -277,7 +312,9 @@ pub(crate) fn parse_lent(key: &[u8]) -> Result<LeaseId, Fault> {
     let partition = from.partition()?;
     from.segment(partition)?;
     from.number()?;
-    from.segment(partition).map(LeaseId)
+    let lease = from.segment(partition)?;
+    from.end()?;
+    Ok(LeaseId(lease))
 }
 
 /// Key in `keys`.
@@ -317,7 +354,9 @@ pub(crate) fn ring_tenant(partition: Partition, pool: &Pool, position: u64) -> V
 pub(crate) fn parse_ring_tenant(key: &[u8]) -> Result<(Pool, u64), Fault> {
     let mut from = Reader::copy("a ring's key", key);
     from.partition()?;
-    Ok((from.pool()?, from.u64()?))
+    let key = (from.pool()?, from.u64()?);
+    from.end()?;
+    Ok(key)
 }
 
 /// Key in `ring_places`; prefix of a tenant's in `ring_queues`.
@@ -337,6 +376,15 @@ pub(crate) fn ring_queue(pool: &Pool, tenant: TenantId, position: u64) -> Vec<u8
 /// Reads a key of `ring_queues`.
 pub(crate) fn parse_ring_queue(key: &[u8]) -> Result<(Pool, TenantId, u64), Fault> {
     let mut from = Reader::copy("a ring's key", key);
-    from.partition()?;
-    Ok((from.pool()?, from.tenant()?, from.u64()?))
+    let partition = from.partition()?;
+    let key = (from.pool()?, from.tenant_in(partition)?, from.u64()?);
+    from.end()?;
+    Ok(key)
+}
+
+/// Key in `damaged`: whatever the row's key is, it begins with what should be its
+/// partition.
+pub(crate) fn damaged(index: u8, row: &[u8]) -> Vec<u8> {
+    let partition = row.first().copied().unwrap_or_default();
+    [&[partition, index], row].concat()
 }

@@ -1,9 +1,13 @@
-//! A disk whose power fails, or that fails once, at a chosen moment.
+//! A disk whose power fails, that fails once or always, at a chosen moment or place.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod story;
+
 use std::{
+    collections::BTreeSet,
     fmt, io,
+    ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +22,9 @@ use sidehook_store::port::Durability;
 const SECTOR: usize = 512;
 
 const CACHE_BYTES: usize = 64 * 1024;
+
+/// What a full disk has room for or not.
+const BLOCK: usize = 4_096;
 
 /// Something that was not on the platter yet when the power failed.
 enum Pending {
@@ -42,6 +49,17 @@ struct Plate {
     fate: Option<Fate>,
     /// The next read fails, and only this one.
     bad_read: bool,
+    /// Reads of these bytes fail, as long as it lasts.
+    bad: Option<Range<usize>>,
+    /// No block that was never written takes anything.
+    full: bool,
+    written: BTreeSet<usize>,
+    /// What it says that it has room for.
+    free: Option<u64>,
+    /// The next sync panics, or the next opening.
+    panic_sync: bool,
+    panic_open: bool,
+    opens: u32,
     dead: bool,
     /// How often an error was met.
     errors: u32,
@@ -97,9 +115,59 @@ impl Disk {
         self.0.0.lock().bad_read = true;
     }
 
+    /// Every read of where `mark` lies last fails.
+    pub(crate) fn spoil(&self, mark: &[u8]) {
+        let mut plate = self.0.0.lock();
+        let found = plate.seen.windows(mark.len()).rposition(|one| one == mark);
+        let at = found.expect("it is there");
+        plate.bad = Some(at..at + mark.len());
+    }
+
+    /// Nothing that is new fits any more, or all does.
+    pub(crate) fn fill(&self, full: bool) {
+        self.0.0.lock().full = full;
+    }
+
+    /// What it says that it has room for.
+    pub(crate) fn tell_free(&self, bytes: u64) {
+        self.0.0.lock().free = Some(bytes);
+    }
+
+    /// The next sync panics.
+    pub(crate) fn panic_in_sync(&self) {
+        self.0.0.lock().panic_sync = true;
+    }
+
+    /// The next opening panics.
+    pub(crate) fn panic_in_open(&self) {
+        self.0.0.lock().panic_open = true;
+    }
+
+    /// Everything on it is lost, and it works.
+    pub(crate) fn wipe(&self) {
+        let mut plate = self.0.0.lock();
+        plate.seen.clear();
+        plate.durable.clear();
+        plate.pending.clear();
+    }
+
+    /// How often it was opened.
+    pub(crate) fn opens(&self) -> u32 {
+        self.0.0.lock().opens
+    }
+
+    /// The database on it, which no store may have open.
+    pub(crate) fn database(&self) -> Database {
+        let database = Builder::new().create_with_backend(self.clone());
+        database.expect("it opens")
+    }
+
     /// Nothing fails any more.
     pub(crate) fn spare(&self) {
-        self.0.0.lock().fate = None;
+        let mut plate = self.0.0.lock();
+        plate.fate = None;
+        plate.bad = None;
+        plate.full = false;
     }
 
     /// How many errors were met.
@@ -182,6 +250,14 @@ impl Disk {
 
     fn change(&self, change: Pending) -> io::Result<()> {
         let mut plate = self.count()?;
+        if let Pending::Write(at, data) = &change {
+            let blocks = at / BLOCK..(at + data.len()).div_ceil(BLOCK);
+            if plate.full && !blocks.clone().all(|one| plate.written.contains(&one)) {
+                plate.errors += 1;
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            plate.written.extend(blocks);
+        }
         apply(&mut plate.seen, &change);
         plate.pending.push(change);
         Ok(())
@@ -209,6 +285,11 @@ impl StorageBackend for Disk {
             return Err(io::Error::other("the disk cannot read"));
         }
         let at = index(offset);
+        let bad = plate.bad.clone();
+        if bad.is_some_and(|bad| bad.start < at + out.len() && at < bad.end) {
+            plate.errors += 1;
+            return Err(io::Error::other("the sector is bad"));
+        }
         let bytes = plate.seen.get(at..at + out.len());
         out.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
@@ -220,6 +301,10 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut plate = self.count()?;
+        assert!(
+            !std::mem::take(&mut plate.panic_sync),
+            "as an assertion of the engine would"
+        );
         for change in std::mem::take(&mut plate.pending) {
             apply(&mut plate.durable, &change);
         }
@@ -237,8 +322,20 @@ impl Media for Disk {
     /// With a cache so small that pages are read again, and written before the commit
     /// that they belong to.
     fn open(&self, _builder: &Builder) -> Result<Database, DatabaseError> {
+        let mut plate = self.0.0.lock();
+        plate.opens += 1;
+        assert!(!std::mem::take(&mut plate.panic_open), "while it is opened");
+        // In debug builds only the engine reads every page while it opens.
+        let bad = plate.bad.take();
+        drop(plate);
         let mut builder = Builder::new();
         builder.set_cache_size(CACHE_BYTES);
-        builder.create_with_backend(self.clone())
+        let opened = builder.create_with_backend(self.clone());
+        self.0.0.lock().bad = bad;
+        opened
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.0.0.lock().free
     }
 }
