@@ -7,16 +7,23 @@
 //!
 //! A sealing key names itself by a digest, so that a server with another key says so
 //! instead of "cannot be opened". The digest is of 256 random bits and so tells nothing.
+//! The store keeps the digest of the first server's key as an agreement of all servers
+//! ([`Sealer::agree`]): one with another key does not start, since what it sealed the
+//! others could not open.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use bytes::Bytes;
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use sidehook_core::id::SubscriptionId;
+use sidehook_store::{Store, StoreError, registry::Kind};
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// Bytes of a sealing key.
 const KEY_BYTES: usize = 32;
+
+/// The name of the agreement on the sealing key; its value is the key's id.
+const AGREED: &[u8] = b"sealing key";
 
 /// A sealing key's text is not one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +44,26 @@ pub enum OpenError {
     /// It was changed, cut off, or belongs to another subscription.
     #[error("it was changed, or it belongs to another subscription")]
     Damaged,
+}
+
+/// Why a server does not get to work with its sealing key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgreeError {
+    /// The servers of this store have another key.
+    #[error(
+        "the servers of this store seal signing keys with the sealing key {kept}, and this server \
+         was given {own} (both are digests): give it the key that they have, or another store. \
+         Without that key nothing that was sealed in this store can be opened"
+    )]
+    OtherKey {
+        /// The id of the key that they have.
+        kept: String,
+        /// The id of this server's key.
+        own: String,
+    },
+    /// The store did not tell.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// The library refused to seal; nothing that is known makes it do so.
@@ -86,6 +113,23 @@ impl Sealer {
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.id
+    }
+
+    /// Sees to it that all servers of a store have one key: the first to start says
+    /// which. Of several that start at one moment one is the first.
+    ///
+    /// # Errors
+    /// [`AgreeError`].
+    pub async fn agree(&self, store: &dyn Store) -> Result<(), AgreeError> {
+        let own = Bytes::copy_from_slice(self.id.as_bytes());
+        let kept = store.registry_claim(Kind::Agreement, AGREED, own).await?;
+        if kept == self.id.as_bytes() {
+            return Ok(());
+        }
+        Err(AgreeError::OtherKey {
+            kept: String::from_utf8_lossy(&kept).into_owned(),
+            own: self.id.clone(),
+        })
     }
 
     /// Seals a secret of a subscription.
@@ -145,6 +189,21 @@ impl Sealer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn of_two_keys_at_one_moment_one_is_the_stores() {
+        let store = sidehook_store::model::Model::new();
+        let (one, two) = (sealer(1), sealer(2));
+        let (first, second) = tokio::join!(one.agree(&store), two.agree(&store));
+        assert_eq!(first, Ok(()));
+        let refused = AgreeError::OtherKey {
+            kept: one.id.clone(),
+            own: two.id.clone(),
+        };
+        assert_eq!(second, Err(refused.clone()));
+        assert_eq!(one.agree(&store).await, Ok(()));
+        assert_eq!(two.agree(&store).await, Err(refused));
+    }
 
     const MINE: SubscriptionId = SubscriptionId::from_bits(7);
 

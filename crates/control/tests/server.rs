@@ -7,9 +7,13 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use sidehook_api::v1;
 use sidehook_core::{address::Partition, id::TenantId};
-use sidehook_runtime::{drain::Outcome, tls::TlsFiles};
+use sidehook_runtime::{
+    drain::{self, Outcome},
+    tasks::Tasks,
+    tls::TlsFiles,
+};
 use sidehook_store::{Store as _, model::Model};
-use support::{Api, assert_reason, event, over, start, start_with, subscription, with};
+use support::{Api, assert_reason, event, over, plane_over, start, start_with, subscription, with};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -202,19 +206,19 @@ async fn every_replica_sees_a_change_at_once() {
 }
 
 #[tokio::test]
-async fn a_replica_with_another_sealing_key_sends_nothing_unsigned() {
+async fn a_replica_with_another_sealing_key_does_not_start_and_says_why() {
     let one = start().await;
-    one.create(subscription()).await.unwrap();
-    let other = over(one.store.clone(), |config| {
-        config.sealing_key = "08".repeat(32).into()
-    })
-    .await;
-    let list = v1::ListSubscriptionsRequest::default();
-    let answer = other
-        .webhooks()
-        .list_subscriptions(with(&one.admin, list))
-        .await;
-    assert_reason(answer, Code::Internal, "INTERNAL");
+    let tasks = Tasks::new(drain::channel().0);
+    let other = plane_over(one.store.clone(), &tasks, |config| {
+        config.sealing_key = "08".repeat(32).into();
+    });
+    let refused = other.await.unwrap_err().to_string();
+    assert!(
+        refused.starts_with("sealing_key: ") && refused.contains("give it the key that they have"),
+        "{refused}"
+    );
+    plane_over(one.store.clone(), &tasks, |_| {}).await.unwrap();
+    tasks.trigger().end();
 }
 
 #[tokio::test]

@@ -55,6 +55,25 @@ pub(crate) async fn put(
     Ok(())
 }
 
+/// Writes a record unless there is one; answers the one that is there then.
+pub(crate) async fn claim(
+    link: &Link,
+    kind: Kind,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Bytes, StoreError> {
+    let mut script = Cmd::new();
+    script
+        .arg("EVALSHA")
+        .arg(scripts::REGISTRY_CLAIM.hash())
+        .arg(2)
+        .arg(records(kind))
+        .arg(keys(kind))
+        .arg(key)
+        .arg(value);
+    Ok(bytes(one(link, script).await?))
+}
+
 /// Reads keys, then their values: a record that is removed in between is left out.
 pub(crate) async fn page(
     link: &Link,

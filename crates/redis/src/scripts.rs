@@ -47,6 +47,7 @@ scripts! {
     LOG_PAGE: "scripts/log.lua" + STATE;
     PUBLISH: "scripts/publish.lua" + STATE;
     REDELIVER: "scripts/redeliver.lua" + STATE;
+    REGISTRY_CLAIM: "scripts/registry_claim.lua";
     REGISTRY_PUT: "scripts/registry_put.lua";
     RELEASE: "scripts/release.lua" + STATE + LEASE;
     RENEW: "scripts/renew.lua" + STATE;

@@ -184,6 +184,15 @@ impl Store for RedisStore {
         registry::put(&self.aside, kind, key, value).await
     }
 
+    async fn registry_claim(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        value: Bytes,
+    ) -> Result<Bytes, StoreError> {
+        registry::claim(&self.aside, kind, key, &value).await
+    }
+
     async fn registry_list(
         &self,
         kind: Kind,

@@ -255,6 +255,19 @@ impl Store for Model {
         Ok(())
     }
 
+    async fn registry_claim(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        value: Bytes,
+    ) -> Result<Bytes, StoreError> {
+        let mut registry = self.registry.lock();
+        Ok(registry
+            .entry((kind, key.to_vec()))
+            .or_insert(value)
+            .clone())
+    }
+
     async fn registry_list(
         &self,
         kind: Kind,

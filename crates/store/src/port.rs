@@ -163,6 +163,26 @@ pub trait Store: Send + Sync + 'static {
         value: Option<Bytes>,
     ) -> Result<(), StoreError>;
 
+    /// Writes a registry record unless there is one, and answers the one that is there
+    /// then: of several processes that come at one moment all are answered the same.
+    /// What a store does for this without saying so suffices only where a store belongs
+    /// to one process at a time, which makes the call once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn registry_claim(
+        &self,
+        kind: Kind,
+        key: &[u8],
+        value: Bytes,
+    ) -> Result<Bytes, StoreError> {
+        if let Some(found) = self.registry_get(kind, key).await? {
+            return Ok(found);
+        }
+        self.registry_put(kind, key, Some(value.clone())).await?;
+        Ok(value)
+    }
+
     /// Lists registry records by key, from the first key above `after` on.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 //! Small records of the whole system, in the `system` partition: tenants, keys,
-//! agents' presence, what deleted subscriptions were called.
+//! agents' presence, what deleted subscriptions were called, what all servers agree on.
 
 use bytes::Bytes;
 
@@ -14,9 +14,20 @@ pub enum Kind {
     Agent,
     /// Deleted subscriptions, by tenant and number.
     Tombstone,
+    /// What all servers of the store agree on, by name.
+    Agreement,
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Tenant,
+        Self::ApiKey,
+        Self::Agent,
+        Self::Tombstone,
+        Self::Agreement,
+    ];
+
     /// A word for keys and messages.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -25,6 +36,7 @@ impl Kind {
             Self::ApiKey => "key",
             Self::Agent => "agent",
             Self::Tombstone => "tombstone",
+            Self::Agreement => "agreement",
         }
     }
 }

@@ -52,7 +52,7 @@ use crate::{
     deliveries::Deliveries,
     engine::Engine,
     eventlog::EventLog,
-    sealing::{ParseSealingKeyError, Sealer},
+    sealing::{AgreeError, ParseSealingKeyError, Sealer},
     services::{
         admin::Admin, agents::AgentAdmin, deliveries::DeliveryApi, events::Events,
         publishing::Publishing, webhooks::Webhooks,
@@ -95,6 +95,9 @@ pub enum StartError {
     /// The sealing key is not one.
     #[error("sealing_key: {0}")]
     SealingKey(#[from] ParseSealingKeyError),
+    /// The other servers of the store have another sealing key, or it did not tell.
+    #[error("sealing_key: {0}")]
+    Agreement(#[from] AgreeError),
     /// A port cannot be served.
     #[error("{section}: {source}")]
     Listen {
@@ -193,6 +196,7 @@ async fn compose(
 ) -> Result<Composed, StartError> {
     let store = || Arc::clone(store);
     let sealer = Arc::new(Sealer::parse(&config.sealing_key)?);
+    sealer.agree(&*store()).await?;
     let catalogs = Catalogs::new(store(), Arc::clone(&sealer));
     catalogs.follow_hints(tasks);
     let longest = config.longest_total();

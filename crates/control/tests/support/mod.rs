@@ -15,7 +15,7 @@ use sidehook_api::v1::{
     delivery_service_client::DeliveryServiceClient, event_service_client::EventServiceClient,
     webhook_service_client::WebhookServiceClient,
 };
-use sidehook_control::server::{ControlPlane, ControlPlaneConfig};
+use sidehook_control::server::{ControlPlane, ControlPlaneConfig, StartError};
 use sidehook_runtime::{drain, listen::ListenConfig, probe::Metrics, tasks::Tasks};
 use sidehook_store::model::Model;
 use tonic::{Code, Request, Status, transport::Channel};
@@ -57,15 +57,8 @@ pub async fn start_with(change: impl FnOnce(&mut ControlPlaneConfig)) -> Api {
 
 /// A replica over a store that exists, without a tenant of its own.
 pub async fn over(store: Arc<Model>, change: impl FnOnce(&mut ControlPlaneConfig)) -> Api {
-    let any = "127.0.0.1:0".parse().unwrap();
-    let mut config = ControlPlaneConfig::new(SecretString::from("07".repeat(32)));
-    (config.grpc, config.agents) = (ListenConfig::new(any), ListenConfig::new(any));
-    config.http = any;
-    config.operator_key = Some(OPERATOR.into());
-    change(&mut config);
     let tasks = Tasks::new(drain::channel().0);
-    let plane = ControlPlane::start(config, store.clone(), metrics(), &tasks);
-    let plane = plane.await.unwrap();
+    let plane = plane_over(store.clone(), &tasks, change).await.unwrap();
     let channel = Channel::from_shared(format!("http://{}", plane.grpc)).unwrap();
     Api {
         channel: channel.connect_lazy(),
@@ -75,6 +68,21 @@ pub async fn over(store: Arc<Model>, change: impl FnOnce(&mut ControlPlaneConfig
         tenant: String::new(),
         admin: String::new(),
     }
+}
+
+/// Tries to start a control plane over a store.
+pub async fn plane_over(
+    store: Arc<Model>,
+    tasks: &Tasks,
+    change: impl FnOnce(&mut ControlPlaneConfig),
+) -> Result<ControlPlane, StartError> {
+    let any = "127.0.0.1:0".parse().unwrap();
+    let mut config = ControlPlaneConfig::new(SecretString::from("07".repeat(32)));
+    (config.grpc, config.agents) = (ListenConfig::new(any), ListenConfig::new(any));
+    config.http = any;
+    config.operator_key = Some(OPERATOR.into());
+    change(&mut config);
+    ControlPlane::start(config, store, metrics(), tasks).await
 }
 
 /// A request that bears a key.

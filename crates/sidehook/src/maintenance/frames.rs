@@ -142,8 +142,7 @@ fn digest(bytes: &[u8]) -> Result<[u8; 16], Malformed> {
 }
 
 fn kind(word: &str) -> Result<Kind, Malformed> {
-    let kinds = [Kind::Tenant, Kind::ApiKey, Kind::Agent, Kind::Tombstone];
-    let mut kinds = kinds.into_iter();
+    let mut kinds = Kind::ALL.into_iter();
     kinds
         .find(|kind| kind.as_str() == word)
         .ok_or(Malformed("a kind of registry record"))
@@ -311,7 +310,7 @@ mod tests {
             event: EventId::new(NOW, segment_id(), 1),
             at: NOW,
         });
-        for kind in [Kind::Tenant, Kind::ApiKey, Kind::Agent, Kind::Tombstone] {
+        for kind in Kind::ALL {
             survives(Image::Registry {
                 kind,
                 key: record.clone(),

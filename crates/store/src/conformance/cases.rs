@@ -66,6 +66,7 @@ pub(super) fn all() -> Vec<Case> {
             segments_and_outcomes_read_back,
             logs_page_from_the_newest,
             registry_keeps_records,
+            a_registry_record_is_claimed_once,
             hints_tell_what_happened,
         },
         ageing::{

@@ -114,6 +114,20 @@ pub(super) async fn registry_keeps_records(store: &dyn Store) {
     assert_eq!((keys(&rest), rest.more), (vec!["c".into()], false));
 }
 
+pub(super) async fn a_registry_record_is_claimed_once(store: &dyn Store) {
+    let (key, value) = (&b"name"[..], |text: &'static str| Bytes::from(text));
+    let claim = |text| store.registry_claim(Kind::Agreement, key, value(text));
+    assert_eq!(claim("first").await, Ok(value("first")));
+    assert_eq!(claim("second").await, Ok(value("first")));
+    let read = store.registry_get(Kind::Agreement, key).await;
+    assert_eq!(read, Ok(Some(value("first"))));
+    let listed = store.registry_list(Kind::Agreement, b"", 2).await;
+    assert_eq!(listed.expect("it answers").entries.len(), 1);
+    let put = store.registry_put(Kind::Agreement, key, None).await;
+    assert_eq!(put, Ok(()));
+    assert_eq!(claim("third").await, Ok(value("third")));
+}
+
 /// The next hint that `wanted` picks.
 async fn hint<T>(hints: &mut Receiver<Hint>, wanted: impl Fn(Hint) -> Option<T> + Send) -> T {
     let search = async {

@@ -14,8 +14,6 @@ use crate::{
     turn::Stamp,
 };
 
-const KINDS: [Kind; 4] = [Kind::Tenant, Kind::ApiKey, Kind::Agent, Kind::Tombstone];
-
 /// Reads all of a store, page by page: its partitions, then the registry.
 pub struct Reading<'a> {
     store: &'a dyn Store,
@@ -37,7 +35,7 @@ impl<'a> Reading<'a> {
             now,
             partitions,
             from: None,
-            kinds: KINDS.into_iter().rev().collect(),
+            kinds: Kind::ALL.into_iter().rev().collect(),
             after: Vec::new(),
         }
     }
@@ -156,7 +154,8 @@ impl<'a> Writing<'a> {
 }
 
 /// What a store holds: all of it if it is little, else a part. An empty tally is an
-/// empty store.
+/// empty store; what servers agreed on when they started makes none full, and an import
+/// replaces it.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -175,7 +174,10 @@ pub async fn contents(store: &dyn Store) -> Result<Tally, StoreError> {
             from = page.next;
         }
     }
-    for kind in KINDS {
+    for kind in Kind::ALL {
+        if kind == Kind::Agreement {
+            continue;
+        }
         for entry in store.registry_list(kind, &[], CALL_RECORDS).await?.entries {
             tally.count(&Image::Registry {
                 kind,
