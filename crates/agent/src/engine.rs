@@ -12,6 +12,7 @@
 mod body;
 mod connect;
 mod connection;
+mod early;
 mod endpoint;
 mod failure;
 mod job;

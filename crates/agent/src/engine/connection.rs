@@ -13,10 +13,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use sidehook_core::limits::RESPONSE_BYTES;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Pieces;
+use super::early::{Allowance, Counted, HEAD_BYTES};
 
 type Work = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
@@ -24,6 +24,7 @@ type Work = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 pub(super) struct Connection {
     sender: SendRequest<Pieces>,
     work: Option<Work>,
+    early: Allowance,
 }
 
 impl Connection {
@@ -34,11 +35,14 @@ impl Connection {
     {
         let mut builder = http1::Builder::new();
         // The head of a response has a bound as its body has.
-        builder.max_buf_size(4 * RESPONSE_BYTES).max_headers(128);
-        let (sender, work) = builder.handshake(TokioIo::new(io)).await?;
+        builder.max_buf_size(HEAD_BYTES).max_headers(128);
+        let early = Allowance::new();
+        let io = TokioIo::new(Counted::new(io, early.clone()));
+        let (sender, work) = builder.handshake(io).await?;
         Ok(Self {
             sender,
             work: Some(Box::pin(work)),
+            early,
         })
     }
 
@@ -58,7 +62,7 @@ impl Connection {
     /// # Errors
     /// The connection is closed: nothing was sent.
     pub(super) async fn ready(&mut self) -> hyper::Result<()> {
-        let Self { sender, work } = self;
+        let Self { sender, work, .. } = self;
         poll_fn(|cx| {
             advance(work, cx);
             sender.poll_ready(cx)
@@ -72,8 +76,11 @@ impl Connection {
         &mut self,
         request: Request<Pieces>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Pieces>>> {
+        self.early.begin();
         let response = self.sender.try_send_request(request);
-        self.drive(response).await
+        let response = self.drive(response).await;
+        self.early.end();
+        response
     }
 
     /// Whether it may be used again.

@@ -128,7 +128,11 @@ impl Place {
                     desk.post(&self.shared, *job).await;
                     waits = false;
                 }
-                Next::Leave => break,
+                Next::Leave => {
+                    // Before its place is another's, who then need not open a connection of its own.
+                    desk.clear(&self.shared);
+                    break;
+                }
                 Next::Wait if !waits => {
                     // Before it counts as idle: whoever comes next finds the connection.
                     desk.clear(&self.shared);

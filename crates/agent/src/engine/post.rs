@@ -74,10 +74,16 @@ impl Desk {
         shared.in_flight.fetch_add(1, Ordering::Relaxed);
         let settings = Arc::clone(&job.settings);
         let result = match &settings.target {
-            Ok(target) => self.attempt(shared, &job, &settings, target, head).await,
-            Err(unusable) => Err(unusable.to_failure()),
+            Ok(target) => {
+                let attempt = self.attempt(shared, &job, &settings, target, head);
+                attempt.await.transpose()
+            }
+            Err(unusable) => Some(Err(unusable.to_failure())),
         };
         shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let Some(result) = result else {
+            return;
+        };
         let took = shared.clock.now().saturating_sub(began);
         let outcome = match result {
             Ok(answer) => Outcome {
@@ -106,6 +112,7 @@ impl Desk {
         job.finish(outcome);
     }
 
+    /// `None`: nothing was sent, because the lease ended meanwhile.
     async fn attempt(
         &mut self,
         shared: &Shared,
@@ -113,7 +120,7 @@ impl Desk {
         settings: &Prepared,
         target: &Target,
         head: Bytes,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Option<Answer>, Failure> {
         let request = request(job, target, head, &settings.tail)?;
         tracing::debug!(target: "sidehook::journey", step = "signed", delivery = %job.delivery, attempt = job.attempt);
         let limit = settings.limits.total;
@@ -122,10 +129,12 @@ impl Desk {
             .take_if(|held| Arc::ptr_eq(&held.endpoint, &target.endpoint))
             .map(|held| held.connection);
         self.clear(shared);
-        let exchange = exchange(shared, settings, target, held, request);
+        let exchange = exchange(shared, job, target, held, request);
         let done = within(self.timer.as_mut(), limit, exchange).await;
-        let (answer, connection) =
-            done.unwrap_or_else(|| Err(Failure::timeout("no complete answer", limit)))?;
+        let done = done.unwrap_or_else(|| Err(Failure::timeout("no complete answer", limit)))?;
+        let Some((answer, connection)) = done else {
+            return Ok(None);
+        };
         if answer.is_complete && connection.is_open() {
             self.held = Some(Held {
                 endpoint: Arc::clone(&target.endpoint),
@@ -133,7 +142,7 @@ impl Desk {
                 keep_alive: answer.keep_alive,
             });
         }
-        Ok(answer)
+        Ok(Some(answer))
     }
 }
 
@@ -187,14 +196,16 @@ fn request(
     Ok(request)
 }
 
-/// Sends the request on a connection that is open, or on a new one, and reads the answer.
+/// Sends the request on a connection that is open, or on a new one, and reads the answer. `None`: nothing was sent,
+/// because the lease ended meanwhile.
 async fn exchange(
     shared: &Shared,
-    settings: &Prepared,
+    job: &Job,
     target: &Target,
     mut held: Option<Connection>,
     mut request: Request<Pieces>,
-) -> Result<(Answer, Connection), Failure> {
+) -> Result<Option<(Answer, Connection)>, Failure> {
+    let settings = &job.settings;
     loop {
         let rested = held
             .take()
@@ -215,10 +226,14 @@ async fn exchange(
             Err(error) if is_new => return Err(Failure::http(&error)),
             Err(_) => continue,
         }
+        // A process that stood still while it connected learns of the time here.
+        if job.lease.check(shared.clock.now(), Duration::ZERO) == Check::Over {
+            return Ok(None);
+        }
         match connection.send(request).await {
             Ok(response) => {
                 let answer = response::read(&mut connection, response).await?;
-                return Ok((answer, connection));
+                return Ok(Some((answer, connection)));
             }
             Err(mut error) => match error.take_message() {
                 Some(unsent) if !is_new => request = unsent,
@@ -228,7 +243,8 @@ async fn exchange(
     }
 }
 
-/// Awaits `future` for at most `limit`; `None` if that was not enough.
+/// Awaits `future` for at most `limit`; `None` if that was not enough. The time is looked at first: a future that always
+/// has something to do, or that wakes up late, goes on no longer than one that waits.
 async fn within<F: Future>(
     mut timer: Pin<&mut Sleep>,
     limit: Duration,
@@ -237,9 +253,53 @@ async fn within<F: Future>(
     let deadline = Instant::now() + limit;
     timer.as_mut().reset(deadline);
     let mut future = pin!(future);
-    poll_fn(|cx| match future.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => timer.as_mut().poll(cx).map(|()| None),
+    poll_fn(|cx| match timer.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(None),
+        Poll::Pending => future.as_mut().poll(cx).map(Some),
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(2);
+
+    /// Stands still, as a process does that is stopped, until its time is over; then the timers are looked at.
+    async fn freeze() {
+        let began = Instant::now();
+        while began.elapsed() < 2 * LIMIT {
+            std::hint::spin_loop();
+        }
+        tokio::task::yield_now().await;
+    }
+
+    #[tokio::test]
+    async fn what_wakes_up_after_its_time_goes_no_further() {
+        let went_on = std::cell::Cell::new(false);
+        let frozen = async {
+            freeze().await;
+            went_on.set(true);
+        };
+        let mut timer = pin!(sleep(Duration::ZERO));
+        assert!(within(timer.as_mut(), LIMIT, frozen).await.is_none());
+        assert!(!went_on.get());
+    }
+
+    #[tokio::test]
+    async fn what_is_never_idle_has_an_end() {
+        let polls = std::cell::Cell::new(0);
+        let busy = async {
+            freeze().await;
+            loop {
+                polls.set(polls.get() + 1);
+                assert!(polls.get() < 10_000, "goes on for ever");
+                tokio::task::coop::consume_budget().await;
+            }
+        };
+        let mut timer = pin!(sleep(Duration::ZERO));
+        let over: Option<()> = within(timer.as_mut(), LIMIT, busy).await;
+        assert!(over.is_none());
+    }
 }

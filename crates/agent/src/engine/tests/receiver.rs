@@ -21,6 +21,8 @@ pub(super) enum Do {
     AnswerAndClose(Vec<u8>),
     /// Sends these bytes and then nothing, without closing.
     AnswerAndHang(Vec<u8>),
+    /// Sends these bytes again and again until the connection is closed.
+    AnswerForEver(Vec<u8>),
 }
 
 #[derive(Debug, Clone)]
@@ -138,6 +140,10 @@ where
             Do::Answer(bytes) => (bytes, None),
             Do::AnswerAndClose(bytes) => (bytes, Some(false)),
             Do::AnswerAndHang(bytes) => (bytes, Some(true)),
+            Do::AnswerForEver(bytes) => {
+                while io.write_all(&bytes).await.is_ok() {}
+                return;
+            }
         };
         if io.write_all(&bytes).await.is_err() || io.flush().await.is_err() {
             return;

@@ -202,6 +202,31 @@ async fn a_broken_answer_is_an_outcome_and_never_a_second_request() {
 }
 
 #[tokio::test]
+async fn interim_answers_are_read_over_but_not_without_end() {
+    let mut rig = Rig::new();
+    let early = b"HTTP/1.1 103 E\r\n\r\n";
+    let some = [early.repeat(100), answer(200, "", &[b'x'; 16 << 10])].concat();
+    let receiver = Receiver::start(&rig.tasks, move |number| match number {
+        0..=9 => Do::Answer(some.clone()),
+        _ => Do::AnswerForEver(early.repeat(1_000)),
+    })
+    .await;
+    let settings = SubscriptionSettings {
+        total_timeout_ms: 30_000,
+        ..settings(&receiver.url())
+    };
+    for _ in 0..10 {
+        let outcome = rig.post(&settings).await;
+        assert_eq!((outcome.kind, outcome.status), (OutcomeKind::Response, 200));
+    }
+    assert_eq!(receiver.connections(), 1, "each answer has its own bound");
+    let outcome = rig.post(&settings).await;
+    assert_eq!(outcome.kind, OutcomeKind::Protocol, "{}", outcome.detail);
+    assert!(outcome.detail.contains("interim"), "{}", outcome.detail);
+    assert!(wait_for(|| receiver.open() == 0).await);
+}
+
+#[tokio::test]
 async fn a_connection_that_was_closed_while_it_rested_costs_no_attempt() {
     let mut rig = Rig::new();
     let receiver = Receiver::start(&rig.tasks, |_| {

@@ -11,8 +11,8 @@ use tokio_rustls::TlsAcceptor;
 use super::receiver::{Do, Receiver, answer};
 use super::rig::{OPEN, Rig, settings};
 
-/// A receiver that shows a certificate for `localhost` that it signed itself, and the certificate as PEM.
-async fn self_signed(tasks: &Tasks) -> (Receiver, String) {
+/// What shows a certificate for `localhost` that it signed itself, and the certificate as PEM.
+fn acceptor() -> (TlsAcceptor, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -23,10 +23,14 @@ async fn self_signed(tasks: &Tasks) -> (Receiver, String) {
         .with_single_cert(vec![made.cert.der().clone()], PrivateKeyDer::Pkcs8(key))
         .expect("a pair");
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    (TlsAcceptor::from(Arc::new(config)), made.cert.pem())
+}
+
+async fn self_signed(tasks: &Tasks) -> (Receiver, String) {
+    let (acceptor, pem) = acceptor();
     let ok = |_| Do::Answer(answer(200, "", b""));
     let receiver = Receiver::start_tls(tasks, Some(acceptor), ok).await;
-    (receiver, made.cert.pem())
+    (receiver, pem)
 }
 
 fn https(receiver: &Receiver, host: &str) -> SubscriptionSettings {
@@ -94,4 +98,28 @@ async fn a_receiver_that_speaks_no_tls_is_a_tls_failure() {
     let settings = settings(&format!("https://localhost:{port}/"));
     let (outcome, _open) = tokio::join!(rig.post(&settings), greeting);
     assert_eq!(outcome.kind, OutcomeKind::Tls, "{}", outcome.detail);
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_while_the_connection_opens_sends_nothing() {
+    let mut rig = Rig::new();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await
+        .expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let settings = SubscriptionSettings {
+        verify_ssl: false,
+        ..settings(&format!("https://localhost:{port}/"))
+    };
+    let lease = rig.submit(&settings, 1);
+    let (tcp, _) = listener.accept().await.expect("a connection");
+    rig.end_lease(&lease);
+    let (acceptor, _) = acceptor();
+    let mut tls = acceptor.accept(tcp).await.expect("a handshake");
+    let mut sent = Vec::new();
+    // The agent may close without a farewell.
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut tls, &mut sent).await;
+    assert!(sent.is_empty(), "{}", String::from_utf8_lossy(&sent));
+    let outcome = rig.outcomes(1).await.remove(0).outcome;
+    assert_eq!(outcome.kind, OutcomeKind::NotStarted, "{}", outcome.detail);
 }
