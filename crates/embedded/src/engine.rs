@@ -138,6 +138,12 @@ impl Engine {
         }
     }
 
+    /// Calls that were answered and are perhaps not on disk.
+    pub(crate) fn answered(&self) -> usize {
+        let kept = self.journal.kept.iter();
+        kept.map(|(_, jobs)| jobs.len()).sum()
+    }
+
     /// How long what is committed may stay off the disk; `None` if all is there.
     pub(crate) fn flush_in(&self) -> Option<Duration> {
         let since = self.journal.since?;

@@ -53,6 +53,10 @@ impl View {
         sight.clearing(&self.partition(layout::CLEARING, partition)?)?;
         sight.segments(self)?;
         sight.tenants(self)?;
+        let damaged = self.keys(layout::DAMAGED, partition)?.len();
+        if damaged > 0 {
+            sight.fault(format!("{damaged} damaged rows were taken out of the way"));
+        }
         Ok(sight.seen)
     }
 

@@ -59,7 +59,8 @@ impl Embedded {
     /// Opens the store in a directory, or makes one. Blocks: after a crash it may
     /// take a while, though normally it is a matter of milliseconds. Of the levels of
     /// durability [`Durability::Strict`] brings every call to disk before it is
-    /// answered, any other within a second.
+    /// answered, any other within a second: what kills the process takes up to that
+    /// much with it, as a power loss does.
     ///
     /// # Errors
     /// [`OpenError`].

@@ -134,6 +134,10 @@ impl Writer {
 
     /// Waits for a message, or until what is committed must be brought to disk.
     fn wait(&mut self) -> Waited {
+        // Then closing brings to disk what it can, and does not insist.
+        if self.inbox.is_closed() && self.inbox.is_empty() {
+            return Waited::Over;
+        }
         let received = match self.engine.flush_in() {
             None => self.inbox.blocking_recv(),
             Some(Duration::ZERO) => return Waited::Due,
@@ -193,7 +197,9 @@ impl Writer {
                 jobs::set_aside(&mut batch, here, fault);
                 failed = None;
             } else {
-                failed = Some(at);
+                // What failed under someone else earlier tells nothing of this part.
+                let earlier = matches!(fault, Fault::Io(Trouble::Earlier, ..));
+                failed = (!earlier).then_some(at);
             }
         }
     }
@@ -223,7 +229,8 @@ impl Writer {
     /// succeeds, `batch` and whatever waits is answered that the store is away; closing
     /// ends it.
     fn reopen(&mut self, detail: &str, batch: &mut Vec<Job>) {
-        tracing::error!(%detail, "the store failed: opening it again");
+        let answered = self.engine.answered();
+        tracing::error!(%detail, answered, "the store failed: opening it again");
         self.engine.shut();
         let close_by = |at: Instant| at.elapsed() < CLOSE_BY;
         if self.reopened.is_some_and(close_by) {

@@ -27,7 +27,8 @@ use crate::{
 pub enum Durability {
     /// In memory.
     Volatile,
-    /// On disk within about a second.
+    /// On disk within about a second: what ends the process at once, or the power, takes
+    /// up to that much with it.
     Relaxed,
     /// On disk before the answer.
     Strict,

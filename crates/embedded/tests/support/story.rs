@@ -83,13 +83,24 @@ pub(crate) async fn publish(
     sequence: u32,
     to: u32,
 ) -> Result<(), CallError> {
+    publish_record(store, tenant, sequence, to, Bytes::from_static(b"event")).await
+}
+
+/// Publishes one event to a subscription, if it is there.
+pub(crate) async fn publish_record(
+    store: &Embedded,
+    tenant: TenantId,
+    sequence: u32,
+    to: u32,
+    record: Bytes,
+) -> Result<(), CallError> {
     let partition = Partition::of(tenant);
     let catalog = store.catalog(tenant, None).await.expect("it answers");
     let now = store.now().await.expect("it answers");
     let segment = rules::address(partition, stamp(sequence), 0).expect("the first");
     let event = NewEvent {
         id: EventId::new(now, segment, 0),
-        record: Bytes::from_static(b"event"),
+        record,
         idempotency: None,
         targets: vec![SubscriptionNumber(to)],
     };
