@@ -83,6 +83,13 @@ pub fn decode_subscription(
     })
 }
 
+/// The id in a subscription's record, if that at least can be read.
+#[must_use]
+pub fn subscription_id(record: &Bytes) -> Option<SubscriptionId> {
+    let record: record_v1::SubscriptionRecord = decode("subscription", record.clone()).ok()?;
+    record.subscription?.id.parse().ok()
+}
+
 /// The end of one attempt, or of a delivery without one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AttemptEntry {

@@ -55,6 +55,7 @@ pub fn create(
         ("created_by", !proto.created_by.is_empty()),
         ("updated_by", !proto.updated_by.is_empty()),
         ("etag", !proto.etag.is_empty()),
+        ("fault", !proto.fault.is_empty()),
     ];
     for (field, given) in output_only {
         violations.require(!given, field, "output only: leave it empty");
@@ -174,6 +175,7 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
         created_by: subscription.created_by.clone(),
         updated_by: subscription.updated_by.clone(),
         etag: subscription.version.to_string(),
+        fault: String::new(),
     }
 }
 

@@ -11,9 +11,15 @@
 //! replica. A reload keeps what has not changed: only changed subscriptions are parsed
 //! and only their keys are opened.
 //!
-//! A catalog with a part that cannot be read or opened is not used at all: without the
-//! signing key a delivery would go out unsigned or not at all, and a wrong sealing key
-//! is a mistake that must be loud.
+//! A subscription that cannot be used fails alone; its tenant's others go on:
+//!
+//! | what is wrong | its events | its deliveries | how it is shown | what mends it |
+//! |---|---|---|---|---|
+//! | a signing key does not open | are matched and queued | wait | whole, with a `fault` | another key, or deleting it |
+//! | its record cannot be read | are not matched: what it wants is not known | wait | its id and a `fault` | deleting it |
+//!
+//! They wait because nothing is better: unsigned they must not go, and no receiver is to
+//! blame. They are taken and put back about once a second, at nobody's expense.
 
 use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
@@ -23,10 +29,13 @@ use secrecy::SecretString;
 use sidehook_api::{
     agent::settings_to_proto,
     agent_v1,
-    record::{StoredSubscription, decode_subscription},
+    record::{StoredSubscription, decode_subscription, subscription_id},
+    record_error::CorruptRecord,
+    subscription::to_proto,
+    v1,
 };
 use sidehook_core::{
-    id::{SubscriptionNumber, TenantId},
+    id::{SubscriptionId, SubscriptionNumber, TenantId},
     matching::MatchIndex,
     pool::Pool,
     subscription::Subscription,
@@ -41,7 +50,10 @@ use sidehook_store::{
 };
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::{sealing::Sealer, signing_keys::ManagedKey};
+use crate::{
+    sealing::{OpenError, Sealer},
+    signing_keys::ManagedKey,
+};
 
 /// Without it catalogs are reloaded when they are found stale, as after a lost hint.
 const REFRESH: TaskKind = TaskKind::new("catalog_refresh", OnPanic::Log).background();
@@ -62,6 +74,55 @@ pub struct Compiled {
     pub index: MatchIndex,
     /// All of them, paused ones included.
     pub subscriptions: HashMap<SubscriptionNumber, Arc<CompiledSubscription>>,
+    /// Those whose records cannot be read.
+    pub unreadable: HashMap<SubscriptionNumber, Arc<Unreadable>>,
+}
+
+/// A subscription whose record cannot be read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Its id, if the record tells at least that.
+    id: Option<SubscriptionId>,
+    number: SubscriptionNumber,
+    /// Its version.
+    pub version: Version,
+    /// What is wrong, for people.
+    pub fault: String,
+}
+
+impl Unreadable {
+    fn new(row: &Row, error: &CorruptRecord) -> Self {
+        let id = subscription_id(&row.record).filter(|id| id.number() == row.number);
+        Self {
+            id,
+            number: row.number,
+            version: row.version,
+            fault: format!("{error}: it can only be deleted"),
+        }
+    }
+
+    /// Its id; else the smallest one with its number, which then stands for it.
+    #[must_use]
+    pub fn id(&self) -> SubscriptionId {
+        let stand_in = || SubscriptionId::from_bits(self.number.0.into());
+        self.id.unwrap_or_else(stand_in)
+    }
+
+    /// Whether `id` can mean it.
+    pub(crate) fn is(&self, id: SubscriptionId) -> bool {
+        id.number() == self.number && self.id.is_none_or(|own| own == id)
+    }
+
+    /// What the API shows of it.
+    #[must_use]
+    pub fn to_proto(&self) -> v1::Subscription {
+        v1::Subscription {
+            id: self.id().to_string(),
+            etag: self.version.to_string(),
+            fault: self.fault.clone(),
+            ..v1::Subscription::default()
+        }
+    }
 }
 
 /// A subscription, ready for use.
@@ -71,71 +132,113 @@ pub struct CompiledSubscription {
     pub subscription: Subscription,
     /// The pool that delivers.
     pub pool: Pool,
-    /// Its signing keys in the clear, newest first, those that are over included.
-    pub keys: Vec<ManagedKey>,
+    /// Its signing keys in the clear, newest first, those that are over included; or
+    /// why one of them does not open.
+    pub keys: Result<Vec<ManagedKey>, OpenError>,
     tenant: TenantId,
 }
 
 impl CompiledSubscription {
-    /// What an agent needs to deliver at `now`, with the keys that are in force then.
+    /// What an agent needs to deliver, with those of `keys` that are in force at `now`.
     /// `key` and `replaces` are 0: they belong to a stream.
     #[must_use]
-    pub fn settings_at(&self, now: Timestamp) -> agent_v1::SubscriptionSettings {
-        let in_force = self.keys.iter().filter(|key| key.in_force(now));
+    pub fn settings_at(
+        &self,
+        keys: &[ManagedKey],
+        now: Timestamp,
+    ) -> agent_v1::SubscriptionSettings {
+        let in_force = keys.iter().filter(|key| key.in_force(now));
         let secrets: Vec<SecretString> = in_force.map(|key| key.secret.clone()).collect();
         settings_to_proto(&self.subscription, self.tenant, &secrets, 0, None)
     }
 
-    fn compile(tenant: TenantId, row: Row, sealer: &Sealer) -> Result<Self, StoreError> {
-        let corrupt = |detail: String| StoreError::Corrupt {
-            detail: format!("subscription number {} of {tenant}: {detail}", row.number.0),
-        };
+    /// The subscription as the API shows it, without its signing keys.
+    #[must_use]
+    pub fn to_proto(&self) -> v1::Subscription {
+        v1::Subscription {
+            fault: self.keys.as_ref().err().map(fault).unwrap_or_default(),
+            ..to_proto(&self.subscription)
+        }
+    }
+
+    fn compile(tenant: TenantId, row: &Row, sealer: &Sealer) -> Result<Self, CorruptRecord> {
         let StoredSubscription { subscription, keys } =
-            decode_subscription(row.record, row.version)
-                .map_err(|error| corrupt(error.to_string()))?;
+            decode_subscription(row.record.clone(), row.version)?;
         let open = |key| ManagedKey::open(key, sealer, subscription.id);
-        let keys: Result<_, _> = keys.into_iter().map(open).collect();
         Ok(Self {
             pool: subscription.pool.resolve(tenant),
-            keys: keys.map_err(|error| corrupt(format!("a signing key: {error}")))?,
+            keys: keys.into_iter().map(open).collect(),
             subscription,
             tenant,
         })
     }
 }
 
+/// What is wrong with a subscription whose signing key does not open, for people.
+pub(crate) fn fault(error: &OpenError) -> String {
+    format!(
+        "a signing key does not open: {error}; rotate it with an overlap of 0, or delete the \
+         subscription"
+    )
+}
+
 impl Compiled {
     /// Compiles a catalog; rows that `before` has at the same version are taken from
     /// there.
-    fn compile(
-        tenant: TenantId,
-        catalog: Catalog,
-        before: Option<&Self>,
-        sealer: &Sealer,
-    ) -> Result<Self, StoreError> {
+    fn compile(tenant: TenantId, catalog: Catalog, before: Option<&Self>, sealer: &Sealer) -> Self {
         let mut subscriptions = HashMap::with_capacity(catalog.rows.len());
-        for row in catalog.rows {
+        let mut unreadable = HashMap::new();
+        for row in &catalog.rows {
             let number = row.number;
+            if let Some(same) = before.and_then(|before| before.unreadable.get(&number))
+                && same.version == row.version
+            {
+                unreadable.insert(number, Arc::clone(same));
+                continue;
+            }
             let same = before
                 .and_then(|before| before.subscriptions.get(&number))
                 .filter(|known| known.subscription.version == row.version);
-            let subscription = match same {
-                Some(known) => Arc::clone(known),
-                None => Arc::new(CompiledSubscription::compile(tenant, row, sealer)?),
-            };
-            subscriptions.insert(number, subscription);
+            if let Some(same) = same {
+                subscriptions.insert(number, Arc::clone(same));
+                continue;
+            }
+            match CompiledSubscription::compile(tenant, row, sealer) {
+                Ok(compiled) => {
+                    if let Err(error) = &compiled.keys {
+                        let subscription = compiled.subscription.id;
+                        tracing::error!(%tenant, %subscription, %error, "deliveries wait: a signing key of their subscription does not open");
+                    }
+                    subscriptions.insert(number, Arc::new(compiled));
+                }
+                Err(error) => {
+                    let number = number.0;
+                    tracing::error!(%tenant, number, %error, "deliveries wait, and events are not matched: their subscription cannot be read");
+                    unreadable.insert(row.number, Arc::new(Unreadable::new(row, &error)));
+                }
+            }
         }
         let active = subscriptions.iter().filter_map(|(number, compiled)| {
             let subscription = &compiled.subscription;
             let active = subscription.status.is_active();
             active.then_some((*number, subscription.events.as_slice()))
         });
-        Ok(Self {
+        Self {
             tenant,
             version: catalog.version,
             index: MatchIndex::build(active),
             subscriptions,
-        })
+            unreadable,
+        }
+    }
+
+    /// The id of the subscription with this number, whether or not it can be used.
+    #[must_use]
+    pub fn id_of(&self, number: SubscriptionNumber) -> Option<SubscriptionId> {
+        match self.subscriptions.get(&number) {
+            Some(compiled) => Some(compiled.subscription.id),
+            None => Some(self.unreadable.get(&number)?.id()),
+        }
     }
 }
 
@@ -183,7 +286,7 @@ impl Catalogs {
     /// The catalog as the store has it now.
     ///
     /// # Errors
-    /// The store's, and [`StoreError::Corrupt`] if it cannot be compiled.
+    /// The store's.
     pub async fn fresh(&self, tenant: TenantId) -> Result<Arc<Compiled>, StoreError> {
         let slot = self.slot(tenant);
         let _reading = slot.reading.lock().await;
@@ -247,7 +350,7 @@ impl Catalogs {
             (None, None) => (Catalog::default(), None),
             (Some(catalog), before) => (catalog, before),
         };
-        let compiled = Compiled::compile(tenant, catalog, before.as_deref(), &self.0.sealer)?;
+        let compiled = Compiled::compile(tenant, catalog, before.as_deref(), &self.0.sealer);
         let compiled = Arc::new(compiled);
         *slot.compiled.lock() = Some(Arc::clone(&compiled));
         Ok(compiled)

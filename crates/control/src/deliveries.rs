@@ -120,7 +120,7 @@ impl Deliveries {
             return Err(not_ended(&delivery));
         }
         let compiled = self.catalogs.fresh(tenant).await?;
-        if !compiled.subscriptions.contains_key(&id.subscription()) {
+        if compiled.id_of(id.subscription()).is_none() {
             return Err(no_subscription());
         }
         let next = latest.next_generation().ok_or_else(too_many)?;
@@ -255,10 +255,7 @@ impl Deliveries {
         pairs: &[Pair],
     ) -> Result<HashMap<SubscriptionNumber, Owner>, OperationError> {
         let numbers: HashSet<_> = pairs.iter().map(|pair| pair.subscription).collect();
-        let there = |number: &SubscriptionNumber| {
-            let found = compiled.subscriptions.get(number)?;
-            Some(Owner::There(found.subscription.id))
-        };
+        let there = |number: &SubscriptionNumber| compiled.id_of(*number).map(Owner::There);
         let gone = numbers.iter().copied();
         let gone = gone.filter(|number| there(number).is_none());
         let gone = tombstones::find(&*self.store, tenant, gone).await?;

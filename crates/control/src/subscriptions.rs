@@ -31,7 +31,7 @@ use sidehook_store::{
 };
 
 use crate::{
-    catalog::{Catalogs, Compiled, CompiledSubscription},
+    catalog::{self, Catalogs, Compiled, CompiledSubscription},
     engine::OnGone,
     errors::OperationError,
     sealing::Sealer,
@@ -39,28 +39,14 @@ use crate::{
     tombstones,
 };
 
+mod view;
+
+pub use view::{Keyed, Listed};
+
 /// How often a change is tried again because somebody was faster.
 const TRIES: usize = 8;
 /// How long to wait before a write that may have been lost is repeated.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
-
-/// A subscription with its signing keys in the clear.
-#[derive(Clone, Debug)]
-pub struct Keyed {
-    /// The subscription.
-    pub subscription: Subscription,
-    /// Its keys, newest first.
-    pub keys: Vec<ManagedKey>,
-}
-
-impl From<&CompiledSubscription> for Keyed {
-    fn from(compiled: &CompiledSubscription) -> Self {
-        Self {
-            subscription: compiled.subscription.clone(),
-            keys: compiled.keys.clone(),
-        }
-    }
-}
 
 /// The operations.
 #[derive(Clone)]
@@ -121,7 +107,11 @@ impl Subscriptions {
                 subscription.signing = signing_keys::led_by(secret, &subscription.signing);
             }
             let keys = signing_keys::first(&subscription.signing, secret, "signing_secret", now)?;
-            let keyed = Keyed { subscription, keys };
+            let keyed = Keyed {
+                subscription,
+                keys,
+                unopened: None,
+            };
             match self.put(who.tenant, &keyed, Expect::Absent).await? {
                 Written::Done(version) => return Ok(keyed.at(version)),
                 Written::Conflict { .. } => {}
@@ -170,17 +160,35 @@ impl Subscriptions {
         Ok(keyed)
     }
 
-    /// All of a tenant's, oldest first.
+    /// The version of one, which may be unreadable.
+    ///
+    /// # Errors
+    /// It is not there, or the store's.
+    pub async fn version_of(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+    ) -> Result<Version, OperationError> {
+        let catalog = self.catalogs.fresh(tenant).await?;
+        match catalog.unreadable.get(&id.number()) {
+            Some(unreadable) if unreadable.is(id) => Ok(unreadable.version),
+            _ => Ok(find(&catalog, id)?.subscription.version),
+        }
+    }
+
+    /// All of a tenant's, oldest first; before them those that cannot be read.
     ///
     /// # Errors
     /// The store's.
-    pub async fn all(
-        &self,
-        tenant: TenantId,
-    ) -> Result<Vec<Arc<CompiledSubscription>>, OperationError> {
+    pub async fn all(&self, tenant: TenantId) -> Result<Vec<Listed>, OperationError> {
         let catalog = self.catalogs.fresh(tenant).await?;
-        let mut all: Vec<_> = catalog.subscriptions.values().cloned().collect();
-        all.sort_unstable_by_key(|compiled| place(&compiled.subscription));
+        let unreadable = catalog.unreadable.values().cloned();
+        let readable = catalog.subscriptions.values().cloned();
+        let mut all: Vec<_> = unreadable
+            .map(Listed::Unreadable)
+            .chain(readable.map(Listed::Readable))
+            .collect();
+        all.sort_unstable_by_key(Listed::place);
         Ok(all)
     }
 
@@ -204,7 +212,11 @@ impl Subscriptions {
             }
             let (before, after) = (&current.subscription.signing, &subscription.signing);
             let keys = signing_keys::carried_over(before, after, &current.keys, now)?;
-            Ok(Some(Keyed { subscription, keys }))
+            Ok(Some(Keyed {
+                subscription,
+                keys,
+                unopened: current.unopened.clone(),
+            }))
         };
         let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
         Ok(changed.await?.0)
@@ -234,7 +246,8 @@ impl Subscriptions {
         Ok(changed.await?.0)
     }
 
-    /// Makes a new signing key; the present ones go on for `overlap`. If `secret` is
+    /// Makes a new signing key; the present ones go on for `overlap`, unless one of them
+    /// does not open: then all give way to it. If `secret` is
     /// empty it is generated, and of the newest key's kind.
     ///
     /// # Errors
@@ -252,10 +265,16 @@ impl Subscriptions {
             let mut subscription = current.subscription.clone();
             let newest = current.keys.first().map(|key| key.secret.expose_secret());
             let lead = newest.filter(|_| secret.is_empty()).unwrap_or(secret);
-            subscription.signing = signing_keys::led_by(lead, &subscription.signing);
+            if !lead.is_empty() {
+                subscription.signing = signing_keys::led_by(lead, &subscription.signing);
+            }
             let signing = &subscription.signing;
             let keys = signing_keys::rotated(signing, &current.keys, secret, overlap, now)?;
-            Ok(Some(Keyed { subscription, keys }))
+            Ok(Some(Keyed {
+                subscription,
+                keys,
+                unopened: None,
+            }))
         };
         let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
         Ok(changed.await?.0)
@@ -272,7 +291,7 @@ impl Subscriptions {
         etag: Option<Version>,
     ) -> Result<(), OperationError> {
         for _ in 0..TRIES {
-            let current = self.get(tenant, id).await?.subscription.version;
+            let current = self.version_of(tenant, id).await?;
             check_etag(etag, current)?;
             tombstones::set(&*self.store, tenant, id).await?;
             let write = Write {
@@ -309,6 +328,10 @@ impl Subscriptions {
             let Some(mut changed) = change(&current, now)? else {
                 return Ok((current, false));
             };
+            if let Some(error) = &changed.unopened {
+                // Written back, it would lose the keys that are there.
+                return Err(unusable(id, &catalog::fault(error)));
+            }
             if let Some(subject) = subject {
                 changed.subscription.touch(subject, now);
             }
@@ -425,45 +448,31 @@ fn active(catalog: &Compiled, number: SubscriptionNumber) -> Option<Subscription
     subscription.status.is_active().then_some(subscription.id)
 }
 
-impl Keyed {
-    fn at(mut self, version: Version) -> Self {
-        self.subscription.version = version;
-        self
-    }
-
-    fn with_status(&self, status: Status) -> Self {
-        let mut changed = self.clone();
-        changed.subscription.status = status;
-        changed
-    }
-
-    /// The subscription with its keys, as the API shows it to those who may see them.
-    #[must_use]
-    pub fn to_proto(&self) -> v1::Subscription {
-        let mut proto = sidehook_api::subscription::to_proto(&self.subscription);
-        let keys = self.keys.iter().map(ManagedKey::to_proto).collect();
-        proto.signing.get_or_insert_default().keys = keys;
-        proto
-    }
-}
-
-/// A subscription's place in lists: oldest first.
-pub(crate) fn place(subscription: &Subscription) -> (Timestamp, SubscriptionId) {
-    (subscription.created_at, subscription.id)
-}
-
 /// The subscription with this id. Its number alone is not enough: ids of others share
 /// it.
 pub(crate) fn find(
     catalog: &Compiled,
     id: SubscriptionId,
 ) -> Result<Arc<CompiledSubscription>, OperationError> {
+    if let Some(unreadable) = catalog.unreadable.get(&id.number())
+        && unreadable.is(id)
+    {
+        return Err(unusable(id, &unreadable.fault));
+    }
     catalog
         .subscriptions
         .get(&id.number())
         .filter(|compiled| compiled.subscription.id == id)
         .cloned()
         .ok_or_else(|| OperationError::not_found("subscription", id))
+}
+
+/// An operation needs what cannot be read of a subscription.
+pub(crate) fn unusable(id: SubscriptionId, fault: &str) -> OperationError {
+    OperationError::Precondition {
+        reason: "SUBSCRIPTION_UNUSABLE",
+        message: format!("subscription `{id}`: {fault}"),
+    }
 }
 
 fn check_etag(etag: Option<Version>, current: Version) -> Result<(), OperationError> {

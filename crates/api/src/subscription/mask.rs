@@ -155,6 +155,7 @@ const OUTPUT_ONLY: &[&str] = &[
     "created_by",
     "updated_by",
     "etag",
+    "fault",
 ];
 
 /// Lays the fields of `patch` that `mask` names over `target`; with an empty mask

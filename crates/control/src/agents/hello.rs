@@ -208,8 +208,11 @@ async fn adopt(
     }
     let policy_of = |lent: &Lent| match catalogs.get(&lent.tenant) {
         Some(Some(compiled)) => {
-            let subscription = compiled.subscriptions.get(&lent.subscription)?;
-            Some(subscription.subscription.retry_policy)
+            let number = &lent.subscription;
+            let readable = compiled.subscriptions.get(number);
+            let readable = readable.map(|it| it.subscription.retry_policy);
+            let unreadable = compiled.unreadable.contains_key(number);
+            readable.or(unreadable.then_some(RetryPolicy::PATIENT))
         }
         _ => Some(RetryPolicy::PATIENT),
     };

@@ -111,7 +111,12 @@ impl Maker<'_> {
         let catalog = self.supplies.catalogs.get(&run.tenant);
         let catalog = catalog.and_then(Option::as_ref).ok_or(Reject::HoldBack)?;
         let subscription = catalog.subscriptions.get(&run.subscription);
-        let subscription = subscription.ok_or(Reject::SubscriptionDeleted)?;
+        let subscription = subscription.ok_or_else(|| {
+            match catalog.unreadable.contains_key(&run.subscription) {
+                true => Reject::HoldBack,
+                false => Reject::SubscriptionDeleted,
+            }
+        })?;
         let events = self.supplies.segments.get(&run.segment);
         let events = events.and_then(Option::as_ref).ok_or(Reject::HoldBack)?;
         let event = events.get(usize::from(lent.index));
@@ -155,18 +160,18 @@ impl Maker<'_> {
         if self.bytes > FRAME_ROOM {
             return Err(Reject::Release);
         }
-        let keys = subscription
-            .keys
-            .iter()
-            .filter(|key| key.in_force(self.now))
-            .count();
+        let keys = subscription.keys.as_ref();
+        let keys = keys.map_err(|_unopened| Reject::HoldBack)?;
+        let in_force = keys.iter().filter(|key| key.in_force(self.now)).count();
         let version = subscription.subscription.version;
-        let wanted = self.sent.want(run.tenant, run.subscription, version, keys);
+        let wanted = self
+            .sent
+            .want(run.tenant, run.subscription, version, in_force);
         if let SettingsUse::Send { key, replaces } = wanted {
             let settings = SubscriptionSettings {
                 key,
                 replaces,
-                ..subscription.settings_at(self.now)
+                ..subscription.settings_at(keys, self.now)
             };
             self.bytes += settings.encoded_len();
             self.settings.push(settings);

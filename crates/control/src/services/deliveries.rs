@@ -116,7 +116,7 @@ impl DeliveryService for DeliveryApi {
             .into_result(())
             .map_err(OperationError::Invalid)?;
         if let Some(only) = only {
-            self.subscriptions.get(tenant, only).await?;
+            self.subscriptions.version_of(tenant, only).await?;
         }
         let (messages, stream) = mpsc::channel(MESSAGES + 1);
         let (deliveries, catalogs) = (self.deliveries.clone(), self.catalogs.clone());
@@ -143,7 +143,7 @@ impl DeliveryService for DeliveryApi {
 impl DeliveryApi {
     /// Whether the tenant has this subscription, or had it.
     async fn existed(&self, tenant: TenantId, id: SubscriptionId) -> Result<(), OperationError> {
-        match self.subscriptions.get(tenant, id).await {
+        match self.subscriptions.version_of(tenant, id).await {
             Err(unknown @ OperationError::NotFound { .. }) => {
                 let deleted = self.deliveries.deleted(tenant, id.number()).await?;
                 let is_it = deleted == Some(id);

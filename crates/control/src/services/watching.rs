@@ -125,12 +125,12 @@ impl Watch {
         }
         let number = id.subscription();
         let in_memory = self.catalogs.cached(self.tenant);
-        let compiled = match in_memory.filter(|known| known.subscriptions.contains_key(&number)) {
+        let compiled = match in_memory.filter(|known| known.id_of(number).is_some()) {
             Some(known) => known,
             None => self.catalogs.fresh(self.tenant).await?,
         };
-        let id = match compiled.subscriptions.get(&number) {
-            Some(found) => Some(found.subscription.id),
+        let id = match compiled.id_of(number) {
+            Some(id) => Some(id),
             None => self.deliveries.deleted(self.tenant, number).await?,
         };
         Ok(id.map_or_else(String::new, |id| id.to_string()))

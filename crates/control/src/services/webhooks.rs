@@ -14,8 +14,7 @@ use sidehook_core::{
     event::{Event, TEST_ACTION, TEST_OBJECT_TYPE},
     id::SubscriptionId,
     limits::{KEY_OVERLAP_DEFAULT, KEY_OVERLAP_MAX},
-    principal::Right,
-    subscription::Subscription,
+    principal::{Principal, Right},
     time::Timestamp,
     violation::Violations,
 };
@@ -27,9 +26,10 @@ use super::{
 };
 use crate::{
     auth::principal,
+    catalog,
     errors::OperationError,
     paging::{List, page_size},
-    subscriptions::{Subscriptions, place},
+    subscriptions::{Subscriptions, unusable},
 };
 
 /// Subscriptions on a page, unless asked otherwise and at most.
@@ -69,12 +69,7 @@ impl WebhookService for Webhooks {
         let who = principal(&request)?;
         let id = id(&request.get_ref().id, "id")?;
         let found = self.subscriptions.get_keyed(who.tenant, id).await?;
-        // Whoever may only read must not be able to sign.
-        let subscription = if who.may(Right::Manage) {
-            found.to_proto()
-        } else {
-            to_proto(&found.subscription)
-        };
+        let subscription = shown(found.to_proto(), who);
         Ok(Response::new(v1::GetSubscriptionResponse {
             subscription: Some(subscription),
         }))
@@ -84,7 +79,8 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<v1::ListSubscriptionsRequest>,
     ) -> Result<Response<v1::ListSubscriptionsResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let who = principal(&request)?;
+        let tenant = who.tenant;
         let request = request.get_ref();
         let list = List {
             name: "subscriptions",
@@ -98,11 +94,10 @@ impl WebhookService for Webhooks {
             .into_result(())
             .map_err(OperationError::Invalid)?;
         let all = self.subscriptions.all(tenant).await?;
-        let start =
-            all.partition_point(|one| after.is_some_and(|after| place(&one.subscription) <= after));
+        let start = all.partition_point(|one| after.is_some_and(|after| one.place() <= after));
         let (mut subscriptions, mut bytes) = (Vec::new(), 0);
         for one in all[start..].iter().take(size) {
-            let proto = to_proto(&one.subscription);
+            let proto = shown(one.to_proto(), who);
             bytes += proto.encoded_len();
             if bytes > PAGE_BYTES && !subscriptions.is_empty() {
                 break;
@@ -113,9 +108,8 @@ impl WebhookService for Webhooks {
         let last = all[start..end].last().filter(|_| end < all.len());
         Ok(Response::new(v1::ListSubscriptionsResponse {
             subscriptions,
-            next_page_token: last.map_or_else(String::new, |last| {
-                list.token(&write_place(&last.subscription))
-            }),
+            next_page_token: last
+                .map_or_else(String::new, |last| list.token(&write_place(last.place()))),
         }))
     }
 
@@ -196,6 +190,9 @@ impl WebhookService for Webhooks {
         let tenant = principal(&request)?.tenant;
         let id: SubscriptionId = id(&request.get_ref().id, "id")?;
         let found = self.subscriptions.get(tenant, id).await?;
+        if let Err(error) = &found.keys {
+            return Err(unusable(id, &catalog::fault(error)).into());
+        }
         if !found.subscription.status.is_active() {
             return Err(paused().into());
         }
@@ -221,6 +218,16 @@ impl Webhooks {
             timeouts.total = Some(sidehook_api::time::duration(longest));
         }
     }
+}
+
+/// What this principal may see. Whoever may only read must not be able to sign.
+fn shown(mut proto: v1::Subscription, who: &Principal) -> v1::Subscription {
+    if !who.may(Right::Manage) {
+        if let Some(signing) = &mut proto.signing {
+            signing.keys.clear();
+        }
+    }
+    proto
 }
 
 fn required(subscription: Option<v1::Subscription>) -> Result<v1::Subscription, OperationError> {
@@ -265,8 +272,7 @@ fn test_event(id: SubscriptionId) -> Event {
     }
 }
 
-fn write_place(subscription: &Subscription) -> Vec<u8> {
-    let (created_at, id) = place(subscription);
+fn write_place((created_at, id): (Timestamp, SubscriptionId)) -> Vec<u8> {
     [&created_at.as_millis().to_be_bytes()[..], &id.to_bytes()].concat()
 }
 

@@ -21,7 +21,7 @@ use sidehook_control::{
 };
 use sidehook_core::{
     address::Partition,
-    id::TenantId,
+    id::{SubscriptionId, TenantId},
     pool::Pool,
     principal::{Principal, Role},
 };
@@ -128,6 +128,20 @@ impl Replica {
         };
         let created = self.subscriptions.create(&admin, &wire, "").await;
         created.expect("a good subscription")
+    }
+
+    /// As if another server had sealed its signing keys, with a sealing key of its own.
+    pub(crate) async fn seal_elsewhere(&self, id: SubscriptionId) {
+        let other = Arc::new(Sealer::new(&[8; 32]).expect("a key of the right length"));
+        let catalogs = Catalogs::new(Arc::clone(&self.store), Arc::clone(&other));
+        let longest = Duration::from_secs(60);
+        let elsewhere = Subscriptions::new(Arc::clone(&self.store), catalogs, other, longest);
+        let admin = Principal {
+            tenant: self.tenant,
+            ..principal(Role::Admin)
+        };
+        let rotated = elsewhere.rotate(&admin, id, None, "", Duration::ZERO);
+        rotated.await.expect("a good subscription");
     }
 
     pub(crate) async fn publish(&self, count: usize) -> Vec<PublishOutcome> {

@@ -10,9 +10,11 @@ use sidehook_control::engine::PublishError;
 use sidehook_core::{
     address::{Partition, SegmentId},
     delivery::{DeliveryState, reason},
-    id::TenantId,
+    id::{SubscriptionId, TenantId},
     principal::Role,
 };
+
+use sidehook_store::model::Model;
 
 use crate::{
     harness::{Agent, Replica, TENANT, config, hello, patient, pool, principal},
@@ -138,5 +140,32 @@ async fn what_follows_an_unreadable_reply_is_not_taken_for_a_repetition() {
         let work = agent.work().await;
         agent.answer(&work, 200).await;
     }
+    replica.settled().await;
+}
+
+#[tokio::test]
+async fn deliveries_wait_for_a_signing_key_that_opens_and_hold_no_other_up() {
+    let replica = Replica::start(Arc::new(Model::new()), config()).await;
+    let (sound, bad) = (replica.subscribe().await, replica.subscribe().await);
+    replica.seal_elsewhere(bad.subscription.id).await;
+    replica.publish(1).await;
+    let (mut agent, _) = Agent::connect(&replica, hello(1, 100)).await;
+    let only = async |agent: &mut Agent, id: SubscriptionId| {
+        let work = agent.work().await;
+        let named = work.settings.iter().map(|one| &one.subscription_id);
+        assert_eq!(named.collect::<Vec<_>>(), [&id.to_string()]);
+        let signing = work.settings[0].signing.as_ref();
+        assert_eq!(signing.expect("always there").secrets.len(), 1);
+        agent.answer(&work, 200).await;
+        agent.acknowledged().await;
+    };
+    only(&mut agent, sound.subscription.id).await;
+    let admin = principal(Role::Admin);
+    let id = bad.subscription.id;
+    let rotated = replica
+        .subscriptions
+        .rotate(&admin, id, None, "", Duration::ZERO);
+    rotated.await.expect("another key");
+    only(&mut agent, id).await;
     replica.settled().await;
 }

@@ -34,7 +34,7 @@ pub(super) async fn show_list(
     list(output, &subscriptions, as_json, &head, |subscription| {
         vec![
             subscription.id.clone(),
-            status(subscription),
+            standing(subscription),
             patterns(subscription).join(", "),
             subscription.url.clone(),
             subscription.pool.clone(),
@@ -74,6 +74,7 @@ pub(super) fn show(subscription: Option<v1::Subscription>, output: Output) -> Re
         ("EVENTS", patterns(subscription).join(", ")),
         ("STATUS", status(subscription)),
         ("PAUSED BY", subscription.pause_reason.clone()),
+        ("FAULT", subscription.fault.clone()),
         ("SIGNING", signing_in_words(subscription)),
         ("KEYS", keys.join("\n")),
         ("PUBLIC KEY", public.join("\n")),
@@ -103,6 +104,15 @@ pub(super) fn show(subscription: Option<v1::Subscription>, output: Output) -> Re
 
 fn status(subscription: &v1::Subscription) -> String {
     word(subscription.status().as_str_name(), "SUBSCRIPTION_STATUS_")
+}
+
+/// The status, or that it does not deliver for a reason that the whole of it tells.
+fn standing(subscription: &v1::Subscription) -> String {
+    if subscription.fault.is_empty() {
+        status(subscription)
+    } else {
+        "fault".to_owned()
+    }
 }
 
 fn patterns(subscription: &v1::Subscription) -> Vec<String> {
@@ -216,6 +226,7 @@ fn as_json(subscription: &v1::Subscription) -> Value {
         "events": patterns(subscription),
         "status": status(subscription),
         "pause_reason": some(subscription.pause_reason.clone()),
+        "fault": some(subscription.fault.clone()),
         "signing": {
             "scheme": scheme(subscription),
             "algorithm": details.algorithm,

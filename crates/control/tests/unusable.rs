@@ -1,0 +1,133 @@
+//! A subscription that this server cannot use fails alone, is shown, and can be mended.
+#![allow(clippy::unwrap_used, reason = "a failing test shows where")]
+
+mod support;
+
+use prost::Message as _;
+use sidehook_api::{record_v1::SubscriptionRecord, v1};
+use sidehook_core::{
+    id::{SubscriptionId, TenantId},
+    pool::PoolName,
+};
+use sidehook_store::{
+    Store as _,
+    catalog::{Change, Expect, QueueSettings, Write, Written},
+};
+use support::{Api, assert_reason, event, start, subscription, with};
+use tonic::{Code, Status};
+
+/// Changes what the store keeps of a subscription.
+async fn damage(api: &Api, id: &str, change: impl FnOnce(SubscriptionRecord) -> Vec<u8>) {
+    let tenant: TenantId = api.tenant.parse().unwrap();
+    let id: SubscriptionId = id.parse().unwrap();
+    let catalog = api.store.catalog(tenant, None).await.unwrap().unwrap();
+    let mut rows = catalog.rows.into_iter();
+    let row = rows.find(|row| row.number == id.number()).unwrap();
+    let record = SubscriptionRecord::decode(row.record).unwrap();
+    let write = Write {
+        tenant,
+        number: row.number,
+        expect: Expect::Version(row.version),
+        nonce: 1,
+        change: Change::Put {
+            record: change(record).into(),
+            queue: QueueSettings {
+                pool: PoolName::default().resolve(tenant),
+                window: 64,
+                paused: false,
+            },
+        },
+    };
+    let written = api.store.write(&write).await.unwrap();
+    assert!(matches!(written, Written::Done(_)));
+}
+
+fn sealed_elsewhere(mut record: SubscriptionRecord) -> Vec<u8> {
+    record.keys[0].sealing_key_id = "0123456789abcdef".to_owned();
+    record.encode_to_vec()
+}
+
+async fn delete(api: &Api, id: &str) -> Result<(), Status> {
+    let request = v1::DeleteSubscriptionRequest {
+        id: id.into(),
+        etag: String::new(),
+    };
+    let request = with(&api.admin, request);
+    let deleted = api.webhooks().delete_subscription(request).await;
+    deleted.map(drop)
+}
+
+async fn matched(api: &Api) -> u32 {
+    api.publish(event()).await.unwrap().matched
+}
+
+const UNUSABLE: &str = "SUBSCRIPTION_UNUSABLE";
+
+#[tokio::test]
+async fn a_key_that_does_not_open_is_shown_and_gives_way_to_another() {
+    let api = start().await;
+    let sound = api.create(subscription()).await.unwrap();
+    let bad = api.create(subscription()).await.unwrap();
+    damage(&api, &bad.id, sealed_elsewhere).await;
+    assert_eq!(matched(&api).await, 2, "what it wants is known");
+    let shown = api.get(&api.admin, &bad.id).await.unwrap();
+    assert!(shown.fault.contains("0123456789abcdef"), "{}", shown.fault);
+    assert_eq!(
+        (&shown.url, shown.signing.unwrap().keys),
+        (&bad.url, vec![])
+    );
+    let listed = api.list().await;
+    let faults = listed.iter().map(|one| (&one.id, one.fault.is_empty()));
+    let faults: Vec<_> = faults.collect();
+    assert!(faults.contains(&(&sound.id, true)) && faults.contains(&(&bad.id, false)));
+    let patch = v1::Subscription {
+        id: bad.id.clone(),
+        description: "changed".into(),
+        ..v1::Subscription::default()
+    };
+    let updated = api.update(patch, &["description"]).await;
+    assert_reason(updated, Code::FailedPrecondition, UNUSABLE);
+    let rotate = v1::RotateSigningKeyRequest {
+        id: bad.id.clone(),
+        ..v1::RotateSigningKeyRequest::default()
+    };
+    let rotate = with(&api.admin, rotate);
+    let rotated = api.webhooks().rotate_signing_key(rotate).await.unwrap();
+    let rotated = rotated.into_inner().subscription.unwrap();
+    assert_eq!(
+        (rotated.signing.unwrap().keys.len(), &*rotated.fault),
+        (1, "")
+    );
+    assert_eq!(api.get(&api.admin, &bad.id).await.unwrap().fault, "");
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_leaves_the_others_alone_and_can_be_deleted() {
+    let api = start().await;
+    let sound = api.create(subscription()).await.unwrap();
+    for garbled in [false, true] {
+        let bad = api.create(subscription()).await.unwrap();
+        damage(&api, &bad.id, |mut record| {
+            record.subscription.as_mut().unwrap().url = "nonsense".into();
+            if garbled {
+                vec![0xff]
+            } else {
+                record.encode_to_vec()
+            }
+        })
+        .await;
+        assert_eq!(matched(&api).await, 1);
+        let read = api.get(&api.admin, &bad.id).await;
+        assert_reason(read, Code::FailedPrecondition, UNUSABLE);
+        let all = v1::ListDeliveriesRequest::default();
+        assert!(!api.deliveries_of(all).await.is_empty());
+        let listed = api.list().await;
+        let shown = listed.iter().find(|one| !one.fault.is_empty()).unwrap();
+        assert_eq!(shown.id == bad.id, !garbled, "its id, if that can be read");
+        delete(&api, &shown.id).await.unwrap();
+        assert_reason(delete(&api, &bad.id).await, Code::NotFound, "NOT_FOUND");
+    }
+    let listed = api.list().await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!((&listed[0].id, &*listed[0].fault), (&sound.id, ""));
+}
