@@ -1,4 +1,5 @@
-//! A subscription that this server cannot use fails alone, is shown, and can be mended.
+//! A subscription that this server cannot use fails alone, is shown, and can be mended;
+//! and who may see what of one that it can use.
 #![allow(clippy::unwrap_used, reason = "a failing test shows where")]
 
 mod support;
@@ -13,7 +14,7 @@ use sidehook_store::{
     Store as _,
     catalog::{Change, Expect, QueueSettings, Write, Written},
 };
-use support::{Api, assert_reason, event, start, subscription, with};
+use support::{Api, assert_field, assert_reason, event, start, subscription, with};
 use tonic::{Code, Status};
 
 /// Changes what the store keeps of a subscription.
@@ -130,4 +131,33 @@ async fn a_record_that_cannot_be_read_leaves_the_others_alone_and_can_be_deleted
     let listed = api.list().await;
     assert_eq!(listed.len(), 1);
     assert_eq!((&listed[0].id, &*listed[0].fault), (&sound.id, ""));
+}
+
+#[tokio::test]
+async fn who_may_only_read_sees_names_of_headers_and_no_values() {
+    let api = start().await;
+    let header = |value: &str| v1::Header {
+        name: "authorization".into(),
+        value: value.into(),
+    };
+    let mut wanted = subscription();
+    wanted.headers = vec![header("Bearer deep-secret")];
+    let made = api.create(wanted.clone()).await.unwrap();
+    let (_, viewer) = api.key(&api.tenant, v1::Role::Viewer).await;
+    let seen = api.get(&viewer, &made.id).await.unwrap();
+    assert_eq!(seen.headers, [header("[redacted]")]);
+    let list = with(&viewer, v1::ListSubscriptionsRequest::default());
+    let listed = api.webhooks().list_subscriptions(list).await.unwrap();
+    let listed = listed.into_inner().subscriptions;
+    assert_eq!(listed[0].headers, [header("[redacted]")]);
+    assert_eq!(api.list().await[0].headers, made.headers);
+    // What was read without the right is not written back.
+    let field = "subscription.headers[0].value";
+    for mask in [&["headers"][..], &[]] {
+        assert_field(api.update(seen.clone(), mask).await, field);
+    }
+    wanted.headers.clone_from(&seen.headers);
+    assert_field(api.create(wanted).await, field);
+    let kept = api.update(seen, &["description"]).await.unwrap();
+    assert_eq!(kept.headers, made.headers);
 }

@@ -38,6 +38,9 @@ const PAGE: (usize, usize) = (100, 500);
 /// Bytes of a page: it travels as one message.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
+/// Shown instead of a header's value to those who may not see it.
+const REDACTED: &str = "[redacted]";
+
 /// The service.
 #[derive(Debug)]
 pub(crate) struct Webhooks {
@@ -54,6 +57,7 @@ impl WebhookService for Webhooks {
         let who = principal(&request)?.clone();
         let request = request.into_inner();
         let mut proto = required(request.subscription)?;
+        given_values(&proto)?;
         self.default_total(&mut proto);
         let secret = &request.signing_secret;
         let created = self.subscriptions.create(&who, &proto, secret).await?;
@@ -125,6 +129,9 @@ impl WebhookService for Webhooks {
             etag(&patch.etag, "subscription.etag")?,
         );
         let mask = request.update_mask.unwrap_or_default().paths;
+        if mask.is_empty() || mask.iter().any(|path| path == "headers") {
+            given_values(&patch)?;
+        }
         let updated = self.subscriptions.update(&who, id, etag, &patch, &mask);
         Ok(Response::new(v1::UpdateSubscriptionResponse {
             subscription: Some(to_proto(&updated.await?.subscription)),
@@ -220,14 +227,31 @@ impl Webhooks {
     }
 }
 
-/// What this principal may see. Whoever may only read must not be able to sign.
+/// What this principal may see. Whoever may only read must be able neither to sign nor
+/// to call the receiver.
 fn shown(mut proto: v1::Subscription, who: &Principal) -> v1::Subscription {
     if !who.may(Right::Manage) {
         if let Some(signing) = &mut proto.signing {
             signing.keys.clear();
         }
+        for header in &mut proto.headers {
+            REDACTED.clone_into(&mut header.value);
+        }
     }
     proto
+}
+
+/// Refuses header values that are what [`shown`] put in their place.
+fn given_values(proto: &v1::Subscription) -> Result<(), OperationError> {
+    let mut violations = Violations::new();
+    for (index, header) in proto.headers.iter().enumerate() {
+        if header.value == REDACTED {
+            let field = format!("subscription.headers[{index}].value");
+            let description = "stands for a value that was not shown: give the value itself";
+            violations.add(field, description);
+        }
+    }
+    Ok(violations.into_result(())?)
 }
 
 fn required(subscription: Option<v1::Subscription>) -> Result<v1::Subscription, OperationError> {
