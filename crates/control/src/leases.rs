@@ -255,6 +255,11 @@ fn assign(shared: &Arc<Shared>, granted: Granted, supplies: &Supplies) {
             put_back(shared, granted);
             return;
         }
+        if session.outbox.is_full() {
+            drop(end);
+            hold_back(shared, granted);
+            return;
+        }
         let settings = &mut end.settings;
         let made = frame::make(&granted, lease, supplies, settings, shared.clock.now());
         let answer = Answer {
@@ -277,6 +282,16 @@ fn assign(shared: &Arc<Shared>, granted: Granted, supplies: &Supplies) {
     shared.wake(waiting);
     shared.metrics.assigned.increment(answer.used.into());
     settle_rejects(shared, &session, lease, rejects);
+}
+
+/// Gives a whole grant back after a moment. Its agent takes too slowly what it is sent:
+/// until then its credit stays taken too, or the same would be claimed for it again.
+fn hold_back(shared: &Arc<Shared>, granted: Granted) {
+    let shared = Arc::clone(shared);
+    shared.tasks.clone().spawn(HOLD, async move {
+        tokio::time::sleep(HELD_BACK).await;
+        put_back(&shared, granted);
+    });
 }
 
 /// Gives a whole grant back.

@@ -198,6 +198,9 @@ where
                 if heard.elapsed() > silence {
                     return Err(Status::deadline_exceeded("the agent fell silent"));
                 }
+                if !session.outbox.is_read() {
+                    return Err(Status::resource_exhausted("the agent does not read"));
+                }
             }
             () = drain.draining(), if deadline.is_none() => {
                 deadline = Some(Instant::now() + shared.config.drain);

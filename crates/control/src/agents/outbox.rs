@@ -4,7 +4,9 @@
 //! reads. Nobody waits here: the agent's credit bounds its work, and an
 //! acknowledgement takes in one that has not left yet. What else an agent can cause
 //! it must also read, or the session ends. An agent says itself what its credit is and
-//! what is done with, so frames and their bytes are counted here as well.
+//! what is done with, so frames and their bytes are counted here as well: while a few
+//! frames wait nothing more is lent to it, whatever it says that it takes, and one that
+//! takes nothing for a while loses its session and what waits for it.
 
 use std::{
     collections::VecDeque,
@@ -16,16 +18,19 @@ use std::{
 use futures_util::{Stream, task::AtomicWaker};
 use parking_lot::Mutex;
 use sidehook_api::agent_v1::{ConnectResponse, OutcomesAck, connect_response::Frame};
-use sidehook_core::limits::{FRAME_BYTES, PARTITIONS};
+use sidehook_core::limits::FRAME_BYTES;
 use sidehook_session::server_end::Ack;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 /// Frames that may wait, beside one per delivery of the agent's capacity.
 const FRAMES: usize = 1_024;
-/// Bytes that may wait, beside those of the agent's capacity: claims reserve by a guess,
-/// and may overdraw the account by a frame from each partition.
-const OVERDRAFT_BYTES: usize = PARTITIONS as usize * FRAME_BYTES;
+/// Bytes that wait before nothing more is lent.
+const WAITING_BYTES: usize = 4 * FRAME_BYTES;
+/// Bytes that may wait beside them: of the last lease, and of what is not one.
+const OVERDRAFT_BYTES: usize = 2 * FRAME_BYTES;
+/// Heartbeats in which an agent may take none of the frames that wait for it.
+const UNREAD_HEARTBEATS: u32 = 6;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -43,8 +48,25 @@ struct State {
     ack: Option<Ack>,
     room: usize,
     room_bytes: usize,
+    /// Whether something was taken since the last heartbeat.
+    taken: bool,
+    /// Heartbeats since something that waits was taken.
+    unread: u32,
     over: bool,
     error: Option<Status>,
+}
+
+impl State {
+    fn cut_off(&mut self) {
+        if !self.over {
+            let text = "the agent does not read what it is sent";
+            self.error = Some(Status::resource_exhausted(text));
+        }
+        self.over = true;
+        self.frames = VecDeque::new();
+        self.bytes = 0;
+        self.ack = None;
+    }
 }
 
 impl Outbox {
@@ -52,7 +74,37 @@ impl Outbox {
     pub(crate) fn expect(&self, capacity: u32, capacity_bytes: u64) {
         let mut state = self.state.lock();
         state.room = capacity as usize;
-        state.room_bytes = usize::try_from(capacity_bytes).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(capacity_bytes).unwrap_or(usize::MAX);
+        state.room_bytes = bytes.min(WAITING_BYTES);
+    }
+
+    /// Whether so much waits that nothing more should be lent.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        state.bytes > 0 && state.bytes >= state.room_bytes
+    }
+
+    /// A heartbeat's time went by. `false`: the agent has taken nothing for so long that
+    /// the stream is over, and what waited is dropped.
+    pub(crate) fn is_read(&self) -> bool {
+        let is_read = {
+            let mut state = self.state.lock();
+            let is_idle = state.frames.is_empty() && state.ack.is_none();
+            state.unread = match is_idle || state.taken {
+                true => 0,
+                false => state.unread + 1,
+            };
+            state.taken = false;
+            let is_read = state.unread < UNREAD_HEARTBEATS;
+            if !is_read {
+                state.cut_off();
+            }
+            is_read
+        };
+        if !is_read {
+            self.waker.wake();
+        }
+        is_read
     }
 
     /// Puts a frame in.
@@ -64,13 +116,9 @@ impl Outbox {
                 return;
             }
             state.bytes += bytes;
-            let room_bytes = OVERDRAFT_BYTES.saturating_add(state.room_bytes);
+            let room_bytes = OVERDRAFT_BYTES + state.room_bytes;
             if state.frames.len() >= FRAMES + state.room || state.bytes > room_bytes {
-                state.over = true;
-                state.frames.clear();
-                state.error = Some(Status::resource_exhausted(
-                    "the agent does not read what it is sent",
-                ));
+                state.cut_off();
             } else {
                 state.frames.push_back((frame, bytes));
             }
@@ -125,6 +173,7 @@ impl Stream for Outgoing {
             Some(frame)
         });
         if let Some(frame) = next {
+            state.taken = true;
             return Poll::Ready(Some(Ok(ConnectResponse { frame: Some(frame) })));
         }
         if !state.over {
@@ -193,6 +242,51 @@ mod tests {
         let code = first.expect_err("cut off").code();
         assert_eq!(code, tonic::Code::ResourceExhausted);
     }
+
+    #[tokio::test]
+    async fn an_agent_that_takes_nothing_for_some_heartbeats_is_cut_off() {
+        let outbox = Arc::new(Outbox::default());
+        let mut stream = Outgoing(Arc::clone(&outbox));
+        for _ in 0..3 * UNREAD_HEARTBEATS {
+            assert!(outbox.is_read(), "nothing waits");
+        }
+        for number in 0..10 {
+            outbox.push(beat(number));
+        }
+        for _ in 0..5 {
+            for _ in 1..UNREAD_HEARTBEATS {
+                assert!(outbox.is_read());
+            }
+            stream.next().await.expect("open").expect("a frame");
+        }
+        for _ in 0..UNREAD_HEARTBEATS {
+            assert!(outbox.is_read());
+        }
+        assert!(!outbox.is_read());
+        outbox.push(beat(10));
+        let end = stream.next().await.expect("an error");
+        let code = end.expect_err("what waited is gone").code();
+        assert_eq!(code, tonic::Code::ResourceExhausted);
+    }
+
+    #[test]
+    fn nothing_more_is_lent_while_a_few_frames_wait_whatever_the_agent_says() {
+        let outbox = Outbox::default();
+        outbox.expect(u32::MAX, u64::MAX);
+        let large = Frame::Assign(Assign {
+            events: vec![Bytes::from(vec![0; FRAME_BYTES / 2])],
+            ..Assign::default()
+        });
+        let mut lent = 0;
+        while !outbox.is_full() {
+            outbox.push(large.clone());
+            lent += 1;
+            assert!(lent < 10, "without end");
+        }
+        assert_eq!(lent, 8);
+        assert!(!outbox.state.lock().over);
+    }
+
     #[tokio::test]
     async fn bytes_are_bounded_and_given_back_when_they_leave() {
         let outbox = Arc::new(Outbox::default());
