@@ -10,7 +10,10 @@ use core::{
     pin::Pin,
     task::{Context, Poll},
 };
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use http_body_util::BodyExt as _;
 use sidehook_core::principal::{Principal, Right};
@@ -34,19 +37,32 @@ const RPCS_REFUSED: &str = "sidehook_rpcs_refused_total";
 /// The requests of one connection that are not answered to their end. The connection's
 /// requests bear it as an extension.
 #[derive(Clone, Debug, Default)]
-pub struct UnderWay(TaskTracker);
+pub struct UnderWay {
+    open: TaskTracker,
+    known: Arc<AtomicBool>,
+}
 
 impl UnderWay {
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.open.len()
     }
 
     /// Resolves once there is none.
     pub async fn none(&self) {
-        self.0.close();
-        self.0.wait().await;
+        self.open.close();
+        self.open.wait().await;
+    }
+
+    /// Whether a caller that is known has made one of them, ever.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_known(&self) {
+        self.known.store(true, Ordering::Relaxed);
     }
 }
 
@@ -90,8 +106,8 @@ where
         let next = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, next);
         let authenticator = Arc::clone(&self.authenticator);
-        let under_way = request.extensions().get::<UnderWay>();
-        let under_way = under_way.map(|all| all.0.token());
+        let connection = request.extensions().get::<UnderWay>().cloned();
+        let under_way = connection.as_ref().map(|all| all.open.token());
         Box::pin(async move {
             match admit(&authenticator, &mut request).await {
                 Ok(Admitted::Anybody) => {
@@ -99,6 +115,9 @@ where
                     inner.call(request).await
                 }
                 Ok(Admitted::Known) => {
+                    if let Some(connection) = connection {
+                        connection.set_known();
+                    }
                     let answer = reworded(inner.call(request).await?);
                     Ok(answer.map(|body| holding(under_way, body)))
                 }
@@ -233,4 +252,35 @@ pub fn principal<T>(request: &Request<T>) -> Result<&Arc<Principal>, Status> {
 pub fn standing<T>(request: &Request<T>) -> Result<Standing, Status> {
     let missing = || OperationError::Internal("a request passed no guard".to_owned()).into();
     request.extensions().get().cloned().ok_or_else(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use sidehook_store::model::Model;
+
+    use super::{super::FixedKey, *};
+
+    async fn is_known_after(path: &str, key: &str) -> bool {
+        let operator = FixedKey::operator(&"a key of the operator".to_owned().into());
+        let authenticator = Authenticator::new(Arc::new(Model::new()), vec![operator]);
+        let inner = tonic::service::Routes::default().prepare();
+        let mut guarded = Guarded::new(inner, Arc::new(authenticator));
+        let connection = UnderWay::default();
+        let request = http::Request::post(path)
+            .header("authorization", format!("Bearer {key}"))
+            .extension(connection.clone())
+            .body(Body::empty())
+            .expect("a request");
+        guarded.call(request).await.expect("an answer");
+        connection.is_known()
+    }
+
+    #[tokio::test]
+    async fn a_connection_is_known_by_a_request_with_a_key() {
+        let tenants = "/sidehook.v1.AdminService/ListTenants";
+        assert!(is_known_after(tenants, "a key of the operator").await);
+        assert!(!is_known_after(tenants, "another").await);
+        let health = "/grpc.health.v1.Health/Check";
+        assert!(!is_known_after(health, "a key of the operator").await);
+    }
 }

@@ -4,6 +4,9 @@
 //! peer does not answer, or takes no answers. So a connection ends by itself, as if the
 //! peer had closed it: [`FAREWELL`] after nothing is under way on it, and in any case
 //! once its patience is over.
+//!
+//! A connection without a request of a known caller ends as well, [`STRANGER`] after its
+//! beginning: else anybody could take all the places of a port for good.
 
 use core::{
     fmt,
@@ -12,7 +15,10 @@ use core::{
     task::{Context, Poll},
     time::Duration,
 };
-use std::io::{self, IoSlice};
+use std::{
+    io::{self, IoSlice},
+    net::SocketAddr,
+};
 
 use sidehook_runtime::{drain::Drain, listen::Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -22,6 +28,9 @@ use crate::auth::UnderWay;
 
 /// How long a peer has to take its last answer and our farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
+
+/// How long a connection may stay on which no known caller has asked for anything.
+const STRANGER: Duration = Duration::from_secs(30);
 
 /// A connection that counts what is under way on it, and ends with the drain.
 pub(super) struct Accepted {
@@ -51,19 +60,11 @@ impl Accepted {
         let under_way = UnderWay::default();
         let (peer, open) = (connection.peer_addr(), under_way.clone());
         let end = async move {
-            drain.draining().await;
-            let idle = async {
-                loop {
-                    open.none().await;
-                    tokio::time::sleep(FAREWELL).await;
-                    if open.count() == 0 {
-                        return;
-                    }
+            tokio::select! {
+                () = drained(&open, &drain, patience, peer) => {}
+                () = stays_strange(&open, STRANGER) => {
+                    tracing::debug!(%peer, "closed: no known caller has asked for anything");
                 }
-            };
-            if tokio::time::timeout(patience, idle).await.is_err() {
-                let requests = open.count();
-                tracing::warn!(%peer, requests, "cut off: the peer does not take its answers");
             }
         };
         Self {
@@ -81,6 +82,32 @@ impl Accepted {
             return None;
         }
         Some(Pin::new(&mut this.connection))
+    }
+}
+
+/// Resolves when the connection has to end because of the drain.
+async fn drained(open: &UnderWay, drain: &Drain, patience: Duration, peer: SocketAddr) {
+    drain.draining().await;
+    let idle = async {
+        loop {
+            open.none().await;
+            tokio::time::sleep(FAREWELL).await;
+            if open.count() == 0 {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(patience, idle).await.is_err() {
+        let requests = open.count();
+        tracing::warn!(%peer, requests, "cut off: the peer does not take its answers");
+    }
+}
+
+/// Resolves when no known caller has asked for anything within this time.
+async fn stays_strange(open: &UnderWay, within: Duration) {
+    tokio::time::sleep(within).await;
+    if open.is_known() {
+        core::future::pending().await
     }
 }
 
@@ -140,5 +167,26 @@ impl AsyncWrite for Accepted {
             Some(connection) => connection.poll_shutdown(cx),
             None => ended(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn only_those_that_nobody_knows_have_to_leave() {
+        let stranger = UnderWay::default();
+        let leaves = stays_strange(&stranger, Duration::ZERO);
+        let left = tokio::time::timeout(PATIENCE, leaves).await;
+        left.expect("it has to leave");
+
+        let known = UnderWay::default();
+        known.set_known();
+        let leaves = stays_strange(&known, Duration::ZERO);
+        let left = tokio::time::timeout(Duration::from_millis(50), leaves).await;
+        assert!(left.is_err(), "it may stay");
     }
 }
