@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | wrong fields | INVALID_ARGUMENT | `INVALID_FIELD`, and `BadRequest` names the fields |
 //! | a message larger than is taken | INVALID_ARGUMENT | `MESSAGE_TOO_LARGE` |
+//! | a message that cannot be read | INVALID_ARGUMENT | `MESSAGE_MALFORMED` |
 //! | no such thing, or somebody else's | NOT_FOUND | `NOT_FOUND`, and `kind` says of what |
 //! | wrong etag, or a faster change | ABORTED | `ETAG_MISMATCH` |
 //! | idempotency key used for other content | ALREADY_EXISTS | `IDEMPOTENCY_KEY_REUSED` |
@@ -57,6 +58,9 @@ pub enum OperationError {
     /// The message is larger than [`FRAME_BYTES`].
     #[error("a message may have at most {FRAME_BYTES} bytes, unpacked: send smaller batches")]
     MessageTooLarge,
+    /// The message is not what the RPC takes.
+    #[error("the message cannot be read: is it made from our .proto files?")]
+    MessageMalformed,
     /// No such thing in the caller's tenant.
     #[error("there is no {kind} `{id}`")]
     NotFound {
@@ -222,6 +226,7 @@ impl From<OperationError> for Described {
                 (Code::InvalidArgument, "INVALID_FIELD")
             }
             E::MessageTooLarge => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
+            E::MessageMalformed => (Code::InvalidArgument, "MESSAGE_MALFORMED"),
             E::NotFound { kind, .. } => {
                 about = Some((ABOUT_KIND, kind.to_owned()));
                 (Code::NotFound, "NOT_FOUND")
@@ -302,10 +307,14 @@ pub(crate) fn behind(status: &Status) -> Option<OperationError> {
     let unpacking = status
         .message()
         .starts_with("Error decompressing: size limit");
+    let unreadable = status
+        .message()
+        .starts_with("failed to decode Protobuf message");
     match status.code() {
         // No operation answers this one.
         Code::OutOfRange => Some(OperationError::MessageTooLarge),
         Code::ResourceExhausted if unpacking => Some(OperationError::MessageTooLarge),
+        Code::Internal if unreadable => Some(OperationError::MessageMalformed),
         _ => None,
     }
 }
@@ -344,6 +353,16 @@ mod tests {
         let item = v1::PublishError::from(error);
         assert_eq!((item.code, &*item.reason), (3, "INVALID_FIELD"));
         assert_eq!(item.field_violations[0].field, "url");
+    }
+
+    #[test]
+    fn a_message_that_is_not_protobuf_is_the_callers_fault() {
+        use prost::Message as _;
+        let error = v1::Event::decode(&[0xff; 8][..]).expect_err("no message");
+        let refused = Status::internal(error.to_string());
+        let status = Status::from(behind(&refused).expect("known"));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(behind(&Status::internal("internal error")).is_none());
     }
 
     #[test]
