@@ -12,12 +12,16 @@ use core::time::Duration;
 
 use bytes::Bytes;
 use sidehook_core::{
-    limits::{ERROR_DETAIL_BYTES, RESPONSE_BYTES},
+    limits::{ERROR_DETAIL_BYTES, RESPONSE_BYTES, TOTAL_TIMEOUT_MAX},
     outcome::{Outcome, OutcomeKind},
     time::Timestamp,
 };
 
 use crate::agent_v1;
+
+/// The longest that an attempt is said to have taken: what an agent says beyond its
+/// time limit and the moment that it may need to notice tells nothing.
+pub const DURATION_MAX: Duration = Duration::from_secs(2 * TOTAL_TIMEOUT_MAX.as_secs());
 
 /// Why one outcome of a frame is refused; the others are not touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +92,7 @@ pub fn read_outcome(
     let outcome = Outcome {
         kind,
         response_status,
-        duration: Duration::from_micros(proto.duration_us),
+        duration: Duration::from_micros(proto.duration_us).min(DURATION_MAX),
         started_at: now.minus(Duration::from_millis(proto.started_ago_ms.into())),
         response_body: cut_body(proto.response_body),
         error_detail: cut_detail(proto.error_detail),

@@ -255,6 +255,7 @@ proptest! {
             retry_after_s,
         };
         if let Ok((_, outcome)) = read_outcome(proto, Timestamp::from_millis(now)) {
+            prop_assert!(outcome.duration <= DURATION_MAX);
             prop_assert!(outcome.started_at <= Timestamp::from_millis(now));
         }
     }
