@@ -240,6 +240,28 @@ async fn exports_are_for_their_owner_only() {
     assert_eq!(left, 1, "no temporary file is left");
 }
 
+/// One bit of a payload has changed on the disk.
+#[tokio::test]
+async fn a_rotten_payload_is_found() {
+    let mut system = small(System::builder().embedded()).await;
+    system.terminate_server().await;
+    let place = system.place();
+    let (well, told, error) = place.store("check", &[]);
+    assert!(well && told.contains("sound"), "{told}{error}");
+    let Place::Embedded(folder) = &place else {
+        panic!("it is embedded");
+    };
+    let file = Path::new(folder).join("store.redb");
+    let mut bytes = fs::read(&file).expect("it is there");
+    let needle = br#"{"n":1}"#;
+    let found = bytes.windows(needle.len()).position(|at| at == needle);
+    bytes[found.expect("payloads are kept as they are") + 2] ^= 1;
+    fs::write(&file, bytes).expect("it can be written");
+    let (well, told, error) = place.store("check", &[]);
+    assert!(!well && !told.contains("sound"), "{told}{error}");
+    assert!(error.contains("restore it from an export"), "{error}");
+}
+
 #[test]
 fn a_store_that_is_not_there_is_not_made() {
     let folder = tempfile::tempdir().expect("a temporary folder");

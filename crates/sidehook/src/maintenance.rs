@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Check that a store does not contradict itself; exits with 1 if it does
+    /// Check that a store is undamaged and does not contradict itself; exits with 1 if not
     Check {
         #[command(flatten)]
         place: Where,
@@ -104,6 +104,14 @@ impl Where {
     }
 }
 
+/// What is done about an embedded store's pages before it is opened.
+enum Pages {
+    /// All are read and compared with their checksums.
+    Verified,
+    /// They are taken as they are.
+    Trusted,
+}
+
 /// An open store, and what kind it is.
 struct Opened {
     store: Arc<dyn Store>,
@@ -112,13 +120,16 @@ struct Opened {
 
 impl Opened {
     /// Opens a store that is there, or Redis.
-    async fn open(config: StoreConfig) -> Result<Self, Failure> {
+    async fn open(config: StoreConfig, pages: Pages) -> Result<Self, Failure> {
         let kind = match &config {
             StoreConfig::Redis { .. } => "redis",
             StoreConfig::Embedded { directory, .. } => {
                 if !directory.join(EMBEDDED_FILE).exists() {
                     let place = directory.display();
                     return Err(Failure::new(format!("there is no store in {place}")));
+                }
+                if matches!(pages, Pages::Verified) {
+                    looking::verify(directory)?;
                 }
                 "embedded"
             }
@@ -180,7 +191,11 @@ impl Job {
         if let Self::Import(file) = &self {
             return import::import(config, file).await;
         }
-        let opened = Opened::open(config).await?;
+        let pages = match &self {
+            Self::Check { .. } => Pages::Verified,
+            _ => Pages::Trusted,
+        };
+        let opened = Opened::open(config, pages).await?;
         let done = self.look(&opened).await;
         opened.close(done).await
     }

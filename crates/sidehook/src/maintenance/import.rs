@@ -22,7 +22,7 @@ use sidehook_store::{
 };
 
 use super::{
-    EMBEDDED_FILE, Opened, SEALED, STANDARD,
+    EMBEDDED_FILE, Opened, Pages, SEALED, STANDARD,
     file::{FileError, FileReader},
     frames,
     looking::{faults, told},
@@ -42,7 +42,7 @@ pub(super) async fn import(config: StoreConfig, path: &Path) -> Result<ExitCode,
     match config {
         StoreConfig::Embedded { directory, .. } => make(&directory, &file, wanted).await?,
         config @ StoreConfig::Redis { .. } => {
-            let opened = Opened::open(config).await?;
+            let opened = Opened::open(config, Pages::Trusted).await?;
             let done = fill_redis(&opened, &file, wanted).await;
             opened.close(done).await?;
         }

@@ -1,12 +1,14 @@
 //! Checking and counting.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use serde_json::json;
 use sidehook_api::registry::Tenant;
 use sidehook_core::{address::Partition, id::TenantId};
+use sidehook_embedded::{Embedded, OpenError};
 use sidehook_store::{Store, StoreError, inspect::Occupancy, registry::Kind};
 
+use super::tell;
 use crate::client::{Failure, Output, line, list};
 
 /// Records of one page.
@@ -15,6 +17,21 @@ const PAGE: usize = 500;
 /// What a store says of itself.
 pub(super) fn told(error: StoreError) -> Failure {
     Failure::new(error.to_string())
+}
+
+/// Compares every page of an embedded store with its checksum, which nothing else
+/// does: a payload whose bytes have rotted would be signed and sent.
+pub(super) fn verify(directory: &Path) -> Result<(), Failure> {
+    let restore = "restore it from an export (sidehook store import)";
+    match Embedded::verify(directory) {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            tell("the engine's own accounts of the file were wrong and have been mended");
+            Ok(())
+        }
+        Err(error @ OpenError::Corrupt(_)) => Err(Failure::new(error.to_string()).hint(restore)),
+        Err(error) => Err(Failure::new(error.to_string())),
+    }
 }
 
 /// Whatever contradicts itself, in words.
