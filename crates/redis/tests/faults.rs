@@ -56,6 +56,50 @@ async fn scripts_that_redis_forgot_are_taught_again() {
     assert_eq!((seen.ready.len(), seen.faults), (9, Vec::new()));
 }
 
+/// A count above what the list holds, as a publish leaves it that failed half-way and
+/// is not repeated.
+#[tokio::test]
+async fn a_queue_whose_count_is_too_high_hides_no_other() {
+    let server = Server::start();
+    let store = server.store().await;
+    subscribe(&store, 1, 10).await;
+    subscribe(&store, 2, 10).await;
+    let catalog = subscribe(&store, 3, 10).await;
+    let mut line = Line::new(9);
+    let stamp = line.stamp(1);
+    let one = publishing(stamp, events(stamp, catalog, 1, 10, &[1, 2, 3]));
+    let replies = execute(&store, START, one).await;
+    assert!(replies.publish.expect("asked").is_ok());
+    let mut client = server.client().await;
+    let keys: Vec<Vec<u8>> = redis::cmd("KEYS")
+        .arg("*que:*")
+        .query_async(&mut client)
+        .await
+        .expect("it answers");
+    let first = keys.iter().find(|key| key.ends_with(&[0, 0, 0, 1]));
+    let _: () = redis::cmd("DEL")
+        .arg(first.expect("it has a queue"))
+        .query_async(&mut client)
+        .await
+        .expect("it answers");
+
+    let mut lent = Vec::new();
+    for _ in 0..2 {
+        let mut one = calls();
+        one.claim = Some((line.stamp(2), claim(1)));
+        one.tick = true;
+        let replies = execute(&store, START, one).await;
+        let claimed = replies.claim.expect("asked").expect("it works");
+        let grants = claimed.grants.into_iter().flatten();
+        lent.extend(
+            grants
+                .flat_map(|grant| grant.runs)
+                .map(|run| run.subscription.0),
+        );
+    }
+    assert_eq!(lent, [2, 3]);
+}
+
 #[tokio::test]
 async fn a_full_redis_refuses_events_and_goes_on_delivering() {
     let server = Server::start();

@@ -76,7 +76,13 @@ local function gather(tenants, pool, wanted)
         touch(q)
       end
     end
-    if ring.items[ring.head] then tenants.items[#tenants.items + 1] = tenant end
+    if ring.items[ring.head] then
+      tenants.items[#tenants.items + 1] = tenant
+    elseif number and ring.had > size then
+      -- Queues whose counts were too high: behind them are some that were not read.
+      tenants.later = tenants.later or {}
+      table.insert(tenants.later, tenant)
+    end
   end
   return runs, wanted - left
 end
@@ -126,7 +132,7 @@ for i = 5, #ARGV do
 end
 for i = 5, #ARGV do
   local ring = open_ring(P .. 'tenants:' .. sub(ARGV[i], 53), size)
-  more[#more + 1] = (length(ring) > 0 or ring.had > size) and '1' or '0'
+  more[#more + 1] = (length(ring) > 0 or ring.had > size or ring.later) and '1' or '0'
 end
 local fields, versions = {}, {}
 for i, tenant in ipairs(tenants) do fields[i] = 't' .. tenant end

@@ -15,10 +15,11 @@ end
 local function length(ring) return #ring.items - ring.head + 1 end
 
 -- Writes a ring back: what was visited leaves its front; what is to be visited
--- again is at its end.
+-- again is at its end, by a later claim what is in `later`.
 local function close_ring(ring)
   local visited, again = math.min(ring.head - 1, ring.had), {}
   for i = math.max(ring.head, ring.had + 1), #ring.items do again[#again + 1] = ring.items[i] end
+  for _, item in ipairs(ring.later or {}) do again[#again + 1] = item end
   if visited == 0 or (ring.had == 1 and #again == 1) then return end
   if #again > 0 then call('RPUSH', ring.key, unpack(again)) end
   call('LPOP', ring.key, visited)
