@@ -25,8 +25,9 @@ use tonic::Status;
 
 /// Frames that may wait, beside one per delivery of the agent's capacity.
 const FRAMES: usize = 1_024;
-/// Bytes that wait before nothing more is lent.
-const WAITING_BYTES: usize = 4 * FRAME_BYTES;
+/// Bytes that wait before nothing more is lent: as many as an agent has credit for unless
+/// it says otherwise, so that one which reads is never held back.
+const WAITING_BYTES: usize = 16 * FRAME_BYTES;
 /// Bytes that may wait beside them: of the last lease, and of what is not one.
 const OVERDRAFT_BYTES: usize = 2 * FRAME_BYTES;
 /// Heartbeats in which an agent may take none of the frames that wait for it.
@@ -281,9 +282,9 @@ mod tests {
         while !outbox.is_full() {
             outbox.push(large.clone());
             lent += 1;
-            assert!(lent < 10, "without end");
+            assert!(lent < 40, "without end");
         }
-        assert_eq!(lent, 8);
+        assert_eq!(lent, 32);
         assert!(!outbox.state.lock().over);
     }
 
