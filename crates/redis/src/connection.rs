@@ -228,9 +228,15 @@ impl Link {
     /// The server is not what it was. Those who find out on an older connection
     /// raise no doubt of their own.
     async fn doubted(&self, generation: u64) {
-        let doubts = self.state.lock().await.doubts;
-        let raised = &self.target.doubts;
-        let _ = raised.compare_exchange(doubts, doubts + 1, Ordering::Relaxed, Ordering::Relaxed);
+        let (present, doubts) = {
+            let state = self.state.lock().await;
+            (state.generation, state.doubts)
+        };
+        if present == generation {
+            let raised = &self.target.doubts;
+            let _ =
+                raised.compare_exchange(doubts, doubts + 1, Ordering::Relaxed, Ordering::Relaxed);
+        }
         self.lost(generation).await;
     }
 

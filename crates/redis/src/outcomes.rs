@@ -49,6 +49,9 @@ impl Stretch {
             count: reader.u16()?,
         };
         let _ended = reader.i16()?;
+        if stretch.count > 0 && stretch.length == 0 {
+            return Err(corrupt("attempts without bytes"));
+        }
         Ok(stretch)
     }
 
