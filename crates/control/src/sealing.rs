@@ -51,7 +51,7 @@ pub enum OpenError {
 pub enum AgreeError {
     /// The servers of this store have another key.
     #[error(
-        "the servers of this store seal signing keys with the sealing key {kept}, and this server \
+        "sealing_key: the servers of this store seal signing keys with the sealing key {kept}, and this server \
          was given {own} (both are digests): give it the key that they have, or another store. \
          Without that key nothing that was sealed in this store can be opened"
     )]

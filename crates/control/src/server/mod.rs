@@ -96,7 +96,7 @@ pub enum StartError {
     #[error("sealing_key: {0}")]
     SealingKey(#[from] ParseSealingKeyError),
     /// The other servers of the store have another sealing key, or it did not tell.
-    #[error("sealing_key: {0}")]
+    #[error(transparent)]
     Agreement(#[from] AgreeError),
     /// A port cannot be served.
     #[error("{section}: {source}")]
