@@ -89,8 +89,8 @@ impl Story {
     }
 
     /// Stops everything and brings all that there is to a store of the other kind, on
-    /// which the server starts again.
-    async fn moves(&mut self, file: &Path) {
+    /// which the server starts again; what that store had before.
+    async fn moves(&mut self, file: &Path) -> serde_json::Value {
         self.system.kill_agent();
         self.system.terminate_server().await;
         let from = self.system.place();
@@ -107,7 +107,9 @@ impl Story {
         assert!(well, "{told}");
         let (well, told, _) = self.system.place().store("check", &[]);
         assert!(well, "{told}");
+        let counts = self.counts();
         self.system.restart_server(0).await;
+        counts
     }
 
     fn counts(&self) -> serde_json::Value {
@@ -138,8 +140,7 @@ async fn a_system_moves_there_and_back_without_loss() {
     story.system.terminate_agent(PATIENCE).await;
     story.publish(30).await;
 
-    story.moves(&folder.path().join("there")).await;
-    let counts = story.counts();
+    let counts = story.moves(&folder.path().join("there")).await;
     assert_eq!(counts["subscriptions"], 1, "{counts}");
     assert_eq!(counts["waiting"], failing, "{counts}");
     assert_eq!(counts["queued"], 30, "{counts}");
