@@ -293,12 +293,16 @@ impl Engine {
         jobs: &mut [Job],
         how: How,
     ) -> Result<Option<Vec<Hint>>, Failure> {
+        let mut left: usize = jobs.iter().map(Job::obstacles).sum();
         loop {
             match self.transact(database, jobs, how) {
                 Err(Failure {
                     fault: fault @ Fault::Corrupt(..),
                     stage: Stage::Run(Some(at)),
-                }) => jobs::set_aside(jobs, at, fault),
+                }) if left > 0 => {
+                    left -= 1;
+                    jobs::set_aside(jobs, at, fault);
+                }
                 Err(failure) => {
                     let fault = failure.fault.of_the_medium();
                     if matches!(fault, Fault::Io(Trouble::Full, ..)) {

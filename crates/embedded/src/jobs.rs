@@ -57,6 +57,12 @@ impl Job {
         self.work.weight() + size_of::<Self>()
     }
 
+    /// How often something of it can be set aside: for each part its rows, then the
+    /// part, then its rows once more if they are what cannot be read.
+    pub(crate) fn obstacles(&self) -> usize {
+        self.parts().saturating_mul(MOVES + 2)
+    }
+
     fn run(&mut self, number: usize, on: &mut Batch<'_>, stage: &Cell<Stage>) -> Result<(), Fault> {
         for part in 0..self.work.parts() {
             stage.set(Stage::Run(Some((number, part))));
@@ -74,15 +80,26 @@ impl Job {
     /// Takes what a part failed of out of its way, or else the part itself.
     fn set_aside(&mut self, part: usize, fault: Fault) {
         let (detail, culprit) = fault.told();
-        let moved = self.moved.iter().filter(|(of, _)| *of == part).count();
-        let new = |culprit: &Culprit| !self.moved.iter().any(|(_, one)| one == culprit);
+        if self.unreadable.contains(&part) {
+            // It is not run any more: it is its rows that cannot be taken out.
+            tracing::error!(%detail, "the store holds something unreadable: it stays in the way");
+            self.moved.retain(|(of, _)| *of != part);
+            return;
+        }
+        let moved = || {
+            let all = self.moved.iter().filter(|(of, _)| *of == part);
+            all.map(|(_, one)| one)
+        };
+        let new = |culprit: &Culprit| !moved().any(|one| one == culprit);
+        let count = moved().count();
         match culprit.filter(new) {
-            Some(culprit) if moved < MOVES => {
+            Some(culprit) if count < MOVES => {
                 let Culprit { index, key } = &culprit;
                 let key = hex(key);
                 tracing::error!(%detail, ?index, %key,
                     "the store holds something unreadable: its row goes to the damaged ones");
-                self.moved.push((part, culprit));
+                // First: taking out another one may have met it.
+                self.moved.insert(0, (part, culprit));
             }
             _ => {
                 tracing::error!(%detail, "the store holds something unreadable");

@@ -9,7 +9,7 @@ use sidehook_core::{address::Partition, id::TenantId, pool::Pool};
 use crate::{
     batch::Batch,
     codec::Reader,
-    error::Fault,
+    error::{Fault, hex},
     layout::{self, QueueKey},
     tables::{Index, Pair, Rows},
 };
@@ -100,10 +100,31 @@ impl Batch<'_> {
         if self.tables.ring_queues.first(&place)?.is_some() {
             return Ok(());
         }
-        if let Some(at) = self.tables.ring_places.take(&place)? {
-            let at = Reader::new("a tenant's place in a ring", at).u64()?;
-            let key = layout::ring_tenant(Partition::of(tenant), pool, at);
-            self.tables.ring_tenants.delete(&key)?;
+        match self.tables.ring_places.take(&place)? {
+            Some(at) => self.strike_tenant(pool, tenant, &at),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes a tenant's row in `ring_tenants`, which should be `at` that position. If
+    /// it is not, it is looked for: nobody else's turn may be deleted instead.
+    pub(crate) fn strike_tenant(
+        &mut self,
+        pool: &Pool,
+        tenant: TenantId,
+        at: &[u8],
+    ) -> Result<(), Fault> {
+        let mine = tenant.to_bytes();
+        let prefix = layout::pool(Partition::of(tenant), pool);
+        let key = [&prefix, at].concat();
+        if self.tables.ring_tenants.get(&key)?.as_deref() == Some(&mine[..]) {
+            return self.tables.ring_tenants.delete(&key);
+        }
+        tracing::error!(%tenant, place = %hex(at), "a tenant's place in a ring is not there");
+        for (key, whose) in self.tables.ring_tenants.all(&prefix)? {
+            if whose[..] == mine[..] {
+                self.tables.ring_tenants.delete(&key)?;
+            }
         }
         Ok(())
     }

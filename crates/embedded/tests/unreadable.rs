@@ -4,12 +4,15 @@
 
 mod support;
 
+use std::{collections::BTreeMap, time::Duration};
+
 use bytes::Bytes;
 use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
 use sidehook_core::{
     address::Partition,
     id::{SubscriptionNumber, TenantId},
 };
+use sidehook_embedded::Embedded;
 use sidehook_store::{
     Store as _, StoreError, Turn, catalog::Written, port::Durability, turn::Calls,
 };
@@ -47,6 +50,73 @@ fn cut_queue(database: &Database, tenant: TenantId) {
         (key.value().to_vec(), value.value().to_vec())
     };
     put(database, "queues", &key, &value[..value.len() - 1]);
+}
+
+/// The first row of a table.
+fn first(database: &Database, table: &str) -> (Vec<u8>, Vec<u8>) {
+    let reading = database.begin_read().expect("it begins");
+    let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
+    let table = reading.open_table(definition).expect("a table");
+    let row = table.range::<&[u8]>(..).expect("a range").next();
+    let (key, value) = row.expect("a row").expect("readable");
+    (key.value().to_vec(), value.value().to_vec())
+}
+
+/// Cuts the first row of a table short.
+fn cut_first(database: &Database, table: &str) {
+    let (key, value) = first(database, table);
+    put(database, table, &key, &value[..value.len() - 1]);
+}
+
+/// A store with so many subscriptions of one tenant, and so many events for each.
+async fn with_events(disk: &Disk, subscriptions: u32, events: u32) -> Embedded {
+    let store = disk.store(Durability::Strict);
+    for number in 1..=subscriptions {
+        let written = store.write(&write(SPOILT, number)).await;
+        assert!(matches!(written, Ok(Written::Done(_))), "{written:?}");
+        for event in 0..events {
+            let sequence = 1 + (number - 1) * events + event;
+            let published = publish(&store, SPOILT, sequence, number).await;
+            published.expect("it publishes");
+        }
+    }
+    store
+}
+
+/// Claims all there is; how many deliveries of which subscription.
+async fn lent(store: &Embedded, sequence: u32) -> Vec<(u32, usize)> {
+    let reply = claim(store, SPOILT, sequence, 100).await;
+    let runs = reply.grants[0].iter().flat_map(|grant| &grant.runs);
+    let mut count = BTreeMap::new();
+    for run in runs {
+        *count.entry(run.subscription.0).or_default() += run.indices.len();
+    }
+    count.into_iter().collect()
+}
+
+#[tokio::test]
+async fn a_place_in_a_ring_that_cannot_be_read_ends_no_claim() {
+    for spoil in [cut_first as fn(&Database, &str), |database, table| {
+        // A place that is another one's.
+        let (key, value) = first(database, table);
+        put(database, table, &key, &[value[0] + 1; 8]);
+    }] {
+        let disk = Disk::default();
+        drop(with_events(&disk, 1, 1).await);
+        let database = disk.database();
+        cut_queue(&database, SPOILT);
+        spoil(&database, "ring_places");
+        drop(database);
+
+        let store = disk.store(Durability::Strict);
+        let claimed = tokio::time::timeout(Duration::from_secs(60), lent(&store, 1)).await;
+        assert_eq!(claimed, Ok(vec![]), "the only queue is bad");
+        store.write(&write(SPOILT, 2)).await.expect("it answers");
+        publish(&store, SPOILT, 9, 2).await.expect("it publishes");
+        assert_eq!(lent(&store, 2).await, [(2, 1)], "it joins the ring again");
+        drop(store);
+        assert_eq!(damaged(&disk.database()), 1);
+    }
 }
 
 fn damaged(database: &Database) -> u64 {
