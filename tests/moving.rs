@@ -320,9 +320,15 @@ async fn an_embedded_store_is_made_whole_or_not_at_all() {
     let target = folder.path().join("target");
     let place = Place::folder(&target);
     // What a killed import leaves: a store that is not whole, and not even a store.
-    let workshop = target.join("importing");
+    let workshop = target.join(".sidehook-import");
     fs::create_dir_all(&workshop).expect("a folder can be made");
     fs::write(workshop.join("store.redb"), &whole[..40]).expect("it can be written");
+    let other = workshop.join("other");
+    fs::write(&other, b"somebody's").expect("it can be written");
+    let (well, _, told) = place.store("import", &[&name]);
+    assert!(!well && told.contains("it holds other"), "{told}");
+    assert!(other.exists(), "what is not its own is left alone");
+    fs::remove_file(&other).expect("it can be removed");
     let (well, _, told) = place.store("import", &[&name]);
     assert!(well, "{told}");
     assert!(!workshop.exists(), "nothing is left of either import");

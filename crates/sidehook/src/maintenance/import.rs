@@ -31,7 +31,9 @@ use super::{
 use crate::{client::Failure, store::StoreConfig};
 
 /// The folder in an embedded store's folder in which a new store is made.
-const WORKSHOP: &str = "importing";
+const WORKSHOP: &str = ".sidehook-import";
+/// Whatever an import leaves there if it is killed; nothing else is ever deleted.
+const LEFT: [&str; 2] = [EMBEDDED_FILE, "store.redb.new"];
 
 /// Brings what a file holds to a store that holds nothing.
 pub(super) async fn import(config: StoreConfig, path: &Path) -> Result<ExitCode, Failure> {
@@ -159,7 +161,7 @@ async fn make(directory: &Path, file: &File, wanted: Tally) -> Result<(), Failur
             _ => cannot(error),
         })
     });
-    let cleared = fs::remove_dir_all(&workshop);
+    let cleared = clear(&workshop);
     placed.map_err(nothing)?;
     let synced = cleared.and_then(|()| File::open(directory)?.sync_all());
     synced.map_err(cannot)
@@ -171,6 +173,30 @@ fn taken(directory: &Path) -> Failure {
         .hint("an import makes a new one: name another folder, or move that store away")
 }
 
+/// Makes sure that a folder holds nothing but what an import leaves.
+fn only_left(folder: &Path) -> io::Result<()> {
+    for found in fs::read_dir(folder)? {
+        let found = found?.file_name();
+        if !LEFT.iter().any(|one| found == *one) {
+            let found = found.display();
+            let told = format!("it holds {found}, which no import left: move it away");
+            return Err(io::Error::other(told));
+        }
+    }
+    Ok(())
+}
+
+/// Removes a folder with what an import leaves in it.
+fn clear(folder: &Path) -> io::Result<()> {
+    for name in LEFT {
+        match fs::remove_file(folder.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_dir(folder)
+}
+
 /// An empty store, where a killed import may have left one. It is strict: were a full
 /// disk told only later, what was taken before could be missing without a word.
 async fn fresh(workshop: &Path) -> Result<Opened, Failure> {
@@ -178,13 +204,14 @@ async fn fresh(workshop: &Path) -> Result<Opened, Failure> {
     let made = tokio::task::spawn_blocking(move || {
         let cannot = |error: io::Error| format!("{}: {error}", folder.display());
         if folder.exists() {
+            only_left(&folder).map_err(cannot)?;
             // Opened first: its lock tells of an import that is still at work.
             let left = Embedded::open(&folder, Durability::Strict);
             if let Err(error @ OpenError::InUse { .. }) = left {
                 return Err(error.to_string());
             }
             drop(left);
-            fs::remove_dir_all(&folder).map_err(cannot)?;
+            clear(&folder).map_err(cannot)?;
         }
         Embedded::open(&folder, Durability::Strict).map_err(|error| error.to_string())
     });
