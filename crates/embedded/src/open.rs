@@ -74,7 +74,7 @@ fn check_format(database: &Database) -> Result<(), OpenError> {
         return Ok(());
     }
     let view = View::new(transaction);
-    let Ok(meta) = view.table(layout::META) else {
+    let Some(meta) = view.find(layout::META)? else {
         return Err(OpenError::Foreign);
     };
     let format = meta.get(layout::FORMAT_KEY)?.ok_or(OpenError::Foreign)?;
@@ -108,7 +108,7 @@ fn write_prelude(database: &Database) -> Result<(), Fault> {
 /// another format.
 pub(crate) fn identity(database: &Database) -> Result<Option<(Name, u64)>, Fault> {
     let view = View::new(database.begin_read()?);
-    let Ok(meta) = view.table(layout::META) else {
+    let Some(meta) = view.find(layout::META)? else {
         return Ok(None);
     };
     let format = meta.get(layout::FORMAT_KEY)?;

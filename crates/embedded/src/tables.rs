@@ -3,7 +3,7 @@
 //! A write transaction opens each table once; a reader opens what it reads.
 
 use bytes::Bytes;
-use redb::{ReadTransaction, ReadableTable, Table, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, Table, TableError, WriteTransaction};
 
 use crate::{
     error::Fault,
@@ -331,6 +331,11 @@ impl Index {
     }
 }
 
+/// The byte that stands for `leases` in a key of `damaged`.
+pub(crate) const DAMAGED_LEASE: u8 = 8;
+/// The byte that stands for `entries` there.
+pub(crate) const DAMAGED_ENTRY: u8 = 9;
+
 impl<'t> Tables<'t> {
     /// The table that an index is.
     pub(crate) const fn index(&mut self, index: Index) -> &mut Rows<'t> {
@@ -347,6 +352,17 @@ impl<'t> Tables<'t> {
     }
 }
 
+/// Whether a table could not be opened because there is no such one; if not, why.
+fn absent(error: TableError) -> Result<(), Fault> {
+    match error {
+        TableError::TableDoesNotExist(_)
+        | TableError::TableTypeMismatch { .. }
+        | TableError::TableIsMultimap(_)
+        | TableError::TypeDefinitionChanged { .. } => Ok(()),
+        error => Err(error.into()),
+    }
+}
+
 /// What was committed, for readers.
 pub(crate) struct View(ReadTransaction);
 
@@ -358,5 +374,34 @@ impl View {
     /// A table.
     pub(crate) fn table(&self, definition: Definition) -> Result<impl Look + use<>, Fault> {
         Ok(self.0.open_table(definition)?)
+    }
+
+    /// A table, if there is one of that name and type.
+    pub(crate) fn find(&self, definition: Definition) -> Result<Option<impl Look + use<>>, Fault> {
+        match self.0.open_table(definition) {
+            Ok(table) => Ok(Some(table)),
+            Err(error) => absent(error).map(|()| None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use redb::StorageError;
+
+    use super::*;
+
+    #[test]
+    fn a_table_that_cannot_be_read_is_not_absent() {
+        let missing = TableError::TableDoesNotExist("meta".to_owned());
+        assert_eq!(absent(missing), Ok(()));
+        let failed = StorageError::Io(io::Error::other("it fails"));
+        let failed = absent(TableError::Storage(failed));
+        assert!(matches!(failed, Err(Fault::Io(..))), "{failed:?}");
+        let damaged = StorageError::Corrupted("it is cut".to_owned());
+        let damaged = absent(TableError::Storage(damaged));
+        assert!(matches!(damaged, Err(Fault::Corrupt(..))), "{damaged:?}");
     }
 }
