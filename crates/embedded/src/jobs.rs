@@ -79,7 +79,10 @@ impl Job {
 
     /// Takes what a part failed of out of its way, or else the part itself.
     fn set_aside(&mut self, part: usize, fault: Fault) {
+        // A medium that fails may be well again: what lies there is no culprit.
+        let damage = matches!(fault, Fault::Corrupt(..));
         let (detail, culprit) = fault.told();
+        let culprit = culprit.filter(|_| damage);
         if self.unreadable.contains(&part) {
             // It is not run any more: it is its rows that cannot be taken out.
             tracing::error!(%detail, "the store holds something unreadable: it stays in the way");
@@ -137,5 +140,63 @@ pub(crate) fn run_all(
 pub(crate) fn set_aside(jobs: &mut [Job], (job, part): At, fault: Fault) {
     if let Some(job) = jobs.get_mut(job) {
         job.set_aside(part, fault);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{error::Trouble, tables::Index};
+
+    /// One part, which is told what it met.
+    struct Told(u32);
+
+    impl Work for Told {
+        fn parts(&self) -> usize {
+            1
+        }
+
+        fn run(&mut self, _part: usize, _on: &mut Batch<'_>) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn unreadable(&mut self, _part: usize, _detail: String) {
+            self.0 += 1;
+        }
+
+        fn answer(&mut self) {}
+
+        fn fail(&mut self, _error: StoreError) {}
+
+        fn weight(&self) -> usize {
+            0
+        }
+    }
+
+    fn job() -> Job {
+        Job::new(Box::new(Told(0)))
+    }
+
+    #[test]
+    fn what_a_failing_medium_holds_stays_where_it_is() {
+        let mut failed = job();
+        let fault = Fault::Io(Trouble::Failed, "it fails".to_owned(), None);
+        failed.set_aside(0, fault.blame(Index::Due, b"row"));
+        assert_eq!((failed.moved.len(), &failed.unreadable[..]), (0, &[0][..]));
+
+        let mut damaged = job();
+        let fault = Fault::corrupt("it is cut".to_owned());
+        damaged.set_aside(0, fault.blame(Index::Due, b"row"));
+        assert_eq!((damaged.moved.len(), damaged.unreadable.len()), (1, 0));
+    }
+
+    #[test]
+    fn setting_aside_comes_to_an_end() {
+        let mut job = job();
+        for row in 0..job.obstacles() {
+            let fault = Fault::corrupt("it is cut".to_owned());
+            job.set_aside(0, fault.blame(Index::Due, &row.to_be_bytes()));
+        }
+        assert_eq!((job.moved.len(), &job.unreadable[..]), (0, &[0][..]));
     }
 }
