@@ -17,7 +17,7 @@ use crate::{
     batch::Batch,
     error::Fault,
     layout::{self, Entry, Loan, Place},
-    tables::Index,
+    tables::{DAMAGED_LEASE, Index},
 };
 
 /// Adds up to the entry of a run's deliveries, a few of them.
@@ -160,13 +160,16 @@ impl Batch<'_> {
     }
 
     /// Ends a lease: its open deliveries go back to the heads of their queues, in
-    /// their order, each with `lost` more leases lost; how many.
+    /// their order, each with `lost` more leases lost; how many. What is of a queue that
+    /// cannot be read goes to the damaged rows, and keeps nothing else back.
     pub(crate) fn take_back(&mut self, id: LeaseId, lost: u8) -> Result<u32, Fault> {
         let Some(loan) = self.loan(id)? else {
             let detail = format!("{id:?} has a deadline or a holder, but is no lease");
             return Err(Fault::corrupt(detail));
         };
         self.close_lease(id, &loan)?;
+        let mut stranded = Vec::new();
+        let mut returned = 0_usize;
         let mut position: usize = loan.runs.iter().map(|run| run.indices.len()).sum();
         for run in loan.runs.iter().rev() {
             position -= run.indices.len();
@@ -177,12 +180,43 @@ impl Batch<'_> {
                 continue;
             }
             let key = (run.tenant, run.subscription);
+            match self.queue(key) {
+                Ok(_) => {}
+                Err(Fault::Corrupt(detail, _)) => {
+                    tracing::error!(%detail, segment = ?run.segment, deliveries = indices.len(),
+                        "a lease's deliveries cannot go back: they go to the damaged rows");
+                    stranded.push(Run {
+                        indices,
+                        ..run.clone()
+                    });
+                    continue;
+                }
+                Err(fault) => return Err(fault),
+            }
+            returned += indices.len();
             let mut entry = entry_of(run, indices);
             entry.leases_lost = entry.leases_lost.saturating_add(lost);
             self.put_back(key, &entry)?;
             self.align(key)?;
         }
-        Ok(loan.open.count_ones())
+        self.strand(id, loan, stranded)?;
+        Ok(u32::try_from(returned).unwrap_or(u32::MAX))
+    }
+
+    /// Keeps what cannot go back, the last first, as a lease of nothing else.
+    fn strand(&mut self, id: LeaseId, loan: Loan, mut runs: Vec<Run>) -> Result<(), Fault> {
+        let count: usize = runs.iter().map(|run| run.indices.len()).sum();
+        if count == 0 {
+            return Ok(());
+        }
+        runs.reverse();
+        let left = Loan {
+            open: u128::MAX >> 128_usize.saturating_sub(count),
+            runs,
+            ..loan
+        };
+        let at = layout::damaged(DAMAGED_LEASE, &layout::segment(id.0));
+        self.tables.damaged.put(&at, &left.pack())
     }
 }
 
