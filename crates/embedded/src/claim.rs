@@ -103,7 +103,7 @@ impl Batch<'_> {
         let quantum = if turn.alone { left } else { CLAIM_QUANTUM };
         let ready = u32::try_from(queue.ready).unwrap_or(u32::MAX);
         let take = quantum.min(queue.room()).min(left).min(ready);
-        self.lend_from(key, take, runs)?;
+        let take = self.lend_from(key, take, runs)?;
         let ring = if self.queue(key)?.is_some_and(|queue| queue.eligible()) && take > 0 {
             self.ring_rotate(pool, turn)?
         } else {

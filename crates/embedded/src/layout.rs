@@ -45,7 +45,7 @@
 //! | `ring_tenants` | pool, position 8 | tenant 16: whose turn it is |
 //! | `ring_queues` | pool, tenant 16, position 8 | subscription 4 |
 //! | `ring_places` | pool, tenant 16 | the tenant's position in `ring_tenants` 8 |
-//! | `damaged` | table 1, key | what was taken out of a table that is walked through, because of something unreadable |
+//! | `damaged` | table 1, key | what was taken out of a table that is walked through, or of a lease, because of something unreadable |
 //!
 //! The payload of a segment is written once and never touched again; what changes
 //! with each settle is in `states`, a row that fits into a few bytes.
@@ -253,6 +253,17 @@ impl Entry {
         let indices = from.rest().to_vec();
         Ok(Self { indices, ..entry })
     }
+}
+
+/// Bytes of an entry before its indices.
+pub(crate) const ENTRY_HEADER: usize = 17;
+
+/// The segment of an entry that cannot be read as a whole; `None` if that part of it
+/// cannot either.
+pub(crate) fn segment_of_entry(partition: Partition, value: &Bytes) -> Option<SegmentId> {
+    let mut from = Reader::new("a queue's entry", value.clone());
+    from.take(4).ok()?;
+    from.segment(partition).ok()
 }
 
 /// What a retried delivery or a redelivery has of its own.

@@ -1,5 +1,6 @@
 //! Queues: entries at both ends, and clearing what is left of a deleted one.
 
+use bytes::Bytes;
 use sidehook_core::address::Partition;
 use sidehook_store::turn::Run;
 
@@ -7,6 +8,7 @@ use crate::{
     batch::Batch,
     error::Fault,
     layout::{self, Entry, Place, QueueKey, Record, Stage},
+    tables::DAMAGED_ENTRY,
 };
 
 fn lost(key: QueueKey, what: &str) -> Fault {
@@ -71,20 +73,62 @@ impl Batch<'_> {
         entry.ok_or_else(|| lost(key, "an entry is missing"))
     }
 
-    /// Takes `count` deliveries from the head of a queue that has as many, into
-    /// `runs`; counts them as in flight.
+    /// The entry at the head, and what each of its deliveries remembers if they are
+    /// recorded.
+    fn lendable(&self, key: QueueKey, head: u64) -> Result<(Entry, Vec<Bytes>), Fault> {
+        let entry = self.head_entry(key, head)?;
+        let mut retries = Vec::new();
+        if entry.recorded {
+            for index in &entry.indices {
+                let record = self.record(&place(key, &entry, *index))?;
+                let record = record.ok_or_else(|| lost(key, "a record is missing"))?;
+                retries.push(record.retry);
+            }
+        }
+        Ok((entry, retries))
+    }
+
+    /// Keeps an entry that cannot be lent among the damaged rows, so that those behind
+    /// it can; how many deliveries it had, as far as that can be told.
+    fn set_entry_aside(&mut self, key: QueueKey, head: u64, detail: &str) -> Result<u64, Fault> {
+        let at = layout::entry(key, head);
+        let Some(value) = self.tables.entries.take(&at)? else {
+            tracing::error!(%detail, "a queue lacks an entry: it goes on without");
+            return Ok(0);
+        };
+        let segment = layout::segment_of_entry(Partition::of(key.0), &value);
+        tracing::error!(%detail, ?segment,
+            "a queue's deliveries cannot be lent: they go to the damaged rows");
+        let damaged = layout::damaged(DAMAGED_ENTRY, &at);
+        self.tables.damaged.put(&damaged, &value)?;
+        Ok(value.len().saturating_sub(layout::ENTRY_HEADER) as u64)
+    }
+
+    /// Takes at most `count` deliveries from the head of a queue, into `runs`; counts
+    /// them as in flight. How many; fewer only if entries were unreadable.
     pub(crate) fn lend_from(
         &mut self,
         key: QueueKey,
         count: u32,
         runs: &mut Vec<Run>,
-    ) -> Result<(), Fault> {
+    ) -> Result<u32, Fault> {
         let mut left = count as usize;
-        let Some(mut head) = self.queue(key)?.map(|queue| queue.head) else {
+        let ends = self.queue(key)?.map(|queue| (queue.head, queue.tail));
+        let Some((mut head, tail)) = ends else {
             return Err(lost(key, "no queue to lend from"));
         };
-        while left > 0 {
-            let mut entry = self.head_entry(key, head)?;
+        let mut aside = 0_u64;
+        while left > 0 && head < tail {
+            let (mut entry, retries) = match self.lendable(key, head) {
+                Ok(found) => found,
+                Err(Fault::Corrupt(detail, _)) => {
+                    let had = self.set_entry_aside(key, head, &detail)?;
+                    aside = aside.saturating_add(had);
+                    head += 1;
+                    continue;
+                }
+                Err(fault) => return Err(fault),
+            };
             let at = layout::entry(key, head);
             if entry.indices.len() > left {
                 let rest = Entry {
@@ -97,46 +141,20 @@ impl Batch<'_> {
                 head += 1;
             }
             left -= entry.indices.len();
-            self.append_runs(key, entry, runs)?;
+            append_runs(key, &entry, retries, runs);
         }
+        let taken = count.saturating_sub(u32::try_from(left).unwrap_or(u32::MAX));
         if let Some(queue) = self.queue_mut(key)? {
             queue.head = head;
-            queue.ready = queue.ready.saturating_sub(count.into());
-            queue.in_flight = queue.in_flight.saturating_add(count);
+            let gone = aside.saturating_add(taken.into());
+            // How many an unreadable entry had is a guess, which must strand none: every
+            // entry has one at least.
+            let least = tail - head;
+            let ready = queue.ready.saturating_sub(gone).max(least);
+            queue.ready = if least == 0 { 0 } else { ready };
+            queue.in_flight = queue.in_flight.saturating_add(taken);
         }
-        Ok(())
-    }
-
-    /// Turns an entry into runs; a recorded delivery is a run of its own.
-    fn append_runs(&self, key: QueueKey, entry: Entry, runs: &mut Vec<Run>) -> Result<(), Fault> {
-        let run = |indices, retry| Run {
-            tenant: key.0,
-            subscription: key.1,
-            segment: entry.segment,
-            indices,
-            leases_lost: entry.leases_lost,
-            generation: entry.generation,
-            retry,
-        };
-        if entry.recorded {
-            for index in &entry.indices {
-                let place = place(key, &entry, *index);
-                let record = self.record(&place)?;
-                let record = record.ok_or_else(|| lost(key, "a record is missing"))?;
-                runs.push(run(vec![*index], Some(record.retry)));
-            }
-        } else if let Some(last) = runs.last_mut()
-            && last.retry.is_none()
-            && (last.tenant, last.subscription) == key
-            && last.segment == entry.segment
-            && (last.generation, last.leases_lost) == (entry.generation, entry.leases_lost)
-        {
-            last.indices.extend_from_slice(&entry.indices);
-        } else {
-            let indices = entry.indices.clone();
-            runs.push(run(indices, None));
-        }
-        Ok(())
+        Ok(taken)
     }
 
     /// What a delivery has of its own.
@@ -199,6 +217,32 @@ impl Batch<'_> {
             self.end_recorded(&place)?;
         }
         Ok(true)
+    }
+}
+
+/// Turns an entry into runs; a recorded delivery is a run of its own.
+fn append_runs(key: QueueKey, entry: &Entry, retries: Vec<Bytes>, runs: &mut Vec<Run>) {
+    let run = |indices, retry| Run {
+        tenant: key.0,
+        subscription: key.1,
+        segment: entry.segment,
+        indices,
+        leases_lost: entry.leases_lost,
+        generation: entry.generation,
+        retry,
+    };
+    if entry.recorded {
+        let recorded = entry.indices.iter().zip(retries);
+        runs.extend(recorded.map(|(index, retry)| run(vec![*index], Some(retry))));
+    } else if let Some(last) = runs.last_mut()
+        && last.retry.is_none()
+        && (last.tenant, last.subscription) == key
+        && last.segment == entry.segment
+        && (last.generation, last.leases_lost) == (entry.generation, entry.leases_lost)
+    {
+        last.indices.extend_from_slice(&entry.indices);
+    } else {
+        runs.push(run(entry.indices.clone(), None));
     }
 }
 
