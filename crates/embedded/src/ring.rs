@@ -71,7 +71,8 @@ impl Batch<'_> {
         Ok((position, first))
     }
 
-    fn append_tenant(&mut self, pool: &Pool, tenant: TenantId) -> Result<(), Fault> {
+    /// Puts a tenant behind the others.
+    pub(crate) fn append_tenant(&mut self, pool: &Pool, tenant: TenantId) -> Result<(), Fault> {
         let partition = Partition::of(tenant);
         let prefix = layout::pool(partition, pool);
         let position = next_position(&self.tables.ring_tenants, Index::RingTenants, &prefix)?;
@@ -82,15 +83,19 @@ impl Batch<'_> {
     }
 
     /// Takes a queue out, wherever it is; its tenant stays where it is, unless this
-    /// was its last.
+    /// was its last. A queue that was mended may have an old position, where another
+    /// one is now: that one stays.
     pub(crate) fn leave(
         &mut self,
         pool: &Pool,
-        (tenant, _): QueueKey,
+        (tenant, number): QueueKey,
         position: u64,
     ) -> Result<(), Fault> {
         let key = layout::ring_queue(pool, tenant, position);
-        self.tables.ring_queues.delete(&key)?;
+        let found = self.tables.ring_queues.get(&key)?;
+        if found.is_some_and(|found| found[..] == number.0.to_be_bytes()) {
+            self.tables.ring_queues.delete(&key)?;
+        }
         self.leave_if_last(pool, tenant)
     }
 

@@ -14,7 +14,10 @@ use sidehook_core::{
 };
 use sidehook_embedded::Embedded;
 use sidehook_store::{
-    Store as _, StoreError, Turn, catalog::Written, port::Durability, turn::Calls,
+    Store as _, StoreError, Turn,
+    catalog::{Expect, Written},
+    port::Durability,
+    turn::Calls,
 };
 use support::{
     Disk,
@@ -282,4 +285,109 @@ async fn idle_ticks_write_nothing() {
         store.flush().await.expect("it is brought to disk");
         assert!(disk.syncs() > before, "{level:?}: changes are");
     }
+}
+
+/// The last row of a table.
+fn last(database: &Database, table: &str) -> (Vec<u8>, Vec<u8>) {
+    let reading = database.begin_read().expect("it begins");
+    let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
+    let table = reading.open_table(definition).expect("a table");
+    let row = table.range::<&[u8]>(..).expect("a range").next_back();
+    let (key, value) = row.expect("a row").expect("readable");
+    (key.value().to_vec(), value.value().to_vec())
+}
+
+#[tokio::test]
+async fn a_tenant_whose_turn_cannot_be_read_keeps_its_deliveries() {
+    let disk = Disk::default();
+    drop(with_events(&disk, 2, 1).await);
+    cut_first(&disk.database(), "ring_tenants");
+    let store = disk.store(Durability::Strict);
+    assert_eq!(lent(&store, 1).await, [(1, 1), (2, 1)]);
+    drop(store);
+    assert_eq!(damaged(&disk.database()), 1);
+}
+
+#[tokio::test]
+async fn a_queue_taken_out_of_a_ring_joins_again() {
+    let disk = Disk::default();
+    drop(with_events(&disk, 1, 1).await);
+    let database = disk.database();
+    let (key, value) = first(&database, "tenants");
+    cut_first(&database, "tenants");
+    drop(database);
+    let store = disk.store(Durability::Strict);
+    assert_eq!(lent(&store, 1).await, [], "its tenant is bad");
+    drop(store);
+    put(&disk.database(), "tenants", &key, &value);
+    let store = disk.store(Durability::Strict);
+    publish(&store, SPOILT, 9, 1).await.expect("it publishes");
+    assert_eq!(lent(&store, 2).await, [(1, 2)]);
+}
+
+#[tokio::test]
+async fn a_queue_that_is_mended_strikes_no_other_out() {
+    let disk = Disk::default();
+    drop(with_events(&disk, 2, 1).await);
+    let database = disk.database();
+    let (key, value) = first(&database, "queues");
+    cut_queue(&database, SPOILT);
+    drop(database);
+    let store = disk.store(Durability::Strict);
+    assert_eq!(lent(&store, 1).await, [(2, 1)], "the other one is bad");
+    // Into the place that the bad one had.
+    publish(&store, SPOILT, 9, 2).await.expect("it publishes");
+    drop(store);
+    let database = disk.database();
+    let (place, number) = last(&database, "ring_queues");
+    assert_eq!((place.last(), number.last()), (Some(&1), Some(&2)));
+    put(&database, "queues", &key, &value);
+    drop(database);
+
+    let store = disk.store(Durability::Strict);
+    let Ok(Written::Done(version)) = store.write(&write(SPOILT, 1)).await else {
+        panic!("a repeat is answered");
+    };
+    let mut again = write(SPOILT, 1);
+    again.expect = Expect::Version(version);
+    again.nonce = 2;
+    let written = store.write(&again).await;
+    assert!(matches!(written, Ok(Written::Done(_))), "{written:?}");
+    assert_eq!(lent(&store, 2).await, [(1, 1), (2, 1)]);
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_holds_nothing_up_behind_it() {
+    let disk = Disk::default();
+    drop(with_events(&disk, 1, 3).await);
+    let database = disk.database();
+    let (key, value) = first(&database, "entries");
+    // One index too many too, and a flag that is none.
+    let bad = [&[9][..], &value[1..], &[0; 100]].concat();
+    put(&database, "entries", &key, &bad);
+    drop(database);
+    let store = disk.store(Durability::Strict);
+    assert_eq!(lent(&store, 1).await, [(1, 2)]);
+    publish(&store, SPOILT, 9, 1).await.expect("it publishes");
+    assert_eq!(lent(&store, 2).await, [(1, 1)], "its turns go on");
+    drop(store);
+    let database = disk.database();
+    assert_eq!(last(&database, "damaged").1, bad, "it is kept");
+    assert_eq!(damaged(&database), 1);
+}
+
+#[tokio::test]
+async fn a_lease_goes_back_without_the_queue_that_cannot_be_read() {
+    let disk = Disk::default();
+    let store = with_events(&disk, 2, 2).await;
+    let reply = claim(&store, SPOILT, 1, 8).await;
+    let deadline = reply.grants[0].as_ref().expect("all were queued").deadline;
+    drop(store);
+    cut_queue(&disk.database(), SPOILT);
+    let store = disk.store(Durability::Strict);
+    let ticked = tick(&store, Some(deadline), Partition::of(SPOILT)).await;
+    assert_eq!(ticked.leases_lost, 2);
+    assert_eq!(lent(&store, 2).await, [(2, 2)]);
+    drop(store);
+    assert_eq!(damaged(&disk.database()), 1, "the rest is kept");
 }

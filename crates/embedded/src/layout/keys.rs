@@ -366,6 +366,15 @@ pub(crate) fn ring_place(pool: &Pool, tenant: TenantId) -> Vec<u8> {
     key.finish()
 }
 
+/// Reads a key of `ring_places`.
+pub(crate) fn parse_ring_place(key: &[u8]) -> Result<(Pool, TenantId), Fault> {
+    let mut from = Reader::copy("a ring's key", key);
+    let partition = from.partition()?;
+    let key = (from.pool()?, from.tenant_in(partition)?);
+    from.end()?;
+    Ok(key)
+}
+
 /// Key in `ring_queues`.
 pub(crate) fn ring_queue(pool: &Pool, tenant: TenantId, position: u64) -> Vec<u8> {
     let mut key = begin(Partition::of(tenant));
