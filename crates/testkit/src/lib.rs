@@ -14,6 +14,7 @@
 //! | [`ledger`] | the books: what was acknowledged against what arrived |
 //! | [`fault_proxy`] | a line between two of them that can be cut, stalled and delayed |
 //! | [`redis_server`], [`process`] | a Redis, and any other process, that dies with its value |
+//! | [`redis_sentinels`], [`redis_cluster`] | who promotes a Redis' replica; a Redis Cluster, and its slots on their way |
 //!
 //! # How a test is written
 //!
@@ -54,6 +55,8 @@ pub mod fault_proxy;
 pub mod ledger;
 pub mod process;
 pub mod receiver;
+pub mod redis_cluster;
+pub mod redis_sentinels;
 pub mod redis_server;
 pub mod system;
 pub mod verify;
@@ -64,6 +67,8 @@ pub use fault_proxy::FaultProxy;
 pub use ledger::Ledger;
 pub use process::{Process, binary};
 pub use receiver::{Behaviour, Received, Receiver, event_id};
+pub use redis_cluster::RedisCluster;
+pub use redis_sentinels::RedisSentinels;
 pub use redis_server::RedisServer;
 pub use system::System;
 pub use verify::verify;

@@ -12,7 +12,8 @@ use std::{
 use parking_lot::Mutex;
 
 const LOG_LINES: usize = 50;
-const POLL: Duration = Duration::from_millis(10);
+/// How often is asked what nobody tells.
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 
 /// The path of a binary of this build, by its name.
 ///
@@ -123,6 +124,12 @@ impl Drop for Process {
             eprintln!("--- {}\n{}", self.log.display(), tail.join("\n"));
         }
     }
+}
+
+/// Waits for something that must come.
+pub(crate) async fn within<T>(limit: Duration, what: &str, coming: impl Future<Output = T>) -> T {
+    let in_time = tokio::time::timeout(limit, coming).await;
+    in_time.unwrap_or_else(|_| panic!("not within {limit:?}: {what}"))
 }
 
 /// Ports below those that the system gives to outgoing connections: between this

@@ -1,6 +1,7 @@
 //! A Redis server of the test's own, on a free port and in a folder of its own.
 
 mod command;
+mod replication;
 
 use std::{fs, io, io::ErrorKind, process::Command, time::Duration};
 
@@ -10,16 +11,19 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::process::{Process, free_ports, loopback};
+use crate::process::{POLL, Process, free_ports, loopback, within};
 
 const MISSING: &str = "redis-server is missing: run `sudo apt-get install -y redis-server`";
-const DEFAULTS: [&str; 6] = [
+const DEFAULTS: [&str; 8] = [
     "--appendonly",
     "yes",
     "--appendfsync",
     "everysec",
     "--save",
     "",
+    // A first replica need not wait for a second one.
+    "--repl-diskless-sync-delay",
+    "0",
 ];
 const START: Duration = Duration::from_secs(20);
 
@@ -114,6 +118,15 @@ impl RedisServer {
     ///
     /// What Redis says is wrong, or that it does not answer.
     pub async fn try_command(&self, command: &[&str]) -> io::Result<String> {
+        ask(self.port, command).await
+    }
+
+    /// As `try_command`, for what is no text: the parts of the reply as they are.
+    ///
+    /// # Errors
+    ///
+    /// As `try_command`.
+    pub async fn try_bytes(&self, command: &[impl AsRef<[u8]>]) -> io::Result<Vec<Vec<u8>>> {
         command::send(self.port, command).await
     }
 
@@ -178,27 +191,50 @@ impl RedisServer {
     }
 
     async fn wait_ready(&mut self) {
-        let ready = async {
-            // While it loads its files it listens already and answers `-LOADING`.
-            while !answers(self.port).await {
-                if let Some(status) = self.process.exited() {
-                    panic!("redis-server ended ({status}):\n{}", self.process.log());
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let in_time = tokio::time::timeout(START, ready).await;
-        in_time.expect("redis-server answers within 20 s");
+        let port = self.port;
+        wait_answers(&mut self.process, port).await;
     }
 }
 
-fn launch(port: u16, arguments: &[String], folder: &TempDir) -> Process {
+/// Waits until a server that was started on this port answers.
+pub(crate) async fn wait_answers(process: &mut Process, port: u16) {
+    within(START, "redis-server answers", async {
+        // While it loads its files it listens already and answers `-LOADING`.
+        while !answers(port).await {
+            if let Some(status) = process.exited() {
+                panic!("redis-server ended ({status}):\n{}", process.log());
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    })
+    .await;
+}
+
+/// Has the server on this port execute a command; see `RedisServer::try_command`.
+pub(crate) async fn ask(port: u16, command: &[&str]) -> io::Result<String> {
+    let parts = command::send(port, command).await?;
+    let parts = parts.iter().map(|part| String::from_utf8_lossy(part));
+    Ok(parts.collect::<Vec<_>>().join("\n"))
+}
+
+/// These ports of this machine as a URL has them.
+pub(crate) fn hosts(ports: &[u16]) -> String {
+    let hosts = ports.iter().map(|port| format!("127.0.0.1:{port}"));
+    hosts.collect::<Vec<_>>().join(",")
+}
+
+/// The command `redis-server`, which is installed.
+pub(crate) fn redis_server() -> Command {
     let found = Command::new("redis-server").arg("--version").output();
     assert!(
         !found.is_err_and(|error| error.kind() == ErrorKind::NotFound),
         "{MISSING}"
     );
-    let mut command = Command::new("redis-server");
+    Command::new("redis-server")
+}
+
+fn launch(port: u16, arguments: &[String], folder: &TempDir) -> Process {
+    let mut command = redis_server();
     command
         .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
         .arg(folder.path())

@@ -1,5 +1,5 @@
-//! One command to a Redis, and its answer as text: what a test needs to change a
-//! server under the feet of those who use it.
+//! One command to a Redis, and its answer: what a test needs to change a server under
+//! the feet of those who use it.
 
 use std::io;
 
@@ -8,19 +8,22 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Sends a command over a connection of its own. The parts of a list are joined by
-/// line feeds.
+/// Sends a command over a connection of its own and answers the parts of its reply,
+/// those of a list one by one; what is nil has no part.
 ///
 /// # Errors
 ///
 /// The connection's, or what Redis says is wrong.
-pub(super) async fn send(port: u16, command: &[&str]) -> io::Result<String> {
+pub(super) async fn send(port: u16, command: &[impl AsRef<[u8]>]) -> io::Result<Vec<Vec<u8>>> {
     let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?);
-    let mut bytes = format!("*{}\r\n", command.len());
+    let mut bytes = format!("*{}\r\n", command.len()).into_bytes();
     for part in command {
-        bytes += &format!("${}\r\n{part}\r\n", part.len());
+        let part = part.as_ref();
+        bytes.extend_from_slice(format!("${}\r\n", part.len()).as_bytes());
+        bytes.extend_from_slice(part);
+        bytes.extend_from_slice(b"\r\n");
     }
-    stream.write_all(bytes.as_bytes()).await?;
+    stream.write_all(&bytes).await?;
     let mut parts = Vec::new();
     // Replies that are still to be read: a list adds its own.
     let mut left = 1;
@@ -43,10 +46,10 @@ pub(super) async fn send(port: u16, command: &[&str]) -> io::Result<String> {
                 let mut text = vec![0; length + 2];
                 stream.read_exact(&mut text).await?;
                 text.truncate(length);
-                parts.push(String::from_utf8_lossy(&text).into_owned());
+                parts.push(text);
             }
-            _ => parts.push(rest.to_owned()),
+            _ => parts.push(rest.as_bytes().to_vec()),
         }
     }
-    Ok(parts.join("\n"))
+    Ok(parts)
 }
