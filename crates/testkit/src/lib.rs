@@ -13,6 +13,7 @@
 //! | [`mod@verify`] | what a receiver makes of a signature |
 //! | [`ledger`] | the books: what was acknowledged against what arrived |
 //! | [`fault_proxy`] | a line between two of them that can be cut, stalled and delayed |
+//! | [`power`] | a disk that forgets what was not synced when its power is cut |
 //! | [`redis_server`], [`process`] | a Redis, and any other process, that dies with its value |
 //! | [`redis_sentinels`], [`redis_cluster`] | who promotes a Redis' replica; a Redis Cluster, and its slots on their way |
 //!
@@ -53,6 +54,7 @@ pub mod agent;
 pub mod client;
 pub mod fault_proxy;
 pub mod ledger;
+pub mod power;
 pub mod process;
 pub mod receiver;
 pub mod redis_cluster;

@@ -193,7 +193,7 @@ impl System {
     /// If it is not within 30 seconds.
     pub async fn restart_server(&mut self, replica: usize) {
         self.kill_server(replica);
-        self.servers[replica].process = Server::launch(self.folder.path(), replica);
+        self.servers[replica].process = Server::launch(&self.builder, self.folder.path(), replica);
         self.servers[replica].wait_ready().await;
     }
 

@@ -1,7 +1,9 @@
 //! What a system is to be, and its start.
 
+use std::path::PathBuf;
+
 use super::{System, server::Server};
-use crate::redis_server::RedisServer;
+use crate::{power::Disk, redis_server::RedisServer};
 
 /// What a system is to be; see `System::builder`.
 pub struct Builder {
@@ -15,6 +17,7 @@ pub struct Builder {
     redis: Vec<String>,
     pub(super) store: Option<String>,
     embedded: bool,
+    pub(super) variables: Vec<(String, PathBuf)>,
     agent: bool,
 }
 
@@ -31,6 +34,7 @@ impl Builder {
             redis: Vec::new(),
             store: None,
             embedded: false,
+            variables: Vec::new(),
             agent: true,
         }
     }
@@ -115,6 +119,15 @@ impl Builder {
     #[must_use]
     pub const fn embedded(mut self) -> Self {
         self.embedded = true;
+        self
+    }
+
+    /// Every server's files in the folder of `disk` are on it: those of an embedded
+    /// store, which `Self::store` names.
+    #[must_use]
+    pub fn on(mut self, disk: &Disk) -> Self {
+        let variables = disk.variables();
+        self.variables = variables.map(|(name, path)| (name.to_owned(), path)).into();
         self
     }
 

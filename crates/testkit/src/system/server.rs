@@ -63,7 +63,7 @@ impl Server {
         let config = folder.join(format!("server-{replica}.toml"));
         fs::write(config, text).expect("the configuration can be written");
         Self {
-            process: Self::launch(folder, replica),
+            process: Self::launch(builder, folder, replica),
             http,
             grpc,
             agents,
@@ -71,11 +71,12 @@ impl Server {
         }
     }
 
-    pub(super) fn launch(folder: &Path, replica: usize) -> Process {
+    pub(super) fn launch(builder: &Builder, folder: &Path, replica: usize) -> Process {
         let mut command = Command::new(binary("sidehook"));
         let config = folder.join(format!("server-{replica}.toml"));
         // Variables of the developer's shell must not configure a test.
         command.env_clear().args(["server", "--config"]).arg(config);
+        command.envs(builder.variables.iter().map(|(name, value)| (name, value)));
         Process::start(command, &folder.join(format!("server-{replica}.log")))
     }
 
