@@ -11,6 +11,7 @@
 //! | [`client`] | a caller of the API with its key; the shortest way to a subscription and an event |
 //! | [`receiver`] | a receiver of webhooks, plain or over TLS, that answers as told and notes what came |
 //! | [`mod@verify`] | what a receiver makes of a signature |
+//! | [`load`] | a publisher that does not give up, and its receiver |
 //! | [`ledger`] | the books: what was acknowledged against what arrived |
 //! | [`fault_proxy`] | a line between two of them that can be cut, stalled and delayed |
 //! | [`power`] | a disk that forgets what was not synced when its power is cut |
@@ -54,6 +55,7 @@ pub mod agent;
 pub mod client;
 pub mod fault_proxy;
 pub mod ledger;
+pub mod load;
 pub mod power;
 pub mod process;
 pub mod receiver;
@@ -67,6 +69,7 @@ pub use agent::Agent;
 pub use client::{Client, event, subscription};
 pub use fault_proxy::FaultProxy;
 pub use ledger::Ledger;
+pub use load::Load;
 pub use process::{Process, binary};
 pub use receiver::{Behaviour, Received, Receiver, event_id};
 pub use redis_cluster::RedisCluster;

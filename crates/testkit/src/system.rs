@@ -7,14 +7,14 @@
 mod builder;
 mod moving;
 mod server;
+mod tenants;
 
 use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
-use sidehook_api::v1::{self, Role};
 use tempfile::TempDir;
 
 use self::server::{OPERATOR_KEY, Server};
-pub use self::{builder::Builder, moving::Place};
+pub use self::{builder::Builder, moving::Place, tenants::Tenant};
 use crate::{
     client::Client,
     process::{Process, binary},
@@ -117,6 +117,10 @@ impl System {
     /// If the agent's binary is missing.
     #[must_use]
     pub fn agent_at(&self, name: &str, server: SocketAddr) -> Process {
+        self.launch_agent(name, server, &self.token)
+    }
+
+    fn launch_agent(&self, name: &str, server: SocketAddr, token: &str) -> Process {
         let state = self.folder.path().join(name);
         fs::create_dir_all(&state).expect("the agent's folder can be made");
         let drain = self.builder.drain_timeout.as_ref();
@@ -129,9 +133,8 @@ impl System {
             ca = format!("ca_file = \"{}\"\n", file.display());
         }
         let text = format!(
-            "server = \"{scheme}://{server}\"\ntoken = \"{}\"\nname = \"{name}\"\ncapacity = {}\n\
+            "server = \"{scheme}://{server}\"\ntoken = \"{token}\"\nname = \"{name}\"\ncapacity = {}\n\
              state_dir = \"{}\"\n{ca}{}[egress]\nallow_loopback = true\n{}",
-            self.token,
             self.builder.capacity,
             state.display(),
             drain.unwrap_or_default(),
@@ -203,42 +206,8 @@ impl System {
         self.servers[replica].grpc
     }
 
-    /// A caller with an admin's key of a tenant of its own, which has no agents.
-    ///
-    /// # Panics
-    ///
-    /// If the first replica does not make it.
-    pub async fn another_tenant(&self, name: &str) -> Client {
-        let (_, key, _) = self.make_tenant(name).await;
-        self.caller(0, &key)
-    }
-
     async fn create_keys(&mut self) {
-        let made = self.make_tenant("test").await;
-        (self.tenant, self.key, self.token) = made;
-    }
-
-    /// Makes a tenant, its admin's key and the token of its default pool.
-    async fn make_tenant(&self, name: &str) -> (String, String, String) {
-        let mut admin = self.operator(0).admin();
-        let request = v1::CreateTenantRequest {
-            name: name.to_owned(),
-        };
-        let tenant = admin.create_tenant(request).await;
-        let tenant = tenant.expect("a tenant is made").into_inner().tenant;
-        let tenant = tenant.expect("an answer has its tenant").id;
-        let mut secrets = [String::new(), String::new()];
-        for (role, secret) in [Role::Admin, Role::Agent].into_iter().zip(&mut secrets) {
-            let request = v1::CreateApiKeyRequest {
-                tenant_id: tenant.clone(),
-                name: name.to_owned(),
-                role: role.into(),
-                ..v1::CreateApiKeyRequest::default()
-            };
-            let answer = admin.create_api_key(request).await;
-            *secret = answer.expect("a key is made").into_inner().secret;
-        }
-        let [key, token] = secrets;
-        (tenant, key, token)
+        let made = self.tenant_named("test").await;
+        (self.tenant, self.key, self.token) = (made.id, made.key, made.token);
     }
 }
