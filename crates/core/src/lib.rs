@@ -8,6 +8,7 @@
 pub mod address;
 pub mod delivery;
 pub mod event;
+pub mod filter;
 pub mod id;
 pub mod limits;
 pub mod matching;

@@ -31,6 +31,17 @@ pub const SUBSCRIPTIONS_PER_TENANT: usize = 1_000;
 pub const URL_BYTES: usize = 2_048;
 /// Event patterns of one subscription.
 pub const PATTERNS: usize = 100;
+/// Nodes of one filter.
+pub const FILTER_NODES: usize = 256;
+/// Nodes of a filter within each other.
+pub const FILTER_DEPTH: usize = 32;
+/// Bytes of a filter's JSON text.
+pub const FILTER_BYTES: usize = 32 * 1024;
+/// Arrays and objects within each other in a filter's JSON: those of its nodes, two each
+/// at most, and those of a value.
+pub const FILTER_JSON_DEPTH: usize = 2 * FILTER_DEPTH + 32;
+/// Bytes of all filters of one subscription together.
+pub const SUBSCRIPTION_FILTER_BYTES: usize = 64 * 1024;
 /// Static headers of one subscription.
 pub const HEADERS: usize = 20;
 /// Bytes of a static header's value.
