@@ -57,6 +57,8 @@ impl Hands<'_> {
                 session: 1,
             },
             max_deliveries: 1,
+            per_tenant: u32::MAX,
+            shares: Vec::new(),
             lease: Duration::from_secs(600),
             token: TOKEN,
         };

@@ -123,6 +123,8 @@ pub const AGENT_RECORD_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 pub const AGENT_CAPACITY_MAX: u32 = 65_536;
 /// Bytes of events that an agent may ask for at one time.
 pub const AGENT_CAPACITY_BYTES_MAX: u64 = 1 << 30;
+/// Tenants whose shares the demands of one claim may name.
+pub const CLAIM_SHARES: usize = 1_024;
 /// Earlier sessions that a Hello names as closed: the newest ones. The leases of older
 /// ones run out by time.
 pub const CLOSED_SESSIONS_MAX: usize = 64;

@@ -1,5 +1,7 @@
 //! Lending: around the pool's ring of tenants, one queue of each at a time, at
-//! most a quantum per visit, never beyond a queue's window.
+//! most a quantum per visit, never beyond a queue's window. A tenant who has had their
+//! share of the demand is passed over where they stand: a demand goes once around, so
+//! that it looks at each of them once.
 
 use sidehook_core::{
     address::Partition,
@@ -11,10 +13,18 @@ use sidehook_core::{
 };
 use sidehook_store::{
     rules,
+    shares::Shares,
     turn::{Claim, ClaimReply, Demand, Grant, LeaseId, Run, Stamp},
 };
 
-use crate::{batch::Batch, error::Fault, lanes::Called, layout::Loan, ring::Turn, tables::Index};
+use crate::{
+    batch::Batch,
+    error::Fault,
+    lanes::Called,
+    layout::Loan,
+    ring::{Turn, Walk},
+    tables::Index,
+};
 
 impl Batch<'_> {
     pub(crate) fn claim(
@@ -27,14 +37,17 @@ impl Batch<'_> {
         rules::claim(call)?;
         let mut left = u32::try_from(CALL_RECORDS).unwrap_or(u32::MAX);
         let mut grants = Vec::with_capacity(call.demands.len());
-        for (place, demand) in call.demands.iter().enumerate() {
+        let mut shares: Vec<Shares> = call.demands.iter().map(Shares::of).collect();
+        for (place, (demand, shares)) in call.demands.iter().zip(&mut shares).enumerate() {
             grants.push(match rules::address(partition, stamp, place) {
-                Some(id) => self.grant(now, LeaseId(id), demand, &mut left)?,
+                Some(id) => self.grant(now, LeaseId(id), demand, shares, &mut left)?,
                 None => None,
             });
         }
-        let more = call.demands.iter();
-        let more = more.map(|demand| self.ring_has(partition, &demand.pool));
+        let more = call.demands.iter().zip(&shares).map(|(demand, shares)| {
+            let mut walk = Walk::from_front(partition, &demand.pool);
+            Ok(self.ring_open(&mut walk, shares)?.is_some())
+        });
         Ok(ClaimReply {
             more: more.collect::<Result<_, Fault>>()?,
             catalogs: self.catalogs_of(&grants)?,
@@ -47,10 +60,11 @@ impl Batch<'_> {
         now: Timestamp,
         lease: LeaseId,
         demand: &Demand,
+        shares: &mut Shares,
         left: &mut u32,
     ) -> Result<Option<Grant>, Fault> {
         let wanted = demand.max_deliveries.min(*left);
-        let runs = self.lend(lease.0.partition, &demand.pool, wanted)?;
+        let runs = self.lend(lease.0.partition, &demand.pool, wanted, shares)?;
         let count: usize = runs.iter().map(|run| run.indices.len()).sum();
         if count == 0 {
             return Ok(None);
@@ -71,20 +85,31 @@ impl Batch<'_> {
         }))
     }
 
-    fn lend(&mut self, partition: Partition, pool: &Pool, max: u32) -> Result<Vec<Run>, Fault> {
+    fn lend(
+        &mut self,
+        partition: Partition,
+        pool: &Pool,
+        max: u32,
+        shares: &mut Shares,
+    ) -> Result<Vec<Run>, Fault> {
         let mut runs = Vec::new();
         let mut left = max;
+        let mut walk = Walk::from_front(partition, pool);
         while left > 0 {
-            let Some(turn) = self.ring_front(partition, pool)? else {
+            let Some(turn) = self.ring_turn(pool, &mut walk, shares)? else {
                 break;
             };
-            let taken = self.visit(pool, &turn, left, &mut runs);
-            left -= taken.map_err(|fault| fault.blame(Index::RingQueues, &turn.key(pool)))?;
+            let tenant = turn.queue.0;
+            let most = left.min(shares.left(tenant));
+            let taken = self.visit(pool, &turn, most, &mut runs);
+            let taken = taken.map_err(|fault| fault.blame(Index::RingQueues, &turn.key(pool)))?;
+            shares.take(tenant, taken);
+            left -= taken;
         }
         Ok(runs)
     }
 
-    /// Takes from the queue whose turn it is; how much.
+    /// Takes from the queue whose turn it is, at most `left`; how much.
     fn visit(
         &mut self,
         pool: &Pool,
@@ -99,7 +124,7 @@ impl Batch<'_> {
             let detail = format!("{} {:?} is in a ring, but no queue", key.0, key.1);
             return Err(Fault::corrupt(detail));
         };
-        // Alone in the ring it would have every visit.
+        // Alone it would have every visit.
         let quantum = if turn.alone { left } else { CLAIM_QUANTUM };
         let ready = u32::try_from(queue.ready).unwrap_or(u32::MAX);
         let take = quantum.min(queue.room()).min(left).min(ready);

@@ -5,6 +5,7 @@
 //! searched when one has to leave from the middle.
 
 use sidehook_core::{address::Partition, id::TenantId, pool::Pool};
+use sidehook_store::shares::Shares;
 
 use crate::{
     batch::Batch,
@@ -22,7 +23,9 @@ pub(crate) struct Turn {
     position: u64,
     /// Its tenant's position.
     tenant_position: u64,
-    /// Whether it is the only one in the ring.
+    /// Whether no tenant is behind its own, which then stays where it is.
+    last: bool,
+    /// Whether it is the only one of such a tenant.
     pub(crate) alone: bool,
 }
 
@@ -30,6 +33,22 @@ impl Turn {
     /// The queue's row in `ring_queues`.
     pub(crate) fn key(&self, pool: &Pool) -> Vec<u8> {
         layout::ring_queue(pool, self.queue.0, self.position)
+    }
+}
+
+/// A demand's way around a ring of tenants.
+pub(crate) struct Walk {
+    prefix: Vec<u8>,
+    /// The key of the tenant whose turn it was, or the first one above those passed over.
+    from: Vec<u8>,
+}
+
+impl Walk {
+    /// From the tenant whose turn is next.
+    pub(crate) fn from_front(partition: Partition, pool: &Pool) -> Self {
+        let prefix = layout::pool(partition, pool);
+        let from = prefix.clone();
+        Self { prefix, from }
     }
 }
 
@@ -134,21 +153,42 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// Whose turn it is.
-    pub(crate) fn ring_front(
+    /// The first tenant from where the walk is that may still be lent something, and
+    /// whether it is the last in the ring. The walk goes on with that tenant, behind those
+    /// that were passed over.
+    pub(crate) fn ring_open(
         &self,
-        partition: Partition,
+        walk: &mut Walk,
+        shares: &Shares,
+    ) -> Result<Option<(TenantId, bool)>, Fault> {
+        loop {
+            let tenants = self.tables.ring_tenants.some(&walk.prefix, &walk.from, 2)?;
+            let Some((key, value)) = tenants.first() else {
+                return Ok(None);
+            };
+            let tenant = Reader::new("a ring's tenant", value.clone()).tenant();
+            let tenant = tenant.map_err(|fault| fault.blame(Index::RingTenants, key))?;
+            walk.from.clone_from(key);
+            if shares.left(tenant) > 0 {
+                return Ok(Some((tenant, tenants.len() == 1)));
+            }
+            // The first key above another one is that one with a zero behind it.
+            walk.from.push(0);
+        }
+    }
+
+    /// Whose turn it is.
+    pub(crate) fn ring_turn(
+        &self,
         pool: &Pool,
+        walk: &mut Walk,
+        shares: &Shares,
     ) -> Result<Option<Turn>, Fault> {
-        let prefix = layout::pool(partition, pool);
-        let tenants = self.tables.ring_tenants.some(&prefix, &prefix, 2)?;
-        let Some((key, value)) = tenants.first() else {
+        let Some((tenant, last)) = self.ring_open(walk, shares)? else {
             return Ok(None);
         };
-        let blame = |fault: Fault| fault.blame(Index::RingTenants, key);
-        let tenant = Reader::new("a ring's tenant", value.clone()).tenant();
-        let tenant = tenant.map_err(blame)?;
-        let tenant_position = position_of(&prefix, key).map_err(blame)?;
+        let blame = |fault: Fault| fault.blame(Index::RingTenants, &walk.from);
+        let tenant_position = position_of(&walk.prefix, &walk.from).map_err(blame)?;
         let place = layout::ring_place(pool, tenant);
         let queues = self.tables.ring_queues.some(&place, &place, 2)?;
         let Some((queue_key, number)) = queues.first() else {
@@ -161,7 +201,8 @@ impl Batch<'_> {
             queue: (tenant, number.map_err(blame)?),
             position: position_of(&place, queue_key).map_err(blame)?,
             tenant_position,
-            alone: tenants.len() == 1 && queues.len() == 1,
+            last,
+            alone: last && queues.len() == 1,
         }))
     }
 
@@ -198,6 +239,9 @@ impl Batch<'_> {
     }
 
     fn rotate_tenant(&mut self, pool: &Pool, turn: &Turn) -> Result<(), Fault> {
+        if turn.last {
+            return Ok(());
+        }
         let (tenant, _) = turn.queue;
         let key = layout::ring_tenant(Partition::of(tenant), pool, turn.tenant_position);
         self.tables.ring_tenants.delete(&key)?;

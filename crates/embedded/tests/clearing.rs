@@ -92,6 +92,8 @@ impl Desk {
                 session: 1,
             },
             max_deliveries,
+            per_tenant: u32::MAX,
+            shares: Vec::new(),
             lease: Duration::from_secs(30),
             token: TOKEN,
         };

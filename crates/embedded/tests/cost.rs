@@ -111,6 +111,8 @@ impl Line {
                 session: 1,
             },
             max_deliveries: BATCH.into(),
+            per_tenant: u32::MAX,
+            shares: Vec::new(),
             lease: Duration::from_secs(30),
             token: 4242,
         };

@@ -31,11 +31,17 @@ pub(crate) fn command(partition: Partition, stamp: Stamp, now: &str, call: &Clai
 }
 
 fn pack(demand: &Demand) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(84);
+    let mut packed = Vec::with_capacity(90 + 20 * demand.shares.len());
     packed.put_u128(demand.token);
     packed.extend_from_slice(&layout::holder(demand.holder));
     packed.put_u32(demand.max_deliveries);
     packed.put_u64(u64::try_from(demand.lease.as_millis()).unwrap_or(u64::MAX >> 12));
+    packed.put_u32(demand.per_tenant);
+    packed.put_u16(u16::try_from(demand.shares.len()).unwrap_or(u16::MAX));
+    for (tenant, share) in &demand.shares {
+        packed.extend_from_slice(&tenant.to_bytes());
+        packed.put_u32(*share);
+    }
     packed.extend_from_slice(&layout::pool(&demand.pool));
     packed
 }

@@ -25,6 +25,7 @@ mod publishing;
 mod reading;
 mod sequence;
 mod settling;
+mod sharing;
 mod world;
 
 use core::ops::Range;

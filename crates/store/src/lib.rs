@@ -25,6 +25,7 @@ pub mod port;
 pub mod read;
 pub mod registry;
 pub mod rules;
+pub mod shares;
 pub mod turn;
 
 pub use error::{CallError, StoreError};

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use sidehook_core::{
     address::{Partition, SegmentId},
     id::{SubscriptionNumber, TenantId},
-    limits::{CALL_BYTES, CALL_PAIRS, CALL_RECORDS},
+    limits::{CALL_BYTES, CALL_PAIRS, CALL_RECORDS, CLAIM_SHARES},
 };
 
 use crate::{
@@ -80,11 +80,22 @@ fn events_of(one: &TenantPublish, segment: Option<SegmentId>) -> Result<(), Call
 /// Checks a claim.
 ///
 /// # Errors
-/// [`CallError::Refused`]: too many demands, or one for nothing.
+/// [`CallError::Refused`]: too many demands or shares, a demand for nothing, a
+/// tenant's share twice in one.
 pub fn claim(call: &Claim) -> Result<(), CallError> {
     within("demands", call.demands.len())?;
-    if call.demands.iter().any(|demand| demand.max_deliveries == 0) {
-        return Err(refused("a demand for no deliveries".to_owned()));
+    let shares: usize = call.demands.iter().map(|demand| demand.shares.len()).sum();
+    if shares > CLAIM_SHARES {
+        return Err(refused(format!("{shares} shares in one call")));
+    }
+    for demand in &call.demands {
+        if demand.max_deliveries == 0 || demand.per_tenant == 0 {
+            return Err(refused("a demand for no deliveries".to_owned()));
+        }
+        let tenants = demand.shares.iter().map(|(tenant, _)| tenant);
+        if tenants.collect::<HashSet<_>>().len() < demand.shares.len() {
+            return Err(refused("a tenant has two shares".to_owned()));
+        }
     }
     Ok(())
 }

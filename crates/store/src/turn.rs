@@ -195,6 +195,12 @@ pub struct Demand {
     pub holder: Holder,
     /// At most this many deliveries, at least 1.
     pub max_deliveries: u32,
+    /// At most this many of one tenant, at least 1.
+    pub per_tenant: u32,
+    /// Tenants of whom at most so many are lent instead, each once, and in all demands of
+    /// a call at most [`CLAIM_SHARES`](sidehook_core::limits::CLAIM_SHARES). Of 0 nothing
+    /// is: whoever has had their share is passed over, and keeps their turn.
+    pub shares: Vec<(TenantId, u32)>,
     /// How long to lend them.
     pub lease: Duration,
     /// Random: whoever settles must know it.
@@ -219,8 +225,8 @@ pub struct LeaseId(pub SegmentId);
 pub struct ClaimReply {
     /// One per demand; `None` where nothing was due.
     pub grants: Vec<Option<Grant>>,
-    /// For each demand, whether its pool has more that is due and that the windows
-    /// allow.
+    /// For each demand, whether its pool has more that is due and that the windows and
+    /// the demand's shares allow.
     pub more: Vec<bool>,
     /// The present catalog version of every tenant in the grants, each once.
     pub catalogs: Vec<(TenantId, Version)>,

@@ -196,6 +196,8 @@ impl Worker {
                 pool: session.pool.clone(),
                 holder: session.holder,
                 max_deliveries: reservation.max,
+                per_tenant: u32::MAX,
+                shares: Vec::new(),
                 lease: shared.config.lease,
                 token: rand::random(),
             };

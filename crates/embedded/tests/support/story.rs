@@ -121,6 +121,8 @@ pub(crate) fn claims(calls: &mut Calls, sequence: u32, max_deliveries: u32) {
         pool: pool(),
         holder: holder(),
         max_deliveries,
+        per_tenant: u32::MAX,
+        shares: Vec::new(),
         lease: Duration::from_secs(30),
         token: 1,
     }];

@@ -5,7 +5,8 @@
 -- ARGV[2]  stamp
 -- ARGV[3]  deliveries that the call may lend
 -- ARGV[4]  deliveries of one queue in one visit
--- ARGV[5…] one for each demand: token, agent, session, deliveries, lease in ms, pool
+-- ARGV[5…] one for each demand: token, agent, session, deliveries, lease in ms, deliveries
+--          of one tenant, number of shares, shares (tenant, deliveries), pool
 -- Returns  status, now, for each demand '0' | '1' deadline, number of runs, runs;
 --          for each demand '0' | '1' whether there is more; the tenants' catalog versions
 local now, stamp = clock(ARGV[1]), ARGV[2]
@@ -51,33 +52,38 @@ local function take(q, room, runs)
   return taken
 end
 
-local function gather(tenants, pool, wanted)
-  local runs, left, single = {}, wanted, length(tenants) == 1
-  while left > 0 and tenants.items[tenants.head] do
-    local tenant = tenants.items[tenants.head]
-    tenants.head = tenants.head + 1
-    local ring = open_ring(P .. 'queues:' .. tenant .. pool, size)
-    local number = ring.items[ring.head]
-    local alone = single and length(ring) == 1
+local function gather(tenants, share, wanted)
+  local runs, left, single = {}, wanted, tenants.count == 1
+  rewind(tenants)
+  while left > 0 do
+    local tenant = next_open(tenants, share)
+    if not tenant then break end
+    visit(tenants)
+    local ring = open_ring(P .. 'queues:' .. tenant .. share.pool, size)
+    local number, may = ring.items[ring.at + 1], share.left[tenant] or share.each
+    local alone = single and ring.count == 1
     local q = number and queue(tenant .. number)
-    if number then ring.head = ring.head + 1 end
+    if number then
+      ring.at = ring.at + 1
+      visit(ring)
+    end
     if q then
-      local room = math.min(left, q.ready, q.window - q.flying, alone and left or quantum)
+      local room = math.min(left, may, q.ready, q.window - q.flying, alone and left or quantum)
       if room > 0 then
         local taken = take(q, room, runs)
-        left = left - taken
+        left, share.left[tenant] = left - taken, may - taken
         -- The list is the truth: a count above it would be visited for ever.
         if taken < room then q.ready = 0 end
       end
       if room > 0 and q.ready > 0 and q.flying < q.window then
-        ring.items[#ring.items + 1] = sub(q.id, 17)
+        append(ring, sub(q.id, 17))
       else
         q.ring = 0
         touch(q)
       end
     end
-    if ring.items[ring.head] then
-      tenants.items[#tenants.items + 1] = tenant
+    if ring.items[ring.at + 1] then
+      append(tenants, tenant)
     elseif number and ring.had > size then
       -- Queues whose counts were too high: behind them are some that were not read.
       tenants.later = tenants.later or {}
@@ -122,17 +128,20 @@ local function lend(demand, ordinal, runs)
 end
 
 local reply, more = {}, {}
-local left = budget
+local left, shares = budget, {}
 for i = 5, #ARGV do
-  local demand = ARGV[i]
-  local pool, wanted = sub(demand, 53), math.min(unpack_('>I4', demand, 41), left)
-  local runs, taken = gather(open_ring(P .. 'tenants:' .. pool, size), pool, wanted)
-  left = left - taken
+  local demand, share = ARGV[i], shares_of(ARGV[i])
+  local wanted = math.min(unpack_('>I4', demand, 41), left)
+  local runs, taken = gather(open_ring(P .. 'tenants:' .. share.pool, size), share, wanted)
+  left, shares[#shares + 1] = left - taken, share
   reply[#reply + 1] = taken > 0 and lend(demand, i - 5, runs) or '0'
 end
-for i = 5, #ARGV do
-  local ring = open_ring(P .. 'tenants:' .. sub(ARGV[i], 53), size)
-  more[#more + 1] = (length(ring) > 0 or ring.had > size or ring.later) and '1' or '0'
+for i, share in ipairs(shares) do
+  local ring = open_ring(P .. 'tenants:' .. share.pool, size)
+  rewind(ring)
+  local open = next_open(ring, share) or not ring.whole
+  for _, tenant in ipairs(ring.later or {}) do open = open or (share.left[tenant] or share.each) > 0 end
+  more[i] = open and '1' or '0'
 end
 local fields, versions = {}, {}
 for i, tenant in ipairs(tenants) do fields[i] = 't' .. tenant end

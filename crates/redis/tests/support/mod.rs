@@ -240,6 +240,8 @@ pub(crate) fn demand(max_deliveries: u32) -> Demand {
             session: 1,
         },
         max_deliveries,
+        per_tenant: u32::MAX,
+        shares: Vec::new(),
         lease: Duration::from_secs(30),
         token: 4242,
     }

@@ -2,7 +2,7 @@
 
 use core::pin::Pin;
 
-use super::{ageing, catalogs, leasing, publishing, reading, settling};
+use super::{ageing, catalogs, leasing, publishing, reading, settling, sharing};
 use crate::port::Store;
 
 type Playing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -45,6 +45,13 @@ pub(super) fn all() -> Vec<Case> {
             released_leases_change_nothing,
             paused_lends_nothing,
             repeated_claims_lend_once,
+        },
+        sharing::{
+            shares_hold,
+            who_is_passed_over_keeps_their_turn,
+            very_many_are_passed_over,
+            shares_do_not_lengthen_a_visit,
+            shares_that_break_a_rule_are_refused,
         },
         settling::{
             stale_tokens_are_ignored,

@@ -114,6 +114,8 @@ pub(super) fn demand(max_deliveries: u32) -> Demand {
         pool: shared(),
         holder: holder(1),
         max_deliveries,
+        per_tenant: u32::MAX,
+        shares: Vec::new(),
         lease: TERM,
         token: 4_242,
     }

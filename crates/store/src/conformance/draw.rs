@@ -144,12 +144,30 @@ impl Draw<'_> {
             pool: self.pool(),
             holder: self.holder(),
             max_deliveries: self.random.random_range(1..70),
+            per_tenant: match self.one_in(2) {
+                true => u32::MAX,
+                false => self.random.random_range(1..40),
+            },
+            shares: self.shares(),
             lease: Duration::from_millis(self.random.random_range(1..90_000)),
             token: self.random.random(),
         };
         Claim {
             demands: (0..count).map(demand).collect(),
         }
+    }
+
+    /// Tenants who are lent less than others, or nothing.
+    fn shares(&mut self) -> Vec<(TenantId, u32)> {
+        let mut shares = Vec::new();
+        for tenant in self.tenants {
+            match self.random.random_range(0..6) {
+                0 => shares.push((*tenant, 0)),
+                1 => shares.push((*tenant, self.random.random_range(1..30))),
+                _ => {}
+            }
+        }
+        shares
     }
 
     /// Some of the last leases, over or not.

@@ -176,11 +176,33 @@ impl Driver {
                 pool: self.pool(),
                 holder: self.holder(),
                 max_deliveries: self.random.random_range(1..70),
+                per_tenant: self.per_tenant(),
+                shares: self.shares(),
                 lease: Duration::from_millis(self.random.random_range(1..90_000)),
                 token: self.random.random_range(0..5),
             })
             .collect();
         Claim { demands }
+    }
+
+    fn per_tenant(&mut self) -> u32 {
+        if self.chance(2) {
+            u32::MAX
+        } else {
+            self.random.random_range(1..40)
+        }
+    }
+
+    fn shares(&mut self) -> Vec<(TenantId, u32)> {
+        let mut shares = Vec::new();
+        for tenant in self.tenants.clone() {
+            match self.random.random_range(0..6) {
+                0 => shares.push((tenant, 0)),
+                1 => shares.push((tenant, self.random.random_range(1..30))),
+                _ => {}
+            }
+        }
+        shares
     }
 
     pub(super) fn holder(&mut self) -> Holder {

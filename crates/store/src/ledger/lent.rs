@@ -26,6 +26,16 @@ impl Ledger {
 
     /// Whether the pool has something in this partition that may be lent.
     pub(super) fn has_work(&self, partition: Partition, pool: &Pool) -> bool {
+        self.has_work_of(partition, pool, |_| true)
+    }
+
+    /// The same, of tenants that are `open` alone.
+    fn has_work_of(
+        &self,
+        partition: Partition,
+        pool: &Pool,
+        open: impl Fn(TenantId) -> bool,
+    ) -> bool {
         self.subscriptions.iter().any(|(key, one)| {
             let Some(queue) = &one.queue else {
                 return false;
@@ -35,6 +45,7 @@ impl Ledger {
             };
             queue.pool == *pool
                 && !queue.paused
+                && open(key.0)
                 && Partition::of(key.0) == partition
                 && self.in_flight(*key) < queue.window as usize
                 && self.lines.iter().any(ready)
@@ -69,15 +80,21 @@ impl Ledger {
                 count <= wanted.max_deliveries as usize && lent <= CALL_RECORDS,
                 || format!("{count} lent to one demand, {lent} so far"),
             )?;
+            let over = self.over_share(wanted, grant.as_ref());
+            demand(over.is_none(), || format!("{over:?} is above its share"))?;
             let short = count < wanted.max_deliveries as usize && lent < CALL_RECORDS;
-            demand(!short || !self.has_work(partition, &wanted.pool), || {
+            let open = |tenant| share_left(wanted, grant.as_ref(), tenant) > 0;
+            let has = short && self.has_work_of(partition, &wanted.pool, open);
+            demand(!has, || {
                 format!("{:?} could have been lent more than {count}", wanted.pool)
             })?;
             let runs = grant.iter().flat_map(|grant| &grant.runs);
             tenants.extend(runs.map(|run| run.tenant));
         }
-        for (wanted, more) in call.demands.iter().zip(&answer.more) {
-            let has = self.has_work(partition, &wanted.pool);
+        let grants = answer.grants.iter().map(Option::as_ref);
+        for ((wanted, more), grant) in call.demands.iter().zip(&answer.more).zip(grants) {
+            let open = |tenant| share_left(wanted, grant, tenant) > 0;
+            let has = self.has_work_of(partition, &wanted.pool, open);
             demand(has == *more, || {
                 format!("{:?} has more: {has}", wanted.pool)
             })?;
@@ -88,6 +105,12 @@ impl Ledger {
             told.len() == answer.catalogs.len() && told == known.collect(),
             || format!("the catalogs of the grants' tenants, each once: {told:?}"),
         )
+    }
+
+    /// A tenant of whom a demand was lent more than it may.
+    fn over_share(&self, wanted: &Demand, grant: Option<&Grant>) -> Option<TenantId> {
+        let mut tenants = self.catalogs.keys().copied();
+        tenants.find(|tenant| share_left(wanted, grant, *tenant) < 0)
     }
 
     fn lend(&mut self, now: Timestamp, wanted: &Demand, grant: &Grant) -> Result<usize, String> {
@@ -266,4 +289,14 @@ impl Ledger {
             format!("{wanted} are given back, not {told}")
         })
     }
+}
+
+/// What a demand's share of a tenant leaves beyond the grant.
+fn share_left(wanted: &Demand, grant: Option<&Grant>, tenant: TenantId) -> i64 {
+    let named = wanted.shares.iter().find(|(named, _)| *named == tenant);
+    let share = named.map_or(wanted.per_tenant, |(_, share)| *share);
+    let runs = grant.iter().flat_map(|grant| &grant.runs);
+    let mine = runs.filter(|run| run.tenant == tenant);
+    let lent: usize = mine.map(|run| run.indices.len()).sum();
+    i64::from(share) - lent as i64
 }

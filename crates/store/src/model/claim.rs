@@ -1,5 +1,6 @@
 //! Lending: around the pool's ring of tenants, one queue of each at a time, at
-//! most a quantum per visit, never beyond a queue's window.
+//! most a quantum per visit, never beyond a queue's window. A tenant who has had their
+//! share of the demand is passed over where they stand.
 
 use sidehook_core::{
     id::TenantId,
@@ -17,6 +18,7 @@ use crate::{
     error::CallError,
     read::Whereabouts,
     rules,
+    shares::Shares,
     turn::{Claim, ClaimReply, Demand, Grant, LeaseId, Run, Stamp},
 };
 
@@ -30,16 +32,17 @@ impl State {
         rules::claim(call)?;
         let mut left = u32::try_from(CALL_RECORDS).unwrap_or(u32::MAX);
         let mut grants = Vec::with_capacity(call.demands.len());
-        for (place, demand) in call.demands.iter().enumerate() {
+        let mut shares: Vec<Shares> = call.demands.iter().map(Shares::of).collect();
+        for (place, (demand, shares)) in call.demands.iter().zip(&mut shares).enumerate() {
             let lease = rules::address(self.partition, stamp, place).map(LeaseId);
-            let grant = lease.and_then(|lease| self.grant(now, lease, demand, &mut left));
+            let grant = lease.and_then(|lease| self.grant(now, lease, demand, shares, &mut left));
             grants.push(grant);
         }
-        let more = call
-            .demands
-            .iter()
-            .map(|demand| self.rings.has(&demand.pool))
-            .collect();
+        let more = call.demands.iter().zip(&shares).map(|(demand, shares)| {
+            let open = |tenant| shares.left(tenant) > 0;
+            self.rings.has(&demand.pool, open)
+        });
+        let more = more.collect();
         let catalogs = self.catalogs_of(&grants);
         Ok(ClaimReply {
             grants,
@@ -53,9 +56,10 @@ impl State {
         now: Timestamp,
         lease: LeaseId,
         demand: &Demand,
+        shares: &mut Shares,
         left: &mut u32,
     ) -> Option<Grant> {
-        let lent = self.lend(&demand.pool, demand.max_deliveries.min(*left));
+        let lent = self.lend(&demand.pool, demand.max_deliveries.min(*left), shares);
         if lent.is_empty() {
             return None;
         }
@@ -85,21 +89,23 @@ impl State {
         })
     }
 
-    fn lend(&mut self, pool: &Pool, max: u32) -> Vec<(QueueKey, Item)> {
+    fn lend(&mut self, pool: &Pool, max: u32, shares: &mut Shares) -> Vec<(QueueKey, Item)> {
         let mut lent = Vec::new();
         let mut left = max;
         while left > 0 {
-            let Some(key) = self.rings.next(pool) else {
+            let Some(key) = self.rings.next(pool, |tenant| shares.left(tenant) > 0) else {
                 break;
             };
             let Some(queue) = self.queues.get_mut(&key) else {
                 continue;
             };
             let take = CLAIM_QUANTUM.min(queue.room()).min(left);
+            let take = take.min(shares.left(key.0));
             let take = take.min(u32::try_from(queue.ready.len()).unwrap_or(u32::MAX));
             lent.extend(queue.ready.drain(..take as usize).map(|item| (key, item)));
             queue.in_flight += take;
             left -= take;
+            shares.take(key.0, take);
             queue.on_ring = queue.eligible();
             if queue.on_ring {
                 self.rings.add(pool, key);

@@ -54,10 +54,16 @@ impl Rings {
         self.sweep(pool);
     }
 
-    /// Takes out the queue whose turn it is; its tenant goes behind the others.
-    pub(super) fn next(&mut self, pool: &Pool) -> Option<QueueKey> {
+    /// Takes out the queue whose turn it is, of the first tenant that is `open`; that
+    /// tenant goes behind the others, those in front of it stay.
+    pub(super) fn next(
+        &mut self,
+        pool: &Pool,
+        open: impl Fn(TenantId) -> bool,
+    ) -> Option<QueueKey> {
         let ring = self.0.get_mut(pool)?;
-        let tenant = ring.tenants.pop_front()?;
+        let place = ring.tenants.iter().position(|tenant| open(*tenant))?;
+        let tenant = ring.tenants.remove(place)?;
         let queues = ring.queues.get_mut(&tenant)?;
         let number = queues.pop_front();
         if queues.is_empty() {
@@ -75,9 +81,10 @@ impl Rings {
         }
     }
 
-    /// Whether the pool has work.
-    pub(super) fn has(&self, pool: &Pool) -> bool {
-        self.0.contains_key(pool)
+    /// Whether the pool has work of a tenant that is `open`.
+    pub(super) fn has(&self, pool: &Pool, open: impl Fn(TenantId) -> bool) -> bool {
+        let ring = self.0.get(pool);
+        ring.is_some_and(|ring| ring.tenants.iter().any(|tenant| open(*tenant)))
     }
 
     /// The pools that have work.
