@@ -7,19 +7,20 @@ use sidehook_core::{
 };
 
 use crate::{
-    record_error::CorruptRecord,
-    time::{duration, read_duration, read_timestamp, timestamp},
+    record::kept_moment,
+    time::{duration, read_duration, timestamp},
     v1,
 };
 
-/// A domain enum and its wire form; the wire's "not given" and numbers that this
-/// version does not know have no domain form.
+/// A domain enum and its wire form. The wire's "not given" has no domain form; what a
+/// record has of a later version has no wire form.
 macro_rules! paired {
-    ($domain:ident { $($variant:ident),+ $(,)? }) => {
+    ($domain:ident { $($variant:ident),+ $(,)? } $(else $unknown:pat)?) => {
         impl From<$domain> for v1::$domain {
             fn from(value: $domain) -> Self {
                 match value {
                     $($domain::$variant => Self::$variant,)+
+                    $($unknown => Self::Unspecified,)?
                 }
             }
         }
@@ -49,7 +50,7 @@ paired!(DeliveryState {
     Delivered,
     Dead,
     Cancelled
-});
+} else DeliveryState::Unknown);
 paired!(AttemptError {
     Status,
     Dns,
@@ -61,7 +62,7 @@ paired!(AttemptError {
     KeyMissing,
     LeaseLost,
     Interrupted,
-});
+} else AttemptError::Unknown(_));
 paired!(Blame {
     Receiver,
     Agent,
@@ -112,31 +113,27 @@ pub fn attempt_to_proto(attempt: &Attempt) -> v1::Attempt {
     }
 }
 
-/// Reads an attempt of a record. The blame follows from the error and is not read.
-pub(crate) fn attempt_from_proto(proto: v1::Attempt) -> Result<Attempt, CorruptRecord> {
-    let corrupt = |detail: &str| CorruptRecord::new("attempt", detail);
-    let error = v1::AttemptError::try_from(proto.error)
-        .map_err(|_| corrupt("an error that this version does not know"))?;
-    Ok(Attempt {
+/// Reads an attempt of a record: what is missing or out of range has its default, and
+/// an error that this version does not know is one still. Blame follows from the error,
+/// and is read only where that is not known.
+pub(crate) fn attempt_from_proto(proto: v1::Attempt) -> Attempt {
+    let blame = v1::Blame::try_from(proto.blame).ok();
+    let blame = blame.and_then(|blame| blame.try_into().ok());
+    Attempt {
         number: proto.number,
-        started_at: proto
-            .started_at
-            .as_ref()
-            .and_then(read_timestamp)
-            .ok_or_else(|| corrupt("started_at"))?,
+        started_at: kept_moment(proto.started_at.as_ref()),
         duration: proto
             .duration
             .as_ref()
             .and_then(read_duration)
-            .ok_or_else(|| corrupt("duration"))?,
-        agent_id: proto
-            .agent_id
-            .parse::<AgentId>()
-            .map_err(|_| corrupt("agent_id"))?,
-        response_status: u16::try_from(proto.response_status)
-            .map_err(|_| corrupt("response_status"))?,
+            .unwrap_or_default(),
+        agent_id: proto.agent_id.parse().unwrap_or(AgentId::from_bits(0)),
+        response_status: u16::try_from(proto.response_status).unwrap_or(0),
         response_body: proto.response_body,
-        error: error.try_into().ok(),
+        error: match v1::AttemptError::try_from(proto.error) {
+            Ok(error) => error.try_into().ok(),
+            Err(_) => Some(AttemptError::Unknown(blame.unwrap_or(Blame::Platform))),
+        },
         error_detail: proto.error_detail,
-    })
+    }
 }

@@ -1,13 +1,18 @@
 //! The wire and the bytes at rest: types generated from `proto/`, and the
 //! conversions between them and the domain's own types.
 //!
-//! Conversions into the domain validate: they collect every violation, each with
-//! the path of its field, and inside the system invalid states cannot be written.
+//! Conversions of what callers send validate: they collect every violation, each with
+//! the path of its field. Conversions of bytes at rest do not: what lies there was right
+//! by the rules of its day, or is a later version's, and is read as far as it is
+//! understood ([`record`]).
 //! Nothing here decides policy, and nothing here does I/O.
 
 pub mod agent;
+mod carry;
 pub mod delivery;
 pub mod event;
+#[cfg(feature = "later")]
+pub mod later;
 pub mod record;
 pub mod record_error;
 pub mod registry;

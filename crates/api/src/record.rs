@@ -1,8 +1,16 @@
 //! Bytes at rest, but for events (see [`event`](crate::event)) and for tenants, keys
 //! and agents (see [`registry`](crate::registry)).
 //!
-//! Reading is strict: what this version does not understand is a [`CorruptRecord`],
-//! never a guess.
+//! Reading asks for shape and never for policy: rules are for what callers send, and a
+//! rule that is tightened must not make older records unreadable. A [`CorruptRecord`] is
+//! one whose bytes are not what they should be, or that does not say what it is about.
+//! What a later version wrote is read as far as this one understands it, as what is safe
+//! where it does not, and is kept when the record is changed (`carry`).
+
+#![allow(
+    clippy::needless_update,
+    reason = "a later version's records have more fields: see the feature `later`"
+)]
 
 use bytes::Bytes;
 use prost::Message;
@@ -14,10 +22,10 @@ use sidehook_core::{
     subscription::{Identity, Subscription},
     time::Timestamp,
     version::Version,
-    violation::Violations,
 };
 
 use crate::{
+    carry::{carry, unlike},
     delivery::{attempt_from_proto, attempt_to_proto},
     record_error::CorruptRecord,
     record_v1, subscription,
@@ -34,7 +42,10 @@ pub struct StoredSubscription {
     pub keys: Vec<record_v1::SealedKey>,
 }
 
-/// Encodes a subscription; its version is the store's to keep.
+/// Full name of the message that a subscription is kept as.
+const SUBSCRIPTION: &str = "sidehook.record.v1.SubscriptionRecord";
+
+/// Encodes a new subscription; its version is the store's to keep.
 #[must_use]
 pub fn encode_subscription(stored: &StoredSubscription) -> Bytes {
     let proto = v1::Subscription {
@@ -44,14 +55,34 @@ pub fn encode_subscription(stored: &StoredSubscription) -> Bytes {
     let record = record_v1::SubscriptionRecord {
         subscription: Some(proto),
         keys: stored.keys.clone(),
+        ..Default::default()
     };
-    record.encode_to_vec().into()
+    encode(&record)
 }
 
-/// Reads a subscription that the store keeps under `version`.
+/// Encodes a subscription that was changed, with all that its record `old` holds beside
+/// the change and that this version does not understand.
+#[must_use]
+pub fn change_subscription(old: &Bytes, stored: &StoredSubscription) -> Bytes {
+    let new = encode_subscription(stored);
+    match decode_subscription(old.clone(), stored.subscription.version) {
+        Ok(before) => carry(SUBSCRIPTION, old, &encode_subscription(&before), new),
+        Err(_) => new,
+    }
+}
+
+/// The record, if this version would not write it so: then its changes must be made
+/// with [`change_subscription`].
+#[must_use]
+pub fn foreign_subscription(record: &Bytes, read: &StoredSubscription) -> Option<Bytes> {
+    unlike(record, &encode_subscription(read))
+}
+
+/// Reads a subscription that the store keeps under `version`: its shape, whatever it
+/// says.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If it is not a subscription's record, or has no id.
 pub fn decode_subscription(
     record: Bytes,
     version: Version,
@@ -61,33 +92,18 @@ pub fn decode_subscription(
     let proto = record
         .subscription
         .ok_or_else(|| corrupt("no subscription"))?;
-    let moment = |proto: &Option<prost_types::Timestamp>, name: &str| {
-        proto
-            .as_ref()
-            .and_then(read_timestamp)
-            .ok_or_else(|| corrupt(name))
-    };
     let identity = Identity {
         id: proto.id.parse().map_err(|_| corrupt("id"))?,
-        created_at: moment(&proto.created_at, "created_at")?,
-        updated_at: moment(&proto.updated_at, "updated_at")?,
+        created_at: kept_moment(proto.created_at.as_ref()),
+        updated_at: kept_moment(proto.updated_at.as_ref()),
         created_by: proto.created_by.clone(),
         updated_by: proto.updated_by.clone(),
         version,
     };
-    let subscription = subscription::parse(&proto, identity, Violations::new())
-        .map_err(|violations| corrupt(&violations.to_string()))?;
     Ok(StoredSubscription {
-        subscription,
+        subscription: subscription::kept::read(&proto, identity),
         keys: record.keys,
     })
-}
-
-/// The id in a subscription's record, if that at least can be read.
-#[must_use]
-pub fn subscription_id(record: &Bytes) -> Option<SubscriptionId> {
-    let record: record_v1::SubscriptionRecord = decode("subscription", record.clone()).ok()?;
-    record.subscription?.id.parse().ok()
 }
 
 /// The end of one attempt, or of a delivery without one.
@@ -115,8 +131,9 @@ impl AttemptEntry {
             attempt: self.attempt.as_ref().map(attempt_to_proto),
             reason: self.reason.clone(),
             next_attempt_at_ms: self.next_attempt_at.map_or(0, Timestamp::as_millis),
+            ..Default::default()
         };
-        record.encode_to_vec().into()
+        encode(&record)
     }
 
     /// Reads what [`encode`](Self::encode) wrote.
@@ -126,15 +143,14 @@ impl AttemptEntry {
     pub fn decode(record: Bytes) -> Result<Self, CorruptRecord> {
         let corrupt = |detail: &str| CorruptRecord::new("attempt", detail);
         let record: record_v1::AttemptRecord = decode("attempt", record)?;
-        let state = v1::DeliveryState::try_from(record.state)
-            .ok()
-            .and_then(|state| state.try_into().ok())
-            .ok_or_else(|| corrupt("a state that this version does not know"))?;
+        let state = v1::DeliveryState::try_from(record.state).ok();
         Ok(Self {
             delivery_id: DeliveryId::from_slice(&record.delivery_id)
                 .ok_or_else(|| corrupt("delivery_id"))?,
-            state,
-            attempt: record.attempt.map(attempt_from_proto).transpose()?,
+            state: state
+                .and_then(|state| state.try_into().ok())
+                .unwrap_or(DeliveryState::Unknown),
+            attempt: record.attempt.map(attempt_from_proto),
             reason: record.reason,
             next_attempt_at: moment(record.next_attempt_at_ms),
         })
@@ -157,8 +173,9 @@ impl Tombstone {
         let record = record_v1::TombstoneRecord {
             subscription_id: Bytes::copy_from_slice(&self.id.to_bytes()),
             deleted_at_ms: self.deleted_at.as_millis(),
+            ..Default::default()
         };
-        record.encode_to_vec().into()
+        encode(&record)
     }
 
     /// Reads what [`encode`](Self::encode) wrote.
@@ -182,8 +199,9 @@ pub fn encode_retry(state: &RetryState) -> Bytes {
         attempts: state.attempts,
         first_attempt_at_ms: state.first_attempt_at.map_or(0, Timestamp::as_millis),
         attempts_in_all: state.attempts_in_all,
+        ..Default::default()
     };
-    record.encode_to_vec().into()
+    encode(&record)
 }
 
 /// Reads what [`encode_retry`] wrote.
@@ -202,6 +220,15 @@ pub fn decode_retry(record: &[u8]) -> Result<RetryState, CorruptRecord> {
 /// A moment of a record, where 0 stands for none.
 pub(crate) fn moment(ms: i64) -> Option<Timestamp> {
     (ms != 0).then_some(Timestamp::from_millis(ms))
+}
+
+/// A moment as a record keeps it; the epoch if there is none.
+pub(crate) fn kept_moment(proto: Option<&prost_types::Timestamp>) -> Timestamp {
+    proto.and_then(read_timestamp).unwrap_or_default()
+}
+
+pub(crate) fn encode(record: &impl Message) -> Bytes {
+    record.encode_to_vec().into()
 }
 
 pub(crate) fn decode<M: Message + Default>(

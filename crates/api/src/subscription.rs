@@ -1,11 +1,15 @@
 //! Subscriptions: as clients write them and as the API shows them.
 //!
-//! There is one way from the wire to the domain: `parse`. Creating parses what the
+//! There is one way from a client to the domain: `parse`. Creating parses what the
 //! client sent; changing lays the masked fields of the client's patch over the
-//! present subscription *in its wire form* and parses the result; the store's records
-//! are parsed the same way. So every rule holds in all three, and a mask can name no
-//! field that parsing does not know.
+//! present subscription *in its wire form* and parses the result. So every rule holds
+//! in both, and a mask can name no field that parsing does not know.
+//!
+//! Rules are for what somebody says now. The store's records are read without them
+//! (`kept`), and a change is held to them in what it changes: what breaks a rule in a
+//! field that stays as it is, and broke it before, is nobody's mistake of today.
 
+pub(crate) mod kept;
 mod mask;
 mod parse;
 #[cfg(test)]
@@ -20,7 +24,7 @@ use sidehook_core::{
     violation::Violations,
 };
 
-pub(crate) use parse::parse;
+use parse::parse;
 
 use crate::{
     time::{duration, timestamp},
@@ -87,21 +91,39 @@ pub fn apply_update(
     let mut merged = to_proto(current);
     let mut violations = mask::merge(&mut merged, patch, mask);
     keep_algorithm(&mut merged, &current.signing);
-    let identity = Identity {
-        id: current.id,
-        created_at: current.created_at,
-        updated_at: current.updated_at,
-        created_by: current.created_by.clone(),
-        updated_by: current.updated_by.clone(),
-        version: current.version,
-    };
-    match parse(&merged, identity, Violations::new()) {
-        Ok(subscription) => violations.into_result(subscription),
-        Err(wrong) => {
-            violations.extend(wrong.under(FIELD));
-            Err(violations)
-        }
+    let unnamed = scheme_of(&merged).is_none();
+    if unnamed && current.signing.scheme != Scheme::Unknown {
+        let default = signing_to_proto(&Signing::default());
+        merged.signing.get_or_insert_default().scheme = default.scheme;
     }
+    let identity = Identity::of(current);
+    let mut changed = kept::read(&merged, identity.clone());
+    match parse(&merged, identity, Violations::new()) {
+        Ok(subscription) => changed = subscription,
+        Err(wrong) => violations.extend(of_today(wrong, current, &merged).under(FIELD)),
+    }
+    if unnamed && current.signing.scheme == Scheme::Unknown {
+        // Not named, it stays what it is: there is no default to fall to.
+        changed.signing.scheme = Scheme::Unknown;
+    }
+    violations.into_result(changed)
+}
+
+/// Those violations of a changed subscription that the change is to blame for: without
+/// what the present subscription violates in the same way, in fields that stay.
+fn of_today(wrong: Violations, current: &Subscription, merged: &v1::Subscription) -> Violations {
+    let before = to_proto(current);
+    let identity = Identity::of(current);
+    let Err(known) = parse(&before, identity, Violations::new()) else {
+        return wrong;
+    };
+    wrong.without(|one| {
+        known.as_slice().contains(one) && mask::is_unchanged(&one.field, &before, merged)
+    })
+}
+
+fn scheme_of(proto: &v1::Subscription) -> Option<&v1::signing::Scheme> {
+    proto.signing.as_ref()?.scheme.as_ref()
 }
 
 /// Who names no algorithm of Standard Webhooks leaves it as it is.
@@ -123,11 +145,7 @@ fn keep_algorithm(merged: &mut v1::Subscription, current: &Signing) {
 #[must_use]
 pub fn names_algorithm(proto: &v1::Subscription) -> bool {
     use v1::signing::Scheme as Proto;
-    let scheme = proto
-        .signing
-        .as_ref()
-        .and_then(|signing| signing.scheme.as_ref());
-    matches!(scheme, Some(Proto::StandardWebhooks(scheme)) if scheme.algorithm != 0)
+    matches!(scheme_of(proto), Some(Proto::StandardWebhooks(scheme)) if scheme.algorithm != 0)
 }
 
 /// The subscription as the API shows it, without its signing keys.
@@ -189,18 +207,19 @@ const fn algorithm_to_proto(algorithm: Algorithm) -> v1::StandardWebhooksAlgorit
 fn signing_to_proto(signing: &Signing) -> v1::Signing {
     use v1::signing::Scheme as Proto;
     let scheme = match &signing.scheme {
-        Scheme::Unsigned => Proto::Unsigned(v1::UnsignedScheme {}),
-        Scheme::Close => Proto::Close(v1::CloseScheme {}),
+        Scheme::Unknown => None,
+        Scheme::Unsigned => Some(Proto::Unsigned(v1::UnsignedScheme {})),
+        Scheme::Close => Some(Proto::Close(v1::CloseScheme {})),
         Scheme::StandardWebhooks(algorithm) => {
-            Proto::StandardWebhooks(v1::StandardWebhooksScheme {
+            Some(Proto::StandardWebhooks(v1::StandardWebhooksScheme {
                 algorithm: algorithm_to_proto(*algorithm).into(),
-            })
+            }))
         }
         Scheme::HmacHeader {
             header,
             digest,
             prefix,
-        } => Proto::HmacHeader(v1::HmacHeaderScheme {
+        } => Some(Proto::HmacHeader(v1::HmacHeaderScheme {
             header: header.clone(),
             digest: match digest {
                 Digest::Sha256 => v1::HmacDigest::Sha256,
@@ -208,10 +227,10 @@ fn signing_to_proto(signing: &Signing) -> v1::Signing {
             }
             .into(),
             prefix: prefix.clone(),
-        }),
+        })),
     };
     v1::Signing {
-        scheme: Some(scheme),
+        scheme,
         keys: Vec::new(),
         local_key: signing.local_key.clone().unwrap_or_default(),
     }

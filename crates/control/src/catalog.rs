@@ -11,12 +11,14 @@
 //! replica. A reload keeps what has not changed: only changed subscriptions are parsed
 //! and only their keys are opened.
 //!
-//! A subscription that cannot be used fails alone; its tenant's others go on:
+//! What a subscription's record says need not be allowed any more: it is used as it is
+//! ([`sidehook_api::record`]). One that cannot be used fails alone; its tenant's others go on:
 //!
 //! | what is wrong | its events | its deliveries | how it is shown | what mends it |
 //! |---|---|---|---|---|
 //! | a signing key does not open | are matched and queued | wait | whole, with a `fault` | another key, or deleting it |
-//! | its record cannot be read | are not matched: what it wants is not known | wait | its id and a `fault` | deleting it |
+//! | a later version chose its signing scheme | are matched and queued | wait | whole, with a `fault` | that version, or naming a scheme |
+//! | its record is damaged | are not matched: what it wants is not known | wait | an id with its number, and a `fault` | deleting it |
 //!
 //! They wait because nothing is better: unsigned they must not go, and no receiver is to
 //! blame. They are taken and put back about once a second, at nobody's expense.
@@ -24,12 +26,13 @@
 use core::time::Duration;
 use std::{collections::HashMap, sync::Arc};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use sidehook_api::{
     agent::settings_to_proto,
     agent_v1,
-    record::{StoredSubscription, decode_subscription, subscription_id},
+    record::{StoredSubscription, decode_subscription, foreign_subscription},
     record_error::CorruptRecord,
     subscription::to_proto,
     v1,
@@ -38,6 +41,7 @@ use sidehook_core::{
     id::{SubscriptionId, SubscriptionNumber, TenantId},
     matching::MatchIndex,
     pool::Pool,
+    signing::Scheme,
     subscription::Subscription,
     time::Timestamp,
     version::Version,
@@ -81,8 +85,6 @@ pub struct Compiled {
 /// A subscription whose record cannot be read.
 #[derive(Debug)]
 pub struct Unreadable {
-    /// Its id, if the record tells at least that.
-    id: Option<SubscriptionId>,
     number: SubscriptionNumber,
     /// Its version.
     pub version: Version,
@@ -92,25 +94,22 @@ pub struct Unreadable {
 
 impl Unreadable {
     fn new(row: &Row, error: &CorruptRecord) -> Self {
-        let id = subscription_id(&row.record).filter(|id| id.number() == row.number);
         Self {
-            id,
             number: row.number,
             version: row.version,
             fault: format!("{error}: it can only be deleted"),
         }
     }
 
-    /// Its id; else the smallest one with its number, which then stands for it.
+    /// The smallest id with its number, which stands for its own.
     #[must_use]
     pub fn id(&self) -> SubscriptionId {
-        let stand_in = || SubscriptionId::from_bits(self.number.0.into());
-        self.id.unwrap_or_else(stand_in)
+        SubscriptionId::from_bits(self.number.0.into())
     }
 
     /// Whether `id` can mean it.
     pub(crate) fn is(&self, id: SubscriptionId) -> bool {
-        id.number() == self.number && self.id.is_none_or(|own| own == id)
+        id.number() == self.number
     }
 
     /// What the API shows of it.
@@ -135,6 +134,8 @@ pub struct CompiledSubscription {
     /// Its signing keys in the clear, newest first, those that are over included; or
     /// why one of them does not open.
     pub keys: Result<Vec<ManagedKey>, OpenError>,
+    /// Its record, where a later version wrote more than this one understands.
+    pub(crate) foreign: Option<Bytes>,
     tenant: TenantId,
 }
 
@@ -152,27 +153,47 @@ impl CompiledSubscription {
         settings_to_proto(&self.subscription, self.tenant, &secrets, 0, None)
     }
 
+    /// The keys that sign its deliveries, or why these wait, for people.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn usable(&self) -> Result<&[ManagedKey], String> {
+        match &self.keys {
+            Err(error) => Err(fault(error)),
+            Ok(_) if self.subscription.signing.scheme == Scheme::Unknown => {
+                Err(UNKNOWN_SCHEME.to_owned())
+            }
+            Ok(keys) => Ok(keys),
+        }
+    }
+
     /// The subscription as the API shows it, without its signing keys.
     #[must_use]
     pub fn to_proto(&self) -> v1::Subscription {
         v1::Subscription {
-            fault: self.keys.as_ref().err().map(fault).unwrap_or_default(),
+            fault: self.usable().err().unwrap_or_default(),
             ..to_proto(&self.subscription)
         }
     }
 
     fn compile(tenant: TenantId, row: &Row, sealer: &Sealer) -> Result<Self, CorruptRecord> {
-        let StoredSubscription { subscription, keys } =
-            decode_subscription(row.record.clone(), row.version)?;
+        let stored = decode_subscription(row.record.clone(), row.version)?;
+        let foreign = foreign_subscription(&row.record, &stored);
+        let StoredSubscription { subscription, keys } = stored;
         let open = |key| ManagedKey::open(key, sealer, subscription.id);
         Ok(Self {
             pool: subscription.pool.resolve(tenant),
             keys: keys.into_iter().map(open).collect(),
             subscription,
+            foreign,
             tenant,
         })
     }
 }
+
+/// What is wrong with a subscription whose scheme this version does not know.
+pub(crate) const UNKNOWN_SCHEME: &str = "a later version of sidehook chose its signing scheme, and this server does not know it: \
+     update the server, or name a scheme that it knows";
 
 /// What is wrong with a subscription whose signing key does not open, for people.
 pub(crate) fn fault(error: &OpenError) -> String {
@@ -205,9 +226,9 @@ impl Compiled {
             }
             match CompiledSubscription::compile(tenant, row, sealer) {
                 Ok(compiled) => {
-                    if let Err(error) = &compiled.keys {
+                    if let Err(fault) = compiled.usable() {
                         let subscription = compiled.subscription.id;
-                        tracing::error!(%tenant, %subscription, %error, "deliveries wait: a signing key of their subscription does not open");
+                        tracing::error!(%tenant, %subscription, fault, "deliveries of a subscription wait");
                     }
                     subscriptions.insert(number, Arc::new(compiled));
                 }

@@ -289,7 +289,13 @@ impl Deliveries {
         });
         let mut attempts = Attempts::new();
         for record in self.store.attempts(&asked.collect::<Vec<_>>()).await? {
-            let entry = AttemptEntry::decode(record)?;
+            let entry = match AttemptEntry::decode(record) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    tracing::error!(%error, "an attempt is left out of what is shown");
+                    continue;
+                }
+            };
             let id = entry.delivery_id;
             let Some(segment) = id.segment() else {
                 continue;

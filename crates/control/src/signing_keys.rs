@@ -56,6 +56,10 @@ impl ManagedKey {
     }
 
     /// The key at rest.
+    #[allow(
+        clippy::needless_update,
+        reason = "a later version's keys have more fields: see the feature `later`"
+    )]
     pub(crate) fn seal(
         &self,
         sealer: &Sealer,
@@ -69,6 +73,7 @@ impl ManagedKey {
             sealed,
             created_at_ms: self.created_at.as_millis(),
             expires_at_ms: self.expires_at.map_or(0, Timestamp::as_millis),
+            ..record_v1::SealedKey::default()
         })
     }
 
@@ -91,7 +96,7 @@ impl ManagedKey {
 
 /// Whether Sidehook manages the keys of such a signing.
 pub(crate) fn is_managed(signing: &Signing) -> bool {
-    signing.local_key.is_none() && signing.scheme != Scheme::Unsigned
+    signing.local_key.is_none() && !matches!(signing.scheme, Scheme::Unsigned | Scheme::Unknown)
 }
 
 /// The signing with the algorithm that `secret` is a key of, where its scheme has
@@ -172,8 +177,9 @@ pub(crate) fn rotated(
     if !is_managed(signing) {
         return Err(OperationError::Precondition {
             reason: "SIGNING_KEYS_NOT_MANAGED",
-            message: "Sidehook manages no keys of this subscription: it is not signed, or its \
-                      agent holds the key (`signing.local_key`)"
+            message: "Sidehook manages no keys of this subscription: it is not signed, its \
+                      agent holds the key (`signing.local_key`), or a later version of the \
+                      server chose its scheme"
                 .to_owned(),
         });
     }
@@ -235,8 +241,8 @@ fn generate(scheme: &Scheme) -> Result<SecretString, sidehook_signature::KeyErro
             StandardKey::ed25519_from_random(random)?.to_text()
         }
         Scheme::Close => CloseKey::from_random(random)?.to_text(),
-        // Unsigned needs none; callers ask only for managed signings.
-        Scheme::HmacHeader { .. } | Scheme::Unsigned => {
+        // The last two need none; callers ask only for managed signings.
+        Scheme::HmacHeader { .. } | Scheme::Unsigned | Scheme::Unknown => {
             HmacHeaderKey::from_random(random).to_text()
         }
     })
@@ -247,7 +253,7 @@ fn normalise(scheme: &Scheme, text: &str) -> Result<SecretString, String> {
     let key = match scheme {
         Scheme::StandardWebhooks(_) => StandardKey::parse(text).map(|key| key.to_text()),
         Scheme::Close => CloseKey::parse(text).map(|key| key.to_text()),
-        Scheme::HmacHeader { .. } | Scheme::Unsigned => {
+        Scheme::HmacHeader { .. } | Scheme::Unsigned | Scheme::Unknown => {
             HmacHeaderKey::parse(text).map(|key| key.to_text())
         }
     };

@@ -1,6 +1,7 @@
 //! Operations on subscriptions.
 //!
-//! Every change is read, changed in memory, and written on the condition that nobody
+//! Every change keeps what a later version wrote beside it and this one does not know
+//! ([`change_subscription`]). It is read, changed in memory, and written on the condition that nobody
 //! was faster. With the caller's etag a faster change ends the operation; without one
 //! it is repeated on what is there now, which for a field mask is what the caller
 //! meant. A write whose answer was lost is repeated as it was: the store knows its
@@ -13,13 +14,13 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 use sidehook_api::{
-    record::{StoredSubscription, encode_subscription},
+    record::{StoredSubscription, change_subscription, encode_subscription},
     subscription::{apply_update, create, names_algorithm},
     v1,
 };
 use sidehook_core::{
     id::{SubscriptionId, SubscriptionNumber, TenantId},
-    limits::SUBSCRIPTIONS_PER_TENANT,
+    limits::{IN_FLIGHT_MAX, SUBSCRIPTIONS_PER_TENANT},
     principal::Principal,
     subscription::{PauseReason, Status, Subscription},
     time::Timestamp,
@@ -111,6 +112,7 @@ impl Subscriptions {
                 subscription,
                 keys,
                 unopened: None,
+                foreign: None,
             };
             match self.put(who.tenant, &keyed, Expect::Absent).await? {
                 Written::Done(version) => return Ok(keyed.at(version)),
@@ -216,6 +218,7 @@ impl Subscriptions {
                 subscription,
                 keys,
                 unopened: current.unopened.clone(),
+                foreign: current.foreign.clone(),
             }))
         };
         let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
@@ -274,6 +277,7 @@ impl Subscriptions {
                 subscription,
                 keys,
                 unopened: None,
+                foreign: current.foreign.clone(),
             }))
         };
         let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
@@ -361,10 +365,13 @@ impl Subscriptions {
             expect,
             nonce: rand::random(),
             change: Change::Put {
-                record: encode_subscription(&stored),
+                record: match &keyed.foreign {
+                    None => encode_subscription(&stored),
+                    Some(old) => change_subscription(old, &stored),
+                },
                 queue: QueueSettings {
                     pool: subscription.pool.resolve(tenant),
-                    window: subscription.max_in_flight,
+                    window: subscription.max_in_flight.min(IN_FLIGHT_MAX),
                     paused: !subscription.status.is_active(),
                 },
             },

@@ -21,6 +21,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_api::{
+    record_error::CorruptRecord,
     registry::{ApiKey, KeyRole, Tenant},
     v1,
 };
@@ -87,8 +88,8 @@ impl Tenants {
         let after = after.as_ref().map_or(&[][..], |id| id.as_slice());
         let page = self.store.registry_list(Kind::Tenant, after, max).await?;
         let tenants = page.entries.into_iter();
-        let tenants = tenants.map(|entry| Tenant::decode(entry.value));
-        Ok((tenants.collect::<Result<_, _>>()?, page.more))
+        let tenants = tenants.filter_map(|entry| readable(Tenant::decode(entry.value)));
+        Ok((tenants.collect(), page.more))
     }
 
     /// Makes a key with a random secret.
@@ -193,7 +194,7 @@ impl Tenants {
     /// The key at `digest`, if it is still the one with this id.
     async fn key(&self, id: KeyId, digest: Bytes) -> Result<Option<ApiKey>, OperationError> {
         let record = self.store.registry_get(Kind::ApiKey, &digest).await?;
-        let key = record.map(ApiKey::decode).transpose()?;
+        let key = record.and_then(|record| readable(ApiKey::decode(record)));
         Ok(key.filter(|key| key.id == id))
     }
 
@@ -207,13 +208,14 @@ impl Tenants {
         let digest = self.store.registry_get(Kind::ApiKey, &pointer).await?;
         let digest = digest.ok_or_else(unknown)?;
         let record = self.store.registry_get(Kind::ApiKey, &digest).await?;
-        let mut key = ApiKey::decode(record.ok_or_else(unknown)?)?;
+        let record = record.ok_or_else(unknown)?;
+        let mut key = ApiKey::decode(record.clone())?;
         // Another id: the secret was given to a newer key, and this one is no more.
         if key.id != id || key.revoked_at.is_some() {
             return Ok(());
         }
         key.revoked_at = Some(self.store.now().await?);
-        self.put(Kind::ApiKey, &digest, key.encode()).await
+        self.put(Kind::ApiKey, &digest, key.change(&record)).await
     }
 
     /// Whether there is such a tenant.
@@ -237,6 +239,14 @@ impl Tenants {
             other => Ok(other?),
         }
     }
+}
+
+/// What a list shows of a record. One that cannot be read is left out: it must not take
+/// the others with it.
+fn readable<T>(record: Result<T, CorruptRecord>) -> Option<T> {
+    record
+        .inspect_err(|error| tracing::error!(%error, "left out of a list"))
+        .ok()
 }
 
 /// What the keys of the records begin with that list a tenant's keys.

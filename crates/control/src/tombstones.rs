@@ -62,8 +62,12 @@ pub(crate) async fn find(
     };
     let mut found = HashMap::new();
     for (number, record) in try_join_all(numbers.into_iter().map(read)).await? {
-        if let Some(record) = record {
-            found.insert(number, Tombstone::decode(record)?.id);
+        match record.map(Tombstone::decode) {
+            Some(Ok(tombstone)) => {
+                found.insert(number, tombstone.id);
+            }
+            Some(Err(error)) => tracing::error!(%error, "a deleted subscription's name is lost"),
+            None => {}
         }
     }
     Ok(found)

@@ -42,13 +42,19 @@ pub enum DeliveryState {
     Dead,
     /// Withdrawn.
     Cancelled,
+    /// Ended or not as a later version noted, in a state that this one does not know.
+    Unknown,
 }
 
 impl DeliveryState {
-    /// Whether nothing more will happen to the delivery.
+    /// Whether nothing more will happen to the delivery, as far as this version can
+    /// tell.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Delivered | Self::Dead | Self::Cancelled)
+        matches!(
+            self,
+            Self::Delivered | Self::Dead | Self::Cancelled | Self::Unknown
+        )
     }
 }
 

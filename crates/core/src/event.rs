@@ -56,6 +56,13 @@ pub enum WordError {
 }
 
 impl Word {
+    /// A word as a record keeps it, unchecked: events that were made by other rules are
+    /// still matched by it.
+    #[must_use]
+    pub const fn kept(text: String) -> Self {
+        Self(Cow::Owned(text))
+    }
+
     /// Checks a text.
     ///
     /// # Errors

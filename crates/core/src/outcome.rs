@@ -105,6 +105,8 @@ pub enum AttemptError {
     LeaseLost,
     /// The agent failed in the middle of it; the request may have been sent.
     Interrupted,
+    /// What a later version noted and this one does not know, and whose failure it was.
+    Unknown(Blame),
 }
 
 impl AttemptError {
@@ -120,6 +122,7 @@ impl AttemptError {
             | Self::Protocol => Blame::Receiver,
             Self::EgressRefused | Self::KeyMissing | Self::Interrupted => Blame::Agent,
             Self::LeaseLost => Blame::Platform,
+            Self::Unknown(blame) => blame,
         }
     }
 }

@@ -30,21 +30,32 @@ pub fn is_name(name: &str) -> bool {
     (1..=NAME_BYTES).contains(&name.len()) && name.bytes().all(fits)
 }
 
-impl FromStr for PoolName {
-    type Err = ParsePoolError;
-
-    fn from_str(text: &str) -> Result<Self, ParsePoolError> {
+impl PoolName {
+    /// A name as a record keeps it, unchecked: any text names a set of agents, and a
+    /// rule that is tightened must not part deliveries from theirs.
+    #[must_use]
+    pub fn kept(text: &str) -> Self {
         let (platform, name) = match text.strip_prefix(PLATFORM_PREFIX) {
             Some(name) => (true, name),
             None => (false, text),
         };
-        if !is_name(name) {
-            return Err(ParsePoolError);
-        }
-        Ok(Self {
+        Self {
             platform,
             name: name.to_owned(),
-        })
+        }
+    }
+}
+
+impl FromStr for PoolName {
+    type Err = ParsePoolError;
+
+    fn from_str(text: &str) -> Result<Self, ParsePoolError> {
+        let pool = Self::kept(text);
+        if is_name(&pool.name) {
+            Ok(pool)
+        } else {
+            Err(ParsePoolError)
+        }
     }
 }
 

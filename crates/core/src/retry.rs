@@ -63,6 +63,23 @@ impl RetryPolicy {
         max_attempts: None,
     };
 
+    /// A policy as a record keeps it, unchecked. What is not allowed now acts as the
+    /// nearest one that is.
+    #[must_use]
+    pub fn kept(
+        initial_backoff: Duration,
+        max_backoff: Duration,
+        max_age: Duration,
+        max_attempts: Option<u32>,
+    ) -> Self {
+        Self {
+            initial_backoff,
+            max_backoff,
+            max_age,
+            max_attempts: max_attempts.filter(|attempts| *attempts > 0),
+        }
+    }
+
     /// First and longest back-off, time from the first attempt to the last, and
     /// attempts at most (`None` or `Some(0)`: not limited).
     ///
@@ -95,13 +112,12 @@ impl RetryPolicy {
             "max_age",
             "must be at most 28 days",
         );
-        let max_attempts = max_attempts.filter(|attempts| *attempts > 0);
-        violations.into_result(Self {
+        violations.into_result(Self::kept(
             initial_backoff,
             max_backoff,
             max_age,
             max_attempts,
-        })
+        ))
     }
 
     /// First back-off.
@@ -135,7 +151,8 @@ impl RetryPolicy {
         let longest = self
             .initial_backoff
             .saturating_mul(factor)
-            .min(self.max_backoff);
+            .min(self.max_backoff)
+            .clamp(BACKOFF_INITIAL_MIN, BACKOFF_MAX_MAX);
         let random = if random01.is_finite() {
             random01.clamp(0.0, 1.0)
         } else {
@@ -239,7 +256,7 @@ pub fn decide(
         state.attempts_in_all
     };
     let planned = now + policy.backoff(n, random01);
-    let last = first_attempt_at + policy.max_age;
+    let last = first_attempt_at + policy.max_age.min(RETRY_AGE_MAX);
     if planned > last {
         return dead(reason::EXHAUSTED, false);
     }

@@ -18,6 +18,9 @@ pub enum Scheme {
         /// The text in front of the digest.
         prefix: String,
     },
+    /// One that a later version chose and this one does not know. Nothing is signed
+    /// with it, and nothing goes unsigned instead.
+    Unknown,
 }
 
 /// Algorithms of Standard Webhooks.

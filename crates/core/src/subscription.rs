@@ -1,8 +1,13 @@
 //! A subscription: where to send, what to match, how to sign, how to retry.
 //!
-//! Each part has a type of its own that cannot hold a wrong value. What only shows
-//! when the parts stand together (counts, and headers that clash) a [`Draft`] finds,
-//! and a draft is the way to a subscription: made, changed or read from the store.
+//! Each part has a type of its own, which takes no wrong value from a caller. What only
+//! shows when the parts stand together (counts, and headers that clash) a [`Draft`]
+//! finds, and a draft is a caller's way to a subscription, made or changed.
+//!
+//! What a record keeps was right by the rules of its day, and is taken as it is: each
+//! type has a `kept` that checks nothing. So whoever uses a part does not count on the
+//! rules: numbers act as the nearest ones that are allowed now, and a URL or a header
+//! that no request can carry fails the attempt.
 
 mod destination;
 mod draft;
@@ -96,6 +101,9 @@ pub enum PauseReason {
     Api,
     /// The receiver answered 410.
     Gone,
+    /// One that a later version gave, or a status of such a version: whatever it is,
+    /// it is not `Active`.
+    Unknown,
 }
 
 impl PauseReason {
@@ -105,13 +113,14 @@ impl PauseReason {
         match self {
             Self::Api => "api",
             Self::Gone => "gone",
+            Self::Unknown => "unknown",
         }
     }
 
     /// The reason that this word stands for.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Api, Self::Gone]
+        [Self::Api, Self::Gone, Self::Unknown]
             .into_iter()
             .find(|reason| reason.as_str() == word)
     }

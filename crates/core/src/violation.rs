@@ -69,6 +69,16 @@ impl Violations {
         self.0.truncate(VIOLATIONS);
     }
 
+    /// Without those that `of_others` picks. A list that is full stays whole: what is
+    /// not in it any more is not known to be somebody else's.
+    #[must_use]
+    pub fn without(mut self, of_others: impl Fn(&Violation) -> bool) -> Self {
+        if self.0.len() < VIOLATIONS {
+            self.0.retain(|violation| !of_others(violation));
+        }
+        self
+    }
+
     /// `value` if nothing is wrong.
     ///
     /// # Errors

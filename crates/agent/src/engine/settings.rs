@@ -181,7 +181,12 @@ fn headers(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let product = HeaderValue::from_str(&build_info::product("sidehook"));
     headers.insert(USER_AGENT, product.map_err(|_| invalid("user-agent"))?);
-    for header in &settings.headers {
+    // What frames the request, or proves where it is from, is not a subscription's to say.
+    for header in settings
+        .headers
+        .iter()
+        .filter(|header| !header.name.is_reserved())
+    {
         let (name, value) = (header.name.as_str(), header.value.as_str());
         let value = HeaderValue::from_str(value).map_err(|_| invalid(name))?;
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(name))?;
@@ -199,6 +204,7 @@ fn signer(
 ) -> Result<Signer, Unusable> {
     let missing = |detail: String| Unusable::new(OutcomeKind::KeyMissing, detail);
     let scheme = match &settings.signing.scheme {
+        Wanted::Unknown => return Err(missing("the signing scheme is not known".to_owned())),
         Wanted::Unsigned => Scheme::Unsigned,
         Wanted::StandardWebhooks(_) => Scheme::StandardWebhooks,
         Wanted::Close => Scheme::Close,

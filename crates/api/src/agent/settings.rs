@@ -5,10 +5,10 @@ use core::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use sidehook_core::{
     id::{SubscriptionId, TenantId},
-    limits::IN_FLIGHT_MAX,
+    limits::{IN_FLIGHT_MAX, TIMEOUT_MIN},
     signing::{Algorithm, Digest, Scheme, Signing},
     subscription::{
-        Destination, HeaderName, HeaderNameError, StaticHeader, Subscription, Timeouts,
+        Destination, HeaderName, HeaderNameError, HeaderValue, StaticHeader, Subscription, Timeouts,
     },
 };
 
@@ -79,6 +79,7 @@ pub fn settings_to_proto(
             name: header.name.as_str().to_owned(),
             value: header.value.as_str().to_owned(),
         });
+    let timeouts = subscription.timeouts.in_effect();
     agent_v1::SubscriptionSettings {
         key,
         replaces: replaces.unwrap_or(0),
@@ -86,10 +87,10 @@ pub fn settings_to_proto(
         url: subscription.url.to_string(),
         headers: headers.collect(),
         verify_ssl: subscription.verify_ssl,
-        dns_timeout_ms: millis(subscription.timeouts.dns()),
-        connect_timeout_ms: millis(subscription.timeouts.connect()),
-        total_timeout_ms: millis(subscription.timeouts.total()),
-        max_in_flight: subscription.max_in_flight,
+        dns_timeout_ms: millis(timeouts.dns()),
+        connect_timeout_ms: millis(timeouts.connect()),
+        total_timeout_ms: millis(timeouts.total()),
+        max_in_flight: subscription.max_in_flight.min(IN_FLIGHT_MAX),
         signing: Some(signing_to_proto(&subscription.signing, secrets)),
         tenant_id: tenant.to_string(),
     }
@@ -101,6 +102,8 @@ fn millis(span: Duration) -> u32 {
 
 fn signing_to_proto(signing: &Signing, secrets: &[SecretString]) -> agent_v1::SigningSettings {
     let (scheme, hmac_header, hmac_prefix) = match &signing.scheme {
+        // Agents refuse it: what cannot be signed is not sent.
+        Scheme::Unknown => (SigningScheme::Unspecified, "", ""),
         Scheme::Unsigned => (SigningScheme::Unsigned, "", ""),
         Scheme::StandardWebhooks(_) => (SigningScheme::StandardWebhooks, "", ""),
         Scheme::Close => (SigningScheme::Close, "", ""),
@@ -135,6 +138,9 @@ fn signing_to_proto(signing: &Signing, secrets: &[SecretString]) -> agent_v1::Si
     }
 }
 
+/// What an agent reads it takes as it is, like a record ([`record`](crate::record)): the
+/// control plane has checked it, perhaps by the rules of another version. Numbers are
+/// brought to where an attempt can be made at all.
 impl TryFrom<agent_v1::SubscriptionSettings> for Settings {
     type Error = SettingsError;
 
@@ -146,26 +152,16 @@ impl TryFrom<agent_v1::SubscriptionSettings> for Settings {
             detail: detail.to_string(),
         };
         let header = |header: agent_v1::HttpHeader| {
+            // Whatever becomes of it, it must not be more than one header.
+            if header.value.contains(['\r', '\n', '\0']) {
+                return Err(error("headers.value", &"has a line break"));
+            }
             Ok(StaticHeader {
-                name: header
-                    .name
-                    .parse()
-                    .map_err(|wrong| error("headers.name", &wrong))?,
-                value: header
-                    .value
-                    .parse()
-                    .map_err(|wrong| error("headers.value", &wrong))?,
+                name: HeaderName::kept(header.name),
+                value: HeaderValue::kept(header.value),
             })
         };
-        let span = |ms: u32| Duration::from_millis(ms.into());
-        let timeouts = Timeouts::new(
-            span(proto.dns_timeout_ms),
-            span(proto.connect_timeout_ms),
-            span(proto.total_timeout_ms),
-        );
-        if !(1..=IN_FLIGHT_MAX).contains(&proto.max_in_flight) {
-            return Err(error("max_in_flight", &"out of range"));
-        }
+        let span = |ms: u32| Duration::from_millis(ms.into()).max(TIMEOUT_MIN);
         let signing = proto
             .signing
             .ok_or_else(|| error("signing", &"not given"))?;
@@ -177,15 +173,19 @@ impl TryFrom<agent_v1::SubscriptionSettings> for Settings {
             subscription_id: subscription_id
                 .parse()
                 .map_err(|wrong| error("subscription_id", &wrong))?,
-            url: proto.url.parse().map_err(|wrong| error("url", &wrong))?,
+            url: Destination::kept(proto.url),
             headers: proto
                 .headers
                 .into_iter()
                 .map(header)
                 .collect::<Result<_, _>>()?,
             verify_ssl: proto.verify_ssl,
-            timeouts: timeouts.map_err(|wrong| error("timeouts", &wrong))?,
-            max_in_flight: proto.max_in_flight,
+            timeouts: Timeouts::kept(
+                span(proto.dns_timeout_ms),
+                span(proto.connect_timeout_ms),
+                span(proto.total_timeout_ms),
+            ),
+            max_in_flight: proto.max_in_flight.max(1),
             signing,
             secrets,
             tenant_id: proto
@@ -201,16 +201,21 @@ impl TryFrom<agent_v1::SubscriptionSettings> for Settings {
 fn signing_from_proto(
     proto: agent_v1::SigningSettings,
 ) -> Result<(Signing, Vec<SecretString>), (&'static str, String)> {
-    let header = proto.hmac_header;
-    let prefix = proto.hmac_prefix;
+    let (header, prefix) = (proto.hmac_header, proto.hmac_prefix);
     let hmac = |digest| {
-        let wrong = |error: HeaderNameError| ("signing.hmac_header", error.to_string());
-        header.parse::<HeaderName>().map_err(wrong)?;
-        Ok(Scheme::HmacHeader {
-            header,
-            digest,
-            prefix,
-        })
+        // One that HTTP itself needs would be overwritten by the signature.
+        let wrong = match HeaderName::kept(header.clone()) {
+            _ if header.is_empty() => HeaderNameError::Length,
+            name if name.is_reserved() => HeaderNameError::Reserved,
+            _ => {
+                return Ok(Scheme::HmacHeader {
+                    header,
+                    digest,
+                    prefix,
+                });
+            }
+        };
+        Err(("signing.hmac_header", wrong.to_string()))
     };
     let wrong = |detail: &str| ("signing.scheme", detail.to_owned());
     let scheme = match SigningScheme::try_from(proto.scheme) {

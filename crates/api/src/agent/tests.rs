@@ -232,6 +232,27 @@ fn a_header_that_would_split_the_request_is_refused() {
     assert!(!error.is_about_signing());
 }
 
+#[test]
+fn what_the_rules_of_another_version_allow_is_taken() {
+    let proto = agent_v1::SubscriptionSettings {
+        url: format!("https://example.com/{}", "x".repeat(10_000)),
+        headers: vec![agent_v1::HttpHeader {
+            name: "X-A".into(),
+            value: "b".repeat(10_000),
+        }],
+        dns_timeout_ms: 0,
+        total_timeout_ms: 600_000,
+        max_in_flight: 100_000,
+        ..settings()
+    };
+    let read = Settings::try_from(proto.clone()).unwrap();
+    assert_eq!(read.url.as_str(), proto.url);
+    assert_eq!(read.headers[0].value.as_str(), proto.headers[0].value);
+    assert_eq!(read.timeouts.dns(), Duration::from_millis(10));
+    assert_eq!(read.timeouts.total(), Duration::from_secs(600));
+    assert_eq!(read.max_in_flight, 100_000);
+}
+
 proptest! {
     #[test]
     fn no_outcome_panics(

@@ -3,14 +3,19 @@
 use core::time::Duration;
 
 use bytes::Bytes;
-use prost::Message;
 use sidehook_core::{
     id::{AgentId, TenantId},
-    pool::{self, Pool},
+    pool::Pool,
     time::Timestamp,
 };
 
-use crate::{record::decode, record_error::CorruptRecord, record_v1, time::timestamp, v1};
+use crate::{
+    record::{decode, encode},
+    record_error::CorruptRecord,
+    record_v1,
+    time::timestamp,
+    v1,
+};
 
 /// An agent, as it was last heard of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +86,9 @@ impl Presence {
             capacity: self.capacity,
             draining: self.draining,
             offline: self.offline,
+            ..Default::default()
         };
-        record.encode_to_vec().into()
+        encode(&record)
     }
 
     /// Reads what [`encode`](Self::encode) wrote.
@@ -92,9 +98,6 @@ impl Presence {
     pub fn decode(record: Bytes) -> Result<Self, CorruptRecord> {
         let corrupt = |detail: &str| CorruptRecord::new("agent", detail);
         let record: record_v1::AgentRecord = decode("agent", record)?;
-        if !pool::is_name(&record.pool) {
-            return Err(corrupt("pool"));
-        }
         let owner =
             TenantId::from_slice(&record.pool_owner).ok_or_else(|| corrupt("pool_owner"))?;
         Ok(Self {

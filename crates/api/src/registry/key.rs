@@ -1,7 +1,6 @@
 //! API keys and pool tokens, without their secrets.
 
 use bytes::Bytes;
-use prost::Message;
 use sidehook_core::{
     id::{KeyId, TenantId},
     pool::{Pool, PoolName},
@@ -12,12 +11,16 @@ use sidehook_core::{
 
 use super::check_name;
 use crate::{
-    record::{decode, moment},
+    carry::carry,
+    record::{decode, encode, kept_moment, moment},
     record_error::CorruptRecord,
     record_v1,
-    time::{read_timestamp, timestamp},
+    time::timestamp,
     v1,
 };
+
+/// Full name of the message that a key is kept as.
+const API_KEY: &str = "sidehook.record.v1.ApiKeyRecord";
 
 /// What the bearer of a key may do. A key never makes an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub enum KeyRole {
     Viewer,
     /// Be an agent of this pool, whose owner is the key's tenant.
     Agent(Pool),
+    /// Nothing: what a later version gave it, this one does not know.
+    Unknown,
 }
 
 /// A key.
@@ -92,20 +97,21 @@ impl ApiKey {
         }
     }
 
-    /// Who its bearer is.
+    /// Who its bearer is; nobody, if this version does not know what it is for.
     #[must_use]
-    pub fn principal(&self) -> Principal {
+    pub fn principal(&self) -> Option<Principal> {
         let role = match &self.role {
             KeyRole::Admin => Role::Admin,
             KeyRole::Publisher => Role::Publisher,
             KeyRole::Viewer => Role::Viewer,
             KeyRole::Agent(pool) => Role::Agent(pool.clone()),
+            KeyRole::Unknown => return None,
         };
-        Principal {
+        Some(Principal {
             tenant: self.tenant,
             subject: self.id.to_string(),
             role,
-        }
+        })
     }
 
     /// The key as the API shows it.
@@ -116,6 +122,7 @@ impl ApiKey {
             KeyRole::Publisher => (v1::Role::Publisher, String::new()),
             KeyRole::Viewer => (v1::Role::Viewer, String::new()),
             KeyRole::Agent(pool) => (v1::Role::Agent, pool.display_name()),
+            KeyRole::Unknown => (v1::Role::Unspecified, String::new()),
         };
         let platform = self.tenant == TenantId::PLATFORM;
         v1::ApiKey {
@@ -134,7 +141,7 @@ impl ApiKey {
         }
     }
 
-    /// Encodes it.
+    /// Encodes a new one.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let shown = v1::ApiKey {
@@ -145,8 +152,19 @@ impl ApiKey {
         let record = record_v1::ApiKeyRecord {
             api_key: Some(shown),
             revoked_at_ms: self.revoked_at.map_or(0, Timestamp::as_millis),
+            ..Default::default()
         };
-        record.encode_to_vec().into()
+        encode(&record)
+    }
+
+    /// Encodes it after a change, with all that its record `old` holds and that this
+    /// version does not understand.
+    #[must_use]
+    pub fn change(&self, old: &Bytes) -> Bytes {
+        match Self::decode(old.clone()) {
+            Ok(before) => carry(API_KEY, old, &before.encode(), self.encode()),
+            Err(_) => self.encode(),
+        }
     }
 
     /// Reads what [`encode`](Self::encode) wrote.
@@ -158,18 +176,39 @@ impl ApiKey {
         let record: record_v1::ApiKeyRecord = decode("API key", record)?;
         let proto = record.api_key.ok_or_else(|| corrupt("no key"))?;
         let tenant = read_tenant(&proto.tenant_id).ok_or_else(|| corrupt("tenant_id"))?;
-        let created_at = proto.created_at.as_ref().and_then(read_timestamp);
         Ok(Self {
             id: proto.id.parse().map_err(|_| corrupt("id"))?,
             tenant,
-            role: read_role(proto.role, &proto.pool, tenant)
-                .map_err(|(field, _)| corrupt(field))?,
-            created_at: created_at.ok_or_else(|| corrupt("created_at"))?,
+            role: kept_role(proto.role, &proto.pool, tenant),
+            created_at: kept_moment(proto.created_at.as_ref()),
             revoked_at: moment(record.revoked_at_ms),
             name: proto.name,
             prefix: proto.prefix,
         })
     }
+}
+
+/// A role as a record keeps it. What its bearer could do beyond its tenant is no matter
+/// of rules that come and go: such a key is one for nothing.
+fn kept_role(number: i32, pool: &str, tenant: TenantId) -> KeyRole {
+    let role = match v1::Role::try_from(number) {
+        Ok(v1::Role::Admin) => KeyRole::Admin,
+        Ok(v1::Role::Publisher) => KeyRole::Publisher,
+        Ok(v1::Role::Viewer) => KeyRole::Viewer,
+        Ok(v1::Role::Agent) => {
+            let pool = PoolName::kept(pool).resolve(tenant);
+            return if pool.owner == tenant {
+                KeyRole::Agent(pool)
+            } else {
+                KeyRole::Unknown
+            };
+        }
+        Ok(v1::Role::Unspecified) | Err(_) => KeyRole::Unknown,
+    };
+    if tenant == TenantId::PLATFORM {
+        return KeyRole::Unknown;
+    }
+    role
 }
 
 fn read_tenant(text: &str) -> Option<TenantId> {

@@ -4,6 +4,7 @@
 
 use core::time::Duration;
 
+use prost::Message as _;
 use sidehook_core::{
     id::{AgentId, KeyId},
     pool::Pool,
@@ -85,8 +86,8 @@ fn keys_come_back_with_their_roles() {
     ] {
         let made = create(request).unwrap();
         assert_eq!(
-            (made.principal().tenant, made.principal().role),
-            (tenant, role)
+            made.principal().map(|who| (who.tenant, who.role)),
+            Some((tenant, role))
         );
         let revoked = ApiKey {
             revoked_at: Some(NOW),
@@ -129,6 +130,35 @@ fn wrong_keys_are_refused_with_the_field() {
         let violations = create(request.clone()).unwrap_err();
         assert_eq!(violations.as_slice()[0].field, field, "{request:?}");
     }
+}
+
+#[test]
+fn a_key_that_is_not_understood_is_for_nothing_and_survives_its_revocation() {
+    let foreign_pool = request(Some(TENANT), v1::Role::Agent, "");
+    let raw = |key: &ApiKey| record_v1::ApiKeyRecord::decode(key.encode()).unwrap();
+    for (role, pool) in [(99, ""), (v1::Role::Agent.into(), "platform/eu")] {
+        let made = create(foreign_pool.clone()).unwrap();
+        let mut record = raw(&made);
+        let shown = record.api_key.as_mut().unwrap();
+        shown.role = role;
+        pool.clone_into(&mut shown.pool);
+        let old = Bytes::from(record.encode_to_vec());
+        let mut key = ApiKey::decode(old.clone()).unwrap();
+        assert_eq!((&key.role, key.principal()), (&KeyRole::Unknown, None));
+        key.revoked_at = Some(NOW);
+        let revoked = record_v1::ApiKeyRecord::decode(key.change(&old)).unwrap();
+        assert_eq!(revoked.revoked_at_ms, NOW.as_millis());
+        assert_eq!(
+            revoked.api_key.unwrap().role,
+            role,
+            "a later version knows it"
+        );
+    }
+    // A pool whose name is not allowed any more is a pool still.
+    let mut record = raw(&create(foreign_pool).unwrap());
+    "Old Name".clone_into(&mut record.api_key.as_mut().unwrap().pool);
+    let key = ApiKey::decode(record.encode_to_vec().into()).unwrap();
+    assert!(matches!(key.role, KeyRole::Agent(pool) if pool.name == "Old Name"));
 }
 
 #[test]

@@ -200,6 +200,28 @@ pub(super) fn merge(
     violations
 }
 
+/// Whether the field that a violation names by its path is the same in both.
+pub(super) fn is_unchanged(
+    path: &str,
+    before: &v1::Subscription,
+    after: &v1::Subscription,
+) -> bool {
+    let names = |field: &&Field| {
+        let rest = path.strip_prefix(field.path);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    // The longest path: a field of its own rather than the message around it.
+    let field = FIELDS
+        .iter()
+        .filter(names)
+        .max_by_key(|field| field.path.len());
+    field.is_some_and(|field| {
+        let mut taken_over = before.clone();
+        (field.copy)(&mut taken_over, after);
+        taken_over == *before
+    })
+}
+
 /// A client's own text in an answer: not more of it than helps.
 fn shorten(path: &str) -> &str {
     let end = path

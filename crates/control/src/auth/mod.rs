@@ -177,7 +177,8 @@ impl Authenticator {
             return Ok(None);
         };
         let key = ApiKey::decode(record)?;
-        Ok(key.revoked_at.is_none().then(|| key.principal()))
+        let in_force = key.revoked_at.is_none();
+        Ok(in_force.then(|| key.principal()).flatten())
     }
 }
 

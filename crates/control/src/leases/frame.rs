@@ -160,8 +160,7 @@ impl Maker<'_> {
         if self.bytes > FRAME_ROOM {
             return Err(Reject::Release);
         }
-        let keys = subscription.keys.as_ref();
-        let keys = keys.map_err(|_unopened| Reject::HoldBack)?;
+        let keys = subscription.usable().map_err(|_fault| Reject::HoldBack)?;
         let in_force = keys.iter().filter(|key| key.in_force(self.now)).count();
         let version = subscription.subscription.version;
         let wanted = self

@@ -121,7 +121,9 @@ impl AgentAdmin {
             };
             after = last.key.to_vec();
             for entry in page.entries {
-                let agent = Presence::decode(entry.value)?;
+                let Ok(agent) = Presence::decode(entry.value) else {
+                    continue;
+                };
                 if now.since(agent.last_seen_at) <= SHOWN {
                     agents.push(agent);
                 }

@@ -5,7 +5,6 @@ use core::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use sidehook_api::{
-    subscription::to_proto,
     time::read_duration,
     v1::{self, webhook_service_server::WebhookService},
 };
@@ -26,7 +25,6 @@ use super::{
 };
 use crate::{
     auth::principal,
-    catalog,
     errors::OperationError,
     paging::{List, page_size},
     subscriptions::{Subscriptions, unusable},
@@ -134,7 +132,7 @@ impl WebhookService for Webhooks {
         }
         let updated = self.subscriptions.update(&who, id, etag, &patch, &mask);
         Ok(Response::new(v1::UpdateSubscriptionResponse {
-            subscription: Some(to_proto(&updated.await?.subscription)),
+            subscription: Some(updated.await?.without_keys()),
         }))
     }
 
@@ -158,7 +156,7 @@ impl WebhookService for Webhooks {
         let (id, etag) = (id(&request.id, "id")?, etag(&request.etag, "etag")?);
         let paused = self.subscriptions.set_paused(&who, id, etag, true).await?;
         Ok(Response::new(v1::PauseSubscriptionResponse {
-            subscription: Some(to_proto(&paused.subscription)),
+            subscription: Some(paused.without_keys()),
         }))
     }
 
@@ -171,7 +169,7 @@ impl WebhookService for Webhooks {
         let (id, etag) = (id(&request.id, "id")?, etag(&request.etag, "etag")?);
         let resumed = self.subscriptions.set_paused(&who, id, etag, false).await?;
         Ok(Response::new(v1::ResumeSubscriptionResponse {
-            subscription: Some(to_proto(&resumed.subscription)),
+            subscription: Some(resumed.without_keys()),
         }))
     }
 
@@ -197,8 +195,8 @@ impl WebhookService for Webhooks {
         let tenant = principal(&request)?.tenant;
         let id: SubscriptionId = id(&request.get_ref().id, "id")?;
         let found = self.subscriptions.get(tenant, id).await?;
-        if let Err(error) = &found.keys {
-            return Err(unusable(id, &catalog::fault(error)).into());
+        if let Err(fault) = found.usable() {
+            return Err(unusable(id, &fault).into());
         }
         if !found.subscription.status.is_active() {
             return Err(paused().into());

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use sidehook_api::v1;
 use sidehook_core::{
     id::SubscriptionId,
+    signing::Scheme,
     subscription::{Status, Subscription},
     time::Timestamp,
     version::Version,
@@ -25,6 +27,8 @@ pub struct Keyed {
     pub keys: Vec<ManagedKey>,
     /// Why one does not open.
     pub unopened: Option<OpenError>,
+    /// The present record, where it holds more than this version understands.
+    pub(crate) foreign: Option<Bytes>,
 }
 
 impl From<&CompiledSubscription> for Keyed {
@@ -33,6 +37,7 @@ impl From<&CompiledSubscription> for Keyed {
             subscription: compiled.subscription.clone(),
             keys: compiled.keys.clone().unwrap_or_default(),
             unopened: compiled.keys.as_ref().err().cloned(),
+            foreign: compiled.foreign.clone(),
         }
     }
 }
@@ -52,15 +57,26 @@ impl Keyed {
     /// The subscription with its keys, as the API shows it to those who may see them.
     #[must_use]
     pub fn to_proto(&self) -> v1::Subscription {
-        let mut proto = sidehook_api::subscription::to_proto(&self.subscription);
+        let mut proto = self.without_keys();
         let keys = self.keys.iter().map(ManagedKey::to_proto).collect();
         proto.signing.get_or_insert_default().keys = keys;
-        proto.fault = self
-            .unopened
-            .as_ref()
-            .map(catalog::fault)
-            .unwrap_or_default();
         proto
+    }
+
+    /// The subscription as the API shows it to everybody.
+    #[must_use]
+    pub fn without_keys(&self) -> v1::Subscription {
+        let fault = match &self.unopened {
+            Some(error) => catalog::fault(error),
+            None if self.subscription.signing.scheme == Scheme::Unknown => {
+                catalog::UNKNOWN_SCHEME.to_owned()
+            }
+            None => String::new(),
+        };
+        v1::Subscription {
+            fault,
+            ..sidehook_api::subscription::to_proto(&self.subscription)
+        }
     }
 }
 

@@ -55,6 +55,13 @@ pub enum DestinationError {
 }
 
 impl Destination {
+    /// A URL as a record keeps it. It is not checked: a rule that is tightened must not
+    /// take subscriptions away that were made before it. Whoever connects reads it again.
+    #[must_use]
+    pub const fn kept(text: String) -> Self {
+        Self(text)
+    }
+
     /// The URL as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {

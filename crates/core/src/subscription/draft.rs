@@ -54,6 +54,21 @@ pub struct Identity {
     pub version: Version,
 }
 
+impl Identity {
+    /// What the server knows of this subscription.
+    #[must_use]
+    pub fn of(subscription: &Subscription) -> Self {
+        Self {
+            id: subscription.id,
+            created_at: subscription.created_at,
+            updated_at: subscription.updated_at,
+            created_by: subscription.created_by.clone(),
+            updated_by: subscription.updated_by.clone(),
+            version: subscription.version,
+        }
+    }
+}
+
 impl Draft {
     /// The subscription, if neither `noted` nor the whole has anything wrong.
     ///

@@ -65,6 +65,24 @@ pub enum HeaderNameError {
 }
 
 impl HeaderName {
+    /// A name as a record keeps it, unchecked. What no request can carry the HTTP
+    /// library refuses where the request is made.
+    #[must_use]
+    pub const fn kept(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Whether Sidehook or HTTP itself sets this header. One that was kept from before
+    /// it was reserved is not sent.
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        let lower = self.0.to_ascii_lowercase();
+        RESERVED.contains(&lower.as_str())
+            || RESERVED_PREFIXES
+                .iter()
+                .any(|prefix| lower.starts_with(prefix))
+    }
+
     /// The name as it was given.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -89,15 +107,11 @@ impl FromStr for HeaderName {
         if let Some(position) = text.bytes().position(|byte| !token(byte)) {
             return Err(HeaderNameError::Character { position });
         }
-        let lower = text.to_ascii_lowercase();
-        if RESERVED.contains(&lower.as_str())
-            || RESERVED_PREFIXES
-                .iter()
-                .any(|prefix| lower.starts_with(prefix))
-        {
+        let name = Self(text.to_owned());
+        if name.is_reserved() {
             return Err(HeaderNameError::Reserved);
         }
-        Ok(Self(text.to_owned()))
+        Ok(name)
     }
 }
 
@@ -125,6 +139,12 @@ pub enum HeaderValueError {
 }
 
 impl HeaderValue {
+    /// A value as a record keeps it, unchecked, as [`HeaderName::kept`].
+    #[must_use]
+    pub const fn kept(text: String) -> Self {
+        Self(text)
+    }
+
     /// The value.
     #[must_use]
     pub fn as_str(&self) -> &str {

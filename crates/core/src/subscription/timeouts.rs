@@ -41,6 +41,28 @@ impl Timeouts {
         })
     }
 
+    /// Time limits as a record keeps them, unchecked; see [`Self::in_effect`].
+    #[must_use]
+    pub const fn kept(dns: Duration, connect: Duration, total: Duration) -> Self {
+        Self {
+            dns,
+            connect,
+            total,
+        }
+    }
+
+    /// The limits that attempts have: each the nearest one that is allowed now, also
+    /// where a rule was tightened after they were set.
+    #[must_use]
+    pub fn in_effect(&self) -> Self {
+        let allowed = |span: Duration| span.clamp(TIMEOUT_MIN, TOTAL_TIMEOUT_MAX);
+        Self {
+            dns: allowed(self.dns),
+            connect: allowed(self.connect),
+            total: allowed(self.total),
+        }
+    }
+
     /// For looking up the receiver's address.
     #[must_use]
     pub const fn dns(&self) -> Duration {

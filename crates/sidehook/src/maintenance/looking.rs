@@ -118,7 +118,9 @@ async fn names(store: &dyn Store) -> Result<BTreeMap<TenantId, Counts>, Failure>
         for entry in &page.entries {
             after = entry.key.to_vec();
             let tenant = Tenant::decode(entry.value.clone());
-            let tenant = tenant.map_err(|error| Failure::new(error.to_string()))?;
+            let Ok(tenant) = tenant else {
+                continue;
+            };
             let counts = Counts {
                 name: tenant.name,
                 ..Counts::default()
