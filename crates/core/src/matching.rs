@@ -2,14 +2,16 @@
 //!
 //! A tenant's active subscriptions are compiled into a [`MatchIndex`] once per
 //! change; an event then costs at most four look-ups, however many subscriptions
-//! there are. Test events are not matched: they are addressed to one subscription.
+//! there are. Only if a pattern that fits has a filter is the event's payload read, once
+//! for all of them. Test events are not matched: they are addressed to one subscription.
 
 use core::fmt;
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    event::{TEST_OBJECT_TYPE, Word, WordError, is_reserved},
-    id::SubscriptionNumber,
+    event::{Event, TEST_OBJECT_TYPE, Word, WordError, is_reserved},
+    filter::{Document, Filter, FilterKey, FilterSet},
+    id::{SubscriptionNumber, TenantId},
 };
 
 /// One half of a pattern.
@@ -31,16 +33,6 @@ impl Term {
             Ok(Self::Any)
         } else {
             Word::new(text.to_owned()).map(Self::Only)
-        }
-    }
-
-    /// `*` or a word, as a record keeps it, unchecked.
-    #[must_use]
-    pub fn kept(text: String) -> Self {
-        if text == "*" {
-            Self::Any
-        } else {
-            Self::Only(Word::kept(text))
         }
     }
 
@@ -86,10 +78,12 @@ pub struct Pattern {
     pub object_type: Term,
     /// What happened.
     pub action: Term,
+    /// What must hold beside; `None`: nothing.
+    pub extra_filter: Option<Arc<Filter>>,
 }
 
 impl Pattern {
-    /// Whether an event of this type and action is wanted.
+    /// Whether an event of this type and action is wanted, but for the filter.
     #[must_use]
     pub fn matches(&self, object_type: &str, action: &str) -> bool {
         object_type != TEST_OBJECT_TYPE.as_str()
@@ -99,32 +93,43 @@ impl Pattern {
 }
 
 /// The patterns of one tenant's active subscriptions, compiled.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct MatchIndex {
     by_type: HashMap<Word, ByAction>,
     any_type: ByAction,
+    filters: FilterSet,
 }
 
-/// Sorted numbers, each once per list.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct ByAction {
-    by_action: HashMap<Word, Vec<SubscriptionNumber>>,
-    any_action: Vec<SubscriptionNumber>,
+    by_action: HashMap<Word, Wishes>,
+    any_action: Wishes,
+}
+
+/// Who wants the events of one pattern. Sorted by number.
+#[derive(Debug, Default)]
+struct Wishes {
+    /// Those that want all of them, each once.
+    all: Vec<SubscriptionNumber>,
+    /// Those that want the ones for which the filter holds.
+    filtered: Vec<(SubscriptionNumber, FilterKey)>,
 }
 
 impl ByAction {
-    fn lists(&self, action: &str) -> [&[SubscriptionNumber]; 2] {
-        [
-            self.by_action.get(action).map_or(&[], Vec::as_slice),
-            &self.any_action,
-        ]
+    fn wishes(&self, action: &str) -> impl Iterator<Item = &Wishes> {
+        let named = self.by_action.get(action);
+        named.into_iter().chain([&self.any_action])
     }
+}
 
+impl Wishes {
     fn sort(&mut self) {
-        for list in self.by_action.values_mut().chain([&mut self.any_action]) {
-            list.sort_unstable();
-            list.dedup();
-        }
+        self.all.sort_unstable();
+        self.all.dedup();
+        let Self { all, filtered } = self;
+        filtered.retain(|(number, _)| all.binary_search(number).is_err());
+        filtered.sort_unstable();
+        filtered.dedup();
     }
 }
 
@@ -141,38 +146,72 @@ impl MatchIndex {
                     Term::Any => &mut index.any_type,
                     Term::Only(word) => index.by_type.entry(word.clone()).or_default(),
                 };
-                match &pattern.action {
+                let wishes = match &pattern.action {
                     Term::Any => &mut actions.any_action,
                     Term::Only(word) => actions.by_action.entry(word.clone()).or_default(),
+                };
+                match &pattern.extra_filter {
+                    None => wishes.all.push(number),
+                    Some(filter) => wishes.filtered.push((number, index.filters.insert(filter))),
                 }
-                .push(number);
             }
         }
         for actions in index.by_type.values_mut().chain([&mut index.any_type]) {
-            actions.sort();
+            let ByAction {
+                by_action,
+                any_action,
+            } = actions;
+            by_action
+                .values_mut()
+                .chain([any_action])
+                .for_each(Wishes::sort);
         }
         index
     }
 
-    /// Puts the subscriptions that want such an event into `out`, sorted, each once;
-    /// what was in `out` is gone. Allocates only when `out` has to grow.
-    pub fn matches(&self, object_type: &str, action: &str, out: &mut Vec<SubscriptionNumber>) {
+    /// Puts the subscriptions of `tenant` that want the event into `out`, sorted, each
+    /// once; what was in `out` is gone. Without filters it allocates only when `out` has
+    /// to grow. No filter holds for an event whose payloads are not JSON: publishing
+    /// refuses those.
+    pub fn matches(&self, event: &Event, tenant: TenantId, out: &mut Vec<SubscriptionNumber>) {
         out.clear();
+        let object_type = event.object_type.as_str();
         if object_type == TEST_OBJECT_TYPE.as_str() {
             return;
         }
-        let mut lists = 0;
-        let typed = self.by_type.get(object_type);
-        for actions in typed.into_iter().chain([&self.any_type]) {
-            for list in actions.lists(action) {
-                out.extend_from_slice(list);
-                lists += usize::from(!list.is_empty());
-            }
+        let (mut lists, mut is_filtered) = (0, false);
+        for wishes in self.wishes(object_type, event.action.as_str()) {
+            out.extend_from_slice(&wishes.all);
+            lists += usize::from(!wishes.all.is_empty());
+            is_filtered |= !wishes.filtered.is_empty();
         }
-        if lists > 1 {
+        if is_filtered {
+            self.filter(event, tenant, out);
+        }
+        if lists > 1 || is_filtered {
             out.sort_unstable();
             out.dedup();
         }
+    }
+
+    fn filter(&self, event: &Event, tenant: TenantId, out: &mut Vec<SubscriptionNumber>) {
+        let organization = event.organization(tenant);
+        let members = event.members(&organization);
+        let Ok(mut reading) = self.filters.read(&Document::Members(&members)) else {
+            return;
+        };
+        for wishes in self.wishes(event.object_type.as_str(), event.action.as_str()) {
+            let filtered = wishes.filtered.iter().copied();
+            let held = filtered.filter(|(_, filter)| reading.holds(*filter));
+            out.extend(held.map(|(number, _)| number));
+        }
+    }
+
+    fn wishes(&self, object_type: &str, action: &str) -> impl Iterator<Item = &Wishes> {
+        let typed = self.by_type.get(object_type).into_iter();
+        typed
+            .chain([&self.any_type])
+            .flat_map(move |actions| actions.wishes(action))
     }
 }
 

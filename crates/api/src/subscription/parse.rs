@@ -12,14 +12,13 @@ use sidehook_core::{
     violation::Violations,
 };
 
-use super::kept;
 use crate::{time::read_duration, v1};
 
 /// Header of the plain HMAC scheme when none is named.
-pub(super) const SIGNATURE_HEADER: &str = "X-Signature";
+const SIGNATURE_HEADER: &str = "X-Signature";
 
 /// Reads a subscription; `noted` is what is known to be wrong already.
-pub(super) fn parse(
+pub(crate) fn parse(
     proto: &v1::Subscription,
     identity: Identity,
     noted: Violations,
@@ -73,6 +72,7 @@ impl Reader {
             Some(Pattern {
                 object_type: object_type?,
                 action: action?,
+                extra_filter: None,
             })
         };
         protos.iter().enumerate().map(&mut pattern).collect()
@@ -133,13 +133,24 @@ impl Reader {
     }
 
     fn algorithm(&mut self, number: i32) -> Option<Algorithm> {
-        let field = "signing.standard_webhooks.algorithm";
-        kept::algorithm(number).or_else(|| self.refuse(field, "not a known algorithm"))
+        use v1::StandardWebhooksAlgorithm::{Ed25519, HmacSha256, Unspecified};
+        match v1::StandardWebhooksAlgorithm::try_from(number) {
+            Ok(Unspecified | HmacSha256) => Some(Algorithm::HmacSha256),
+            Ok(Ed25519) => Some(Algorithm::Ed25519),
+            Err(_) => self.refuse(
+                "signing.standard_webhooks.algorithm",
+                "not a known algorithm",
+            ),
+        }
     }
 
     fn digest(&mut self, number: i32) -> Option<Digest> {
-        let field = "signing.hmac_header.digest";
-        kept::digest(number).or_else(|| self.refuse(field, "not a known digest"))
+        use v1::HmacDigest::{Sha1, Sha256, Unspecified};
+        match v1::HmacDigest::try_from(number) {
+            Ok(Unspecified | Sha256) => Some(Digest::Sha256),
+            Ok(Sha1) => Some(Digest::Sha1),
+            Err(_) => self.refuse("signing.hmac_header.digest", "not a known digest"),
+        }
     }
 
     /// The span, or `default` if absent.

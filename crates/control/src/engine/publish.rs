@@ -127,12 +127,8 @@ fn batches(compiled: &Compiled, items: Vec<Matched>) -> Vec<(Vec<Matched>, Load)
         match item.target {
             Some(target) => item.targets = vec![target],
             None => {
-                let event = &item.event;
-                let action = event.action.as_str();
-                let out = &mut item.targets;
-                compiled
-                    .index
-                    .matches(event.object_type.as_str(), action, out);
+                let index = &compiled.index;
+                index.matches(&item.event, compiled.tenant, &mut item.targets);
             }
         }
         let load = Load {

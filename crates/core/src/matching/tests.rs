@@ -8,13 +8,49 @@ fn pattern(object_type: &str, action: &str) -> Pattern {
     Pattern {
         object_type: Term::parse(object_type).expect("a term"),
         action: Term::parse(action).expect("a term"),
+        extra_filter: None,
     }
 }
 
-fn matches(index: &MatchIndex, object_type: &str, action: &str) -> Vec<u32> {
+/// Holds where the field `n` of the payload is this.
+fn filtered(pattern: Pattern, n: u32) -> Pattern {
+    let equals = format!(r#"{{"type":"equals","value":{n}}}"#);
+    let field =
+        |name, filter| format!(r#"{{"type":"field_accessor","field":"{name}","filter":{filter}}}"#);
+    let filter = Filter::parse(&field("data", field("n", equals)), "extra_filter");
+    Pattern {
+        extra_filter: Some(Arc::new(filter.expect("a filter"))),
+        ..pattern
+    }
+}
+
+fn event(object_type: &str, action: &str, data: String) -> Event {
+    let word = |text: &str| Word::new(text.to_owned()).expect("a word");
+    Event {
+        idempotency_key: String::new(),
+        object_type: word(object_type),
+        action: word(action),
+        object_id: String::new(),
+        user_id: String::new(),
+        lead_id: String::new(),
+        request_id: String::new(),
+        organization_id: String::new(),
+        occurred_at: None,
+        data: data.into(),
+        previous_data: "".into(),
+        changed_fields: Vec::new(),
+        meta: "".into(),
+    }
+}
+
+fn matches_of(index: &MatchIndex, event: &Event) -> Vec<u32> {
     let mut out = vec![SubscriptionNumber(99)];
-    index.matches(object_type, action, &mut out);
+    index.matches(event, TenantId::from_bits(1), &mut out);
     out.into_iter().map(|number| number.0).collect()
+}
+
+fn matches(index: &MatchIndex, object_type: &str, action: &str) -> Vec<u32> {
+    matches_of(index, &event(object_type, action, "{}".to_owned()))
 }
 
 #[test]
@@ -48,6 +84,43 @@ fn a_test_event_matches_nothing() {
 }
 
 #[test]
+fn a_filter_narrows_its_own_pattern_only() {
+    let created = || pattern("lead", "created");
+    let subscriptions = [
+        (SubscriptionNumber(1), vec![filtered(created(), 1)]),
+        (SubscriptionNumber(2), vec![filtered(created(), 2)]),
+        (
+            SubscriptionNumber(3),
+            vec![filtered(created(), 1), filtered(pattern("*", "*"), 2)],
+        ),
+        (
+            SubscriptionNumber(4),
+            vec![filtered(created(), 1), created()],
+        ),
+        (
+            SubscriptionNumber(5),
+            vec![
+                filtered(created(), 1),
+                filtered(created(), 1),
+                filtered(created(), 3),
+            ],
+        ),
+        (
+            SubscriptionNumber(6),
+            vec![filtered(created(), 1), pattern("*", "created")],
+        ),
+    ];
+    let index = MatchIndex::build(subscriptions.iter().map(|(n, p)| (*n, p.as_slice())));
+    let matches = |action, data: &str| matches_of(&index, &event("lead", action, data.to_owned()));
+    assert_eq!(matches("created", r#"{"n":1}"#), [1, 3, 4, 5, 6]);
+    assert_eq!(matches("created", r#"{"n":2.0}"#), [2, 3, 4, 6]);
+    assert_eq!(matches("created", r#"{"n":3}"#), [4, 5, 6]);
+    assert_eq!(matches("created", "{}"), [4, 6]);
+    assert_eq!(matches("deleted", r#"{"n":2}"#), [3]);
+    assert_eq!(matches("created", "no JSON"), [4, 6]);
+}
+
+#[test]
 fn terms_are_stars_or_words() {
     assert_eq!(Term::parse("*"), Ok(Term::Any));
     assert_eq!(
@@ -69,25 +142,36 @@ proptest! {
     #[test]
     fn the_index_finds_what_a_scan_finds(
         subscriptions in proptest::collection::vec(
-            (0..40_u32, proptest::collection::vec(("[ab*]", "[xy*]"), 0..6)),
+            (0..40_u32, proptest::collection::vec(("[ab*]", "[xy*]", 0..5_u32), 0..6)),
             0..30,
         ),
         object_type in "[abc]",
         action in "[xyz]",
+        n in 0..3_u32,
     ) {
-        let subscriptions: Vec<(SubscriptionNumber, Vec<Pattern>)> = subscriptions
+        let holds = |filter: u32| filter > 2 || filter == n;
+        let compiled: Vec<(SubscriptionNumber, Vec<Pattern>)> = subscriptions
             .iter()
             .map(|(number, patterns)| {
-                let patterns = patterns.iter().map(|(t, a)| pattern(t, a)).collect();
-                (SubscriptionNumber(*number), patterns)
+                let compile = |(object_type, action, filter): &(String, String, u32)| {
+                    let pattern = pattern(object_type, action);
+                    if *filter > 2 { pattern } else { filtered(pattern, *filter) }
+                };
+                (SubscriptionNumber(*number), patterns.iter().map(compile).collect())
             })
             .collect();
-        let index = MatchIndex::build(subscriptions.iter().map(|(n, p)| (*n, p.as_slice())));
+        let index = MatchIndex::build(compiled.iter().map(|(n, p)| (*n, p.as_slice())));
         let scan: std::collections::BTreeSet<u32> = subscriptions
             .iter()
-            .filter(|(_, patterns)| patterns.iter().any(|p| p.matches(&object_type, &action)))
-            .map(|(number, _)| number.0)
+            .filter(|(_, patterns)| {
+                let wanted = |(t, a, filter): &(String, String, u32)| {
+                    pattern(t, a).matches(&object_type, &action) && holds(*filter)
+                };
+                patterns.iter().any(wanted)
+            })
+            .map(|(number, _)| *number)
             .collect();
-        prop_assert_eq!(matches(&index, &object_type, &action), Vec::from_iter(scan));
+        let event = event(&object_type, &action, format!(r#"{{"n":{n}}}"#));
+        prop_assert_eq!(matches_of(&index, &event), Vec::from_iter(scan));
     }
 }
