@@ -36,6 +36,16 @@ impl Term {
         }
     }
 
+    /// `*` or a word, as a record keeps it, unchecked.
+    #[must_use]
+    pub fn kept(text: String) -> Self {
+        if text == "*" {
+            Self::Any
+        } else {
+            Self::Only(Word::kept(text))
+        }
+    }
+
     /// Reads `*` or an object type that publishers may use.
     ///
     /// # Errors

@@ -33,6 +33,7 @@ pub(crate) fn read(proto: &v1::Subscription, identity: Identity) -> Subscription
     let patterns = proto.events.iter().map(|pattern| Pattern {
         object_type: Term::kept(pattern.object_type.clone()),
         action: Term::kept(pattern.action.clone()),
+        extra_filter: None,
     });
     let headers = proto.headers.iter().map(|header| StaticHeader {
         name: HeaderName::kept(header.name.clone()),

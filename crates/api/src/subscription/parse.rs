@@ -12,13 +12,14 @@ use sidehook_core::{
     violation::Violations,
 };
 
+use super::kept;
 use crate::{time::read_duration, v1};
 
 /// Header of the plain HMAC scheme when none is named.
-const SIGNATURE_HEADER: &str = "X-Signature";
+pub(super) const SIGNATURE_HEADER: &str = "X-Signature";
 
 /// Reads a subscription; `noted` is what is known to be wrong already.
-pub(crate) fn parse(
+pub(super) fn parse(
     proto: &v1::Subscription,
     identity: Identity,
     noted: Violations,
@@ -133,24 +134,13 @@ impl Reader {
     }
 
     fn algorithm(&mut self, number: i32) -> Option<Algorithm> {
-        use v1::StandardWebhooksAlgorithm::{Ed25519, HmacSha256, Unspecified};
-        match v1::StandardWebhooksAlgorithm::try_from(number) {
-            Ok(Unspecified | HmacSha256) => Some(Algorithm::HmacSha256),
-            Ok(Ed25519) => Some(Algorithm::Ed25519),
-            Err(_) => self.refuse(
-                "signing.standard_webhooks.algorithm",
-                "not a known algorithm",
-            ),
-        }
+        let field = "signing.standard_webhooks.algorithm";
+        kept::algorithm(number).or_else(|| self.refuse(field, "not a known algorithm"))
     }
 
     fn digest(&mut self, number: i32) -> Option<Digest> {
-        use v1::HmacDigest::{Sha1, Sha256, Unspecified};
-        match v1::HmacDigest::try_from(number) {
-            Ok(Unspecified | Sha256) => Some(Digest::Sha256),
-            Ok(Sha1) => Some(Digest::Sha1),
-            Err(_) => self.refuse("signing.hmac_header.digest", "not a known digest"),
-        }
+        let field = "signing.hmac_header.digest";
+        kept::digest(number).or_else(|| self.refuse(field, "not a known digest"))
     }
 
     /// The span, or `default` if absent.
