@@ -1,9 +1,16 @@
 //! A Redis server of the test's own, on a free port and in a folder of its own.
 
 mod command;
+mod mend;
 mod replication;
 
-use std::{fs, io, io::ErrorKind, process::Command, time::Duration};
+use std::{
+    fs, io,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use tempfile::TempDir;
 use tokio::{
@@ -11,7 +18,10 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::process::{POLL, Process, free_ports, loopback, within};
+use crate::{
+    power::Disk,
+    process::{POLL, Process, free_ports, loopback, within},
+};
 
 const MISSING: &str = "redis-server is missing: run `sudo apt-get install -y redis-server`";
 const DEFAULTS: [&str; 8] = [
@@ -33,7 +43,14 @@ pub struct RedisServer {
     port: u16,
     tls_port: Option<u16>,
     arguments: Vec<String>,
+    home: Home,
+}
+
+/// Where its files are.
+struct Home {
     folder: TempDir,
+    /// The data, and the variables that put them on a disk of their own.
+    disk: Option<(PathBuf, [(&'static str, PathBuf); 3])>,
 }
 
 impl RedisServer {
@@ -52,8 +69,25 @@ impl RedisServer {
     ///
     /// As `start`.
     pub async fn start_with(arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        Self::start_in(folder, None, arguments).await
+        Self::start_in(Home::new(), None, arguments).await
+    }
+
+    /// As `start_with`, with its data on a disk whose power can be cut, once it is
+    /// killed.
+    ///
+    /// # Panics
+    ///
+    /// As `start`.
+    pub async fn start_on(disk: &Disk, arguments: &[&str]) -> Self {
+        // Redis does not sync the folder in which it makes this one.
+        fs::create_dir(disk.data().join("appendonlydir")).expect("a folder can be made");
+        disk.sync();
+        let disk = Some((disk.data(), disk.variables()));
+        let home = Home {
+            disk,
+            ..Home::new()
+        };
+        Self::start_in(home, None, arguments).await
     }
 
     /// As `start_with`, and with a second port over TLS that shows this certificate
@@ -63,11 +97,11 @@ impl RedisServer {
     ///
     /// As `start`.
     pub async fn start_tls(certificate: &str, key: &str, arguments: &[&str]) -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder");
+        let home = Home::new();
         let [port] = free_ports();
         let port_text = port.to_string();
         let files = [("tls.pem", certificate), ("tls.key", key)].map(|(name, text)| {
-            let path = folder.path().join(name);
+            let path = home.folder.path().join(name);
             fs::write(&path, text).expect("a TLS file can be written");
             path.display().to_string()
         });
@@ -83,20 +117,20 @@ impl RedisServer {
             .flatten()
             .chain(arguments.iter().copied())
             .collect();
-        Self::start_in(folder, Some(port), &arguments).await
+        Self::start_in(home, Some(port), &arguments).await
     }
 
-    async fn start_in(folder: TempDir, tls_port: Option<u16>, arguments: &[&str]) -> Self {
+    async fn start_in(home: Home, tls_port: Option<u16>, arguments: &[&str]) -> Self {
         let [port] = free_ports();
         let arguments = DEFAULTS.iter().chain(arguments);
         let arguments: Vec<_> = arguments.map(|text| (*text).to_owned()).collect();
-        let process = launch(port, &arguments, &folder);
+        let process = home.launch(port, &arguments);
         let mut server = Self {
             process,
             port,
             tls_port,
             arguments,
-            folder,
+            home,
         };
         server.wait_ready().await;
         server
@@ -186,7 +220,7 @@ impl RedisServer {
     /// As `start`.
     pub async fn restart(&mut self) {
         self.kill9();
-        self.process = launch(self.port, &self.arguments, &self.folder);
+        self.process = self.home.launch(self.port, &self.arguments);
         self.wait_ready().await;
     }
 
@@ -233,13 +267,32 @@ pub(crate) fn redis_server() -> Command {
     Command::new("redis-server")
 }
 
-fn launch(port: u16, arguments: &[String], folder: &TempDir) -> Process {
-    let mut command = redis_server();
-    command
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
-        .arg(folder.path())
-        .args(arguments);
-    Process::start(command, &folder.path().join("redis.log"))
+impl Home {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            disk: None,
+        }
+    }
+
+    fn data(&self) -> &Path {
+        match &self.disk {
+            Some((data, _)) => data,
+            None => self.folder.path(),
+        }
+    }
+
+    fn launch(&self, port: u16, arguments: &[String]) -> Process {
+        let mut command = redis_server();
+        if let Some((_, variables)) = &self.disk {
+            command.envs(variables.iter().map(|(name, value)| (name, value)));
+        }
+        command
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
+            .arg(self.data())
+            .args(arguments);
+        Process::start(command, &self.folder.path().join("redis.log"))
+    }
 }
 
 async fn answers(port: u16) -> bool {

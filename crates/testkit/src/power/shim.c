@@ -32,11 +32,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -95,6 +97,13 @@ static void unlock_all(void)
     pthread_mutex_unlock(&syncing);
 }
 
+/* The power fails for children too, at the same moment as for who began them. */
+static void in_child(void)
+{
+    unlock_all();
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+}
+
 __attribute__((constructor)) static void begin(void)
 {
     const char *folder = getenv("POWER_DATA"), *beside = getenv("POWER_PLATTER");
@@ -103,7 +112,7 @@ __attribute__((constructor)) static void begin(void)
     if (!realpath(folder, data) || !realpath(beside, platter))
         fail("POWER_DATA and POWER_PLATTER");
     /* A fork while another thread syncs would leave the child a lock that nobody opens. */
-    pthread_atfork(lock_all, unlock_all, unlock_all);
+    pthread_atfork(lock_all, unlock_all, in_child);
     data_length = strlen(data);
 }
 
