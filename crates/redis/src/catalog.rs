@@ -1,7 +1,6 @@
 //! Subscriptions at rest.
 
 use bytes::Bytes;
-use redis::{Pipeline, Value};
 use sidehook_core::{
     address::Partition,
     id::{SubscriptionNumber, TenantId},
@@ -14,14 +13,14 @@ use sidehook_store::{
 };
 
 use crate::{
-    connection::Link,
     layout::{self, Reader, corrupt},
     leases::{bytes, list},
+    route::Route,
     scripts,
 };
 
 pub(crate) async fn read(
-    link: &Link,
+    route: &Route,
     tenant: TenantId,
     known: Option<Version>,
 ) -> Result<Option<Catalog>, StoreError> {
@@ -30,7 +29,7 @@ pub(crate) async fn read(
     script
         .arg(&tenant.to_bytes()[..])
         .arg(known.unwrap_or_default());
-    let mut parts = list(one(link, script).await?).into_iter().map(bytes);
+    let mut parts = list(route.one(script).await?).into_iter().map(bytes);
     let Some(version) = parts.next() else {
         return Ok(None);
     };
@@ -51,7 +50,7 @@ pub(crate) async fn read(
     Ok(Some(catalog))
 }
 
-pub(crate) async fn write(link: &Link, write: &Write) -> Result<Written, StoreError> {
+pub(crate) async fn write(route: &Route, write: &Write) -> Result<Written, StoreError> {
     let expect = match write.expect {
         Expect::Absent => Vec::new(),
         Expect::Version(version) => layout::version(version).to_vec(),
@@ -70,7 +69,7 @@ pub(crate) async fn write(link: &Link, write: &Write) -> Result<Written, StoreEr
             .arg(u8::from(queue.paused))
             .arg(layout::pool(&queue.pool));
     }
-    let reply = bytes(one(link, script).await?);
+    let reply = bytes(route.one_kept(script).await?);
     let (kind, version): (u8, Bytes) = match reply.first() {
         Some(kind) => (*kind, reply.slice(1..)),
         None => return Err(corrupt("the reply to a write")),
@@ -84,11 +83,4 @@ pub(crate) async fn write(link: &Link, write: &Write) -> Result<Written, StoreEr
         (b'm', _) => Ok(Written::TooMany),
         _ => Err(corrupt("the reply to a write")),
     }
-}
-
-/// Sends one command that must succeed.
-pub(crate) async fn one(link: &Link, command: redis::Cmd) -> Result<Value, StoreError> {
-    let mut pipe = Pipeline::new();
-    pipe.add_command(command);
-    Ok(link.ask(&pipe).await?.pop().unwrap_or_default())
 }

@@ -1,98 +1,43 @@
-//! One connection to Redis, made anew when it breaks.
+//! One connection to one node, made anew when it breaks.
 //!
-//! A turn worker owns one, so that its pipelines do not queue behind others'. After
-//! a failure the next attempt waits for a back-off; calls in between fail at once
-//! instead of piling up. The back-off ends with an answer and not with a connection:
-//! a server that accepts and then hangs up is no better than one that does not. A
-//! time-out also drops the connection: its commands may still run, and whoever
+//! A turn worker owns one to each node, so that its pipelines do not queue behind
+//! others'. After a failure the next attempt waits for a back-off; calls in between fail
+//! at once instead of piling up. The back-off ends with an answer and not with a
+//! connection: a server that accepts and then hangs up is no better than one that does
+//! not. A time-out also drops the connection: its commands may still run, and whoever
 //! repeats them does so with the same stamps.
 //!
 //! What one connection learns concerns all: after an answer that only a replica
 //! gives, each is made anew, and with that the server is looked at again.
 
 use core::{
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
     time::Duration,
 };
 use std::sync::Arc;
 
 use redis::{
-    AsyncConnectionConfig, Client, Pipeline, RedisResult, Value,
+    AsyncConnectionConfig, Pipeline, RedisResult, Value,
     aio::{ConnectionLike as _, MultiplexedConnection},
 };
 use sidehook_store::{StoreError, port::Durability};
 use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
-    ConnectError, error,
-    preflight::{self, Found},
-    scripts,
+    ConnectError,
+    address::Node,
+    error, preflight, scripts,
+    slots::Kind,
+    system::{System, code},
 };
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(2);
 
-/// The server that all connections of a store lead to.
-pub(crate) struct Target {
-    pub(crate) client: Client,
-    pub(crate) response_timeout: Duration,
-    /// The durability to go by where the server does not tell.
-    pub(crate) declared: Option<Durability>,
-    /// Counts the occasions on which the server turned out to be another one.
-    doubts: AtomicU64,
-    /// The level that was logged last.
-    told: AtomicU8,
-    /// Whether it was away when last tried.
-    away: AtomicBool,
-}
-
-impl Target {
-    pub(crate) fn new(
-        client: Client,
-        response_timeout: Duration,
-        declared: Option<Durability>,
-    ) -> Self {
-        Self {
-            client,
-            response_timeout,
-            declared,
-            doubts: AtomicU64::new(0),
-            told: AtomicU8::new(0),
-            away: AtomicBool::new(false),
-        }
-    }
-
-    /// Logs what a new connection found, if it is news.
-    fn tell(&self, found: Found) {
-        let before = self.told.swap(code(found.durability), Ordering::Relaxed);
-        let (durability, why) = (found.durability, found.why);
-        let is_back = self.away.swap(false, Ordering::Relaxed);
-        if before > code(durability) {
-            tracing::warn!(?durability, why, "Redis keeps less safely than it did");
-        } else if before == 0 && durability == Durability::Volatile {
-            tracing::warn!(
-                ?durability,
-                why,
-                "connected to Redis; a restart of it loses events"
-            );
-        } else if before != code(durability) || is_back {
-            tracing::info!(?durability, why, "connected to Redis");
-        }
-    }
-}
-
-/// A level as a number, the safer the higher; 0 is none yet.
-const fn code(durability: Durability) -> u8 {
-    match durability {
-        Durability::Volatile => 1,
-        Durability::Relaxed => 2,
-        Durability::Strict => 3,
-    }
-}
-
 /// A connection that comes back.
 pub(crate) struct Link {
-    target: Arc<Target>,
+    system: Arc<System>,
+    node: Node,
     /// What its last connection found, as [`code`].
     level: AtomicU8,
     /// The last connection that got an answer.
@@ -129,9 +74,10 @@ impl State {
 type Numbered = (u64, MultiplexedConnection);
 
 impl Link {
-    pub(crate) fn new(target: Arc<Target>) -> Self {
+    pub(crate) fn new(system: Arc<System>, node: Node) -> Self {
         Self {
-            target,
+            system,
+            node,
             level: AtomicU8::new(0),
             proven: AtomicU64::new(0),
             state: Mutex::new(State::default()),
@@ -179,7 +125,11 @@ impl Link {
     async fn try_send(&self, pipe: &Pipeline) -> Result<RedisResult<Vec<Value>>, StoreError> {
         let (generation, mut connection) = self.connected().await?;
         let answer = match exchange(&mut connection, pipe).await {
-            Ok(values) if values.iter().any(|value| has_code(value, "NOSCRIPT")) => {
+            Ok(values)
+                if values
+                    .iter()
+                    .any(|value| error::has_code(value, &["NOSCRIPT"])) =>
+            {
                 // What did run is safe to repeat.
                 match exchange(&mut connection, &scripts::load()).await {
                     Ok(_) => exchange(&mut connection, pipe).await,
@@ -189,24 +139,17 @@ impl Link {
             answer => answer,
         };
         // A replica answers READONLY: after a failover the name leads elsewhere.
-        let replica = |values: &[Value]| values.iter().any(|value| has_code(value, "READONLY"));
+        let replica = |values: &[Value]| {
+            values
+                .iter()
+                .any(|value| error::has_code(value, &["READONLY"]))
+        };
         match &answer {
             Ok(values) if replica(values) => self.doubted(generation).await,
             Ok(_) => self.proven.store(generation, Ordering::Relaxed),
             Err(_) => self.lost(generation).await,
         }
         Ok(answer)
-    }
-
-    /// Sends a pipeline whose every command must succeed.
-    pub(crate) async fn ask(&self, pipe: &Pipeline) -> Result<Vec<Value>, StoreError> {
-        let values = self.send(pipe).await?;
-        for value in &values {
-            if let Value::ServerError(error) = value {
-                return Err(error::store_error(error));
-            }
-        }
-        Ok(values)
     }
 
     /// A connection broke.
@@ -233,7 +176,7 @@ impl Link {
             (state.generation, state.doubts)
         };
         if present == generation {
-            let raised = &self.target.doubts;
+            let raised = &self.system.doubts;
             let _ =
                 raised.compare_exchange(doubts, doubts + 1, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -245,7 +188,7 @@ impl Link {
     async fn connected(&self) -> Result<Numbered, StoreError> {
         let mut state = self.state.lock().await;
         if let Some(connection) = &state.connection
-            && state.doubts == self.target.doubts.load(Ordering::Relaxed)
+            && state.doubts == self.system.doubts.load(Ordering::Relaxed)
         {
             return Ok((state.generation, connection.clone()));
         }
@@ -265,11 +208,10 @@ impl Link {
 
     async fn renew(&self, state: &mut State) -> Result<Numbered, ConnectError> {
         // Read first: a doubt that arises meanwhile concerns this connection too.
-        let doubts = self.target.doubts.load(Ordering::Relaxed);
+        let doubts = self.system.doubts.load(Ordering::Relaxed);
         match self.connect().await {
-            Ok((connection, found)) => {
-                self.level.store(code(found.durability), Ordering::Relaxed);
-                self.target.tell(found);
+            Ok((connection, durability)) => {
+                self.level.store(code(durability), Ordering::Relaxed);
                 state.generation += 1;
                 state.doubts = doubts;
                 state.connection = Some(connection.clone());
@@ -278,32 +220,45 @@ impl Link {
             Err(failure) => {
                 state.back_off();
                 state.failure = failure.to_string();
-                self.target.away.store(true, Ordering::Relaxed);
+                self.system.is_away(&self.node);
                 Err(failure)
             }
         }
     }
 
-    async fn connect(&self) -> Result<(MultiplexedConnection, Found), ConnectError> {
-        let timeout = Some(self.target.response_timeout);
+    async fn connect(&self) -> Result<(MultiplexedConnection, Durability), ConnectError> {
+        let (system, kind) = (&self.system, self.system.map().kind);
+        let timeout = Some(system.response_timeout);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(timeout)
             .set_response_timeout(timeout);
-        let connected = self
-            .target
-            .client
-            .get_multiplexed_async_connection_with_config(&config);
+        let info = system.address.of(&self.node);
+        let connected = system.connect(info, &config).await;
+        let mut connection = connected.map_err(|error| self.announced(kind, error))?;
         let failed = |error| error::connect_error(&error);
-        let mut connection = connected.await.map_err(failed)?;
         let answers = exchange(&mut connection, &preflight::questions()).await;
-        let found = preflight::judge(answers.map_err(failed)?, self.target.declared)?;
+        let found = preflight::judge(answers.map_err(failed)?, system.declared, kind)?;
         let loaded = exchange(&mut connection, &scripts::load()).await;
         for value in loaded.map_err(failed)? {
             if let Value::ServerError(refusal) = value {
                 return Err(preflight::refused(&refusal));
             }
         }
-        Ok((connection, found))
+        let judged = system.settle(&self.node, &found)?;
+        Ok((connection, judged.durability))
+    }
+
+    /// Says who cannot be reached, and who said that it is there.
+    fn announced(&self, kind: Kind, error: ConnectError) -> ConnectError {
+        let who = match (kind, error) {
+            (Kind::Sentinel, ConnectError::Unreachable(why)) => ("the Sentinels announce", why),
+            (Kind::Cluster, ConnectError::Unreachable(why)) => ("the Cluster announces", why),
+            (_, error) => return error,
+        };
+        let (node, (who, why)) = (&self.node, who);
+        ConnectError::Unreachable(format!(
+            "{node}, which {who} (an address for clients must lead there from here too): {why}"
+        ))
     }
 }
 
@@ -312,8 +267,4 @@ async fn exchange(
     pipe: &Pipeline,
 ) -> RedisResult<Vec<Value>> {
     connection.req_packed_commands(pipe, 0, pipe.len()).await
-}
-
-fn has_code(value: &Value, code: &str) -> bool {
-    matches!(value, Value::ServerError(error) if error.code() == code)
 }

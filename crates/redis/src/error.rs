@@ -3,11 +3,12 @@
 //! The question is always whether a call may have been executed. A reply that names
 //! a state of the server (loading, read-only, busy, moved) says that this call was
 //! not; but the pipeline around it may have been in part, so the answer is "unknown,
-//! repeat it unchanged" and the stamps keep what was done from being done twice.
+//! repeat it unchanged" and the stamps keep what was done from being done twice. Two
+//! answers are of our own making: too few replicas, and a node that was not reached.
 
 use core::time::Duration;
 
-use redis::{ErrorKind, RedisError, ServerError};
+use redis::{ErrorKind, RedisError, ServerError, Value};
 use sidehook_store::{CallError, StoreError};
 
 /// The wait that callers are told of.
@@ -27,12 +28,18 @@ pub enum ConnectError {
     Tls(String),
     /// The user or the password is refused, or missing.
     #[error(
-        "Redis refuses the credentials: {0}; put them into the URL, redis://USER:PASSWORD@HOST:PORT/"
+        "Redis refuses the credentials: {0}; put them into the URL, redis://USER:PASSWORD@HOST:PORT/, and those of Sentinels into store.sentinel_username and store.sentinel_password"
     )]
     Credentials(String),
     /// The user may not do what is needed.
     #[error("Redis does not allow its user what is needed: {0}; the README has the ACL line")]
     Rights(String),
+    /// It is another kind of system than its address is for, or than it was.
+    #[error("the kind of Redis: {0}")]
+    Kind(String),
+    /// A Cluster that does not serve all keys.
+    #[error("the Redis Cluster cannot be used: {0}")]
+    Cluster(String),
     /// Nothing can be written there.
     #[error("this Redis is a replica: name its master")]
     Replica,
@@ -73,7 +80,45 @@ fn passes(code: &str) -> bool {
             | "UNKILLABLE"
             | "NOAUTH"
             | "NOPERM"
+            | UNREACHED
     )
+}
+
+/// A node was not reached while others were.
+pub(crate) const UNREACHED: &str = "UNREACHED";
+
+/// What stands for the answer of a node that was not reached.
+pub(crate) fn unreached(error: &StoreError) -> Value {
+    refusal(UNREACHED, &error.to_string())
+}
+
+/// What stands for the answer to a call that too few replicas have.
+pub(crate) fn too_few(have: i64, required: u32) -> Value {
+    let detail = format!(
+        "{have} of the {required} replicas that store.replicas asks for have it: it is repeated"
+    );
+    refusal("NOREPLICAS", &detail)
+}
+
+/// What stands for the answer to a call whose key nobody has.
+pub(crate) fn unserved() -> Value {
+    refusal("CLUSTERDOWN", "nobody has the slot")
+}
+
+/// An answer as a server refuses.
+fn refusal(code: &str, detail: &str) -> Value {
+    let detail = detail.replace(['\r', '\n'], " ");
+    let answer = format!("*1\r\n-{code} {detail}\r\n");
+    let parsed = redis::parse_redis_value(answer.as_bytes());
+    match parsed {
+        Ok(Value::Array(mut one)) => one.pop().unwrap_or_default(),
+        _ => Value::Nil,
+    }
+}
+
+/// Whether a value is a refusal with one of these codes.
+pub(crate) fn has_code(value: &Value, codes: &[&str]) -> bool {
+    matches!(value, Value::ServerError(error) if codes.contains(&error.code()))
 }
 
 pub(crate) fn text(error: &ServerError) -> String {
@@ -134,9 +179,45 @@ pub(crate) const fn unavailable(detail: String) -> StoreError {
     }
 }
 
+/// What is no map of slots.
+pub(crate) fn corrupt_map() -> StoreError {
+    crate::layout::corrupt("the map of slots")
+}
+
 /// An unreadable reply to one call: it was executed, but what it answered is lost.
 pub(crate) fn unreadable(error: StoreError) -> CallError {
     CallError::Refused {
         detail: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_our_own_are_to_be_repeated() {
+        let away = unavailable("no\r\nroute".to_owned());
+        for (value, words) in [
+            (unreached(&away), "no  route"),
+            (
+                too_few(0, 2),
+                "0 of the 2 replicas that store.replicas asks for",
+            ),
+            (unserved(), "nobody has the slot"),
+        ] {
+            let Value::ServerError(error) = value else {
+                panic!("{value:?} is no refusal");
+            };
+            let call = call_error(&error);
+            assert!(
+                matches!(&call, CallError::Unknown { detail } if detail.contains(words)),
+                "{call}"
+            );
+            assert!(matches!(
+                store_error(&error),
+                StoreError::Unavailable { .. }
+            ));
+        }
     }
 }

@@ -1,65 +1,47 @@
 //! Hints: a connection of their own that listens to all partitions' channels.
 //!
-//! The client library keeps it alive and subscribes again after a break; every new
-//! subscription means that something may have been missed, and is told as a gap.
+//! A message is published where its partition is, and every node of a Cluster passes it
+//! on to all others: one node is listened to, whichever it is. Where it goes away or has
+//! no keys any more, another one is; every new subscription means that something may
+//! have been missed, and is told as a gap.
 
-use core::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use core::time::Duration;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redis::{
-    Client, ProtocolVersion, PushInfo, PushKind, Value,
-    aio::{ConnectionManager, ConnectionManagerConfig},
+    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, Value, aio::MultiplexedConnection,
 };
 use sidehook_core::{address::Partition, id::TenantId};
 use sidehook_store::hint::Hint;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
-use crate::{ConnectError, layout, layout::Reader};
+use crate::{ConnectError, address::Node, error, layout, layout::Reader, system::System};
 
 /// Hints that a receiver may lag behind.
 const HINTS: usize = 4_096;
 /// Matches every partition's channel and nothing else of ours.
 pub(crate) const PATTERN: &str = "{sh[0-9][0-9]}:hints";
+/// Between two attempts at least and at most.
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_LAST: Duration = Duration::from_secs(2);
 
-/// Listens for as long as it is kept.
+/// Whoever wants hints asks here.
 pub(crate) struct Hints {
     sender: broadcast::Sender<Hint>,
-    _connection: ConnectionManager,
 }
 
 impl Hints {
-    pub(crate) async fn listen(client: &Client, timeout: Duration) -> Result<Self, ConnectError> {
-        let unreachable = |error: redis::RedisError| ConnectError::Unreachable(error.to_string());
+    /// Subscribes, and answers also what keeps the subscription up: to be run for as
+    /// long as hints are wanted.
+    pub(crate) async fn listen(
+        system: Arc<System>,
+    ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), ConnectError> {
         let (sender, _) = broadcast::channel(HINTS);
-        let out = sender.clone();
-        let first = AtomicBool::new(true);
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout))
-            .set_number_of_retries(usize::MAX)
-            .set_max_delay(Duration::from_secs(2))
-            .set_automatic_resubscription()
-            .set_push_sender(move |push: PushInfo| {
-                forward(&out, &first, push);
-                Ok::<(), redis::aio::SendError>(())
-            });
-        let info = client.get_connection_info().clone();
-        let settings = info
-            .redis_settings()
-            .clone()
-            .set_protocol(ProtocolVersion::RESP3);
-        let client = Client::open(info.set_redis_settings(settings)).map_err(unreachable)?;
-        let mut connection = ConnectionManager::new_with_config(client, config)
-            .await
-            .map_err(unreachable)?;
-        connection.psubscribe(PATTERN).await.map_err(unreachable)?;
-        Ok(Self {
-            sender,
-            _connection: connection,
-        })
+        let node = next(&system, 0);
+        let first = Ear::open(&system, node, &sender).await?;
+        let keep = keep(system, sender.clone(), first);
+        Ok((Self { sender }, keep))
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Hint> {
@@ -67,15 +49,86 @@ impl Hints {
     }
 }
 
-fn forward(out: &broadcast::Sender<Hint>, first: &AtomicBool, push: PushInfo) {
-    let hint = match push.kind {
-        PushKind::PMessage => parse(push.data),
-        PushKind::PSubscribe if !first.swap(false, Ordering::Relaxed) => Some(Hint::Gap),
-        _ => None,
-    };
-    if let Some(hint) = hint {
+/// The node to listen to at an attempt.
+fn next(system: &System, attempt: usize) -> Node {
+    let nodes = &system.map().nodes;
+    nodes[attempt % nodes.len()].clone()
+}
+
+/// Subscribes again whenever that is needed; never ends.
+async fn keep(system: Arc<System>, out: broadcast::Sender<Hint>, mut ear: Ear) {
+    let mut attempt = 0_usize;
+    loop {
+        ear.over(&system).await;
+        let mut failures = 0;
+        ear = loop {
+            attempt += 1;
+            match Ear::open(&system, next(&system, attempt), &out).await {
+                Ok(ear) => break ear,
+                Err(error) => tracing::debug!(%error, "hints are not heard"),
+            }
+            let wait = (BACKOFF_FIRST * (1 << failures)).min(BACKOFF_LAST);
+            failures = (failures + 1).min(8);
+            tokio::time::sleep(wait.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
+        };
         // No receiver is no error: hints are for whoever listens.
-        let _ = out.send(hint);
+        let _ = out.send(Hint::Gap);
+    }
+}
+
+/// One subscription.
+struct Ear {
+    node: Node,
+    /// Told when the connection is gone.
+    gone: Arc<Notify>,
+    _connection: MultiplexedConnection,
+}
+
+impl Ear {
+    async fn open(
+        system: &System,
+        node: Node,
+        out: &broadcast::Sender<Hint>,
+    ) -> Result<Self, ConnectError> {
+        let gone = Arc::new(Notify::new());
+        let (out, tell) = (out.clone(), Arc::clone(&gone));
+        let timeout = Some(system.response_timeout);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(timeout)
+            .set_response_timeout(timeout)
+            .set_push_sender(move |push: PushInfo| {
+                match push.kind {
+                    PushKind::PMessage => {
+                        if let Some(hint) = parse(push.data) {
+                            let _ = out.send(hint);
+                        }
+                    }
+                    PushKind::Disconnection => tell.notify_one(),
+                    _ => {}
+                }
+                Ok::<(), redis::aio::SendError>(())
+            });
+        let info = system.address.of(&node);
+        let settings = info.redis_settings().clone();
+        let info = info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3));
+        let mut connection = system.connect(info, &config).await?;
+        let subscribed = connection.psubscribe(PATTERN).await;
+        subscribed.map_err(|error| error::connect_error(&error))?;
+        Ok(Self {
+            node,
+            gone,
+            _connection: connection,
+        })
+    }
+
+    /// Waits until it hears nothing any more, or should not.
+    async fn over(&self, system: &System) {
+        let mut maps = system.maps();
+        let moved = maps.wait_for(|map| !map.nodes.contains(&self.node));
+        tokio::select! {
+            () = self.gone.notified() => {}
+            _ = moved => {}
+        }
     }
 }
 

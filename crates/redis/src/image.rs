@@ -25,11 +25,12 @@ use sidehook_store::{
 };
 
 use crate::{
-    catalog::{self, one},
-    connection::Link,
+    catalog,
     layout::{self, Reader, corrupt},
     leases::{self, bytes, list},
-    outcomes, reads, turn,
+    outcomes, reads,
+    route::Route,
+    turn,
 };
 
 /// Leases of one page; each may hold as many deliveries as a call lends.
@@ -39,13 +40,13 @@ type QueueKey = (TenantId, SubscriptionNumber);
 
 /// One export's page in the making.
 struct Export<'a> {
-    link: &'a Link,
+    route: &'a Route,
     partition: Partition,
     records: Vec<Image>,
 }
 
 pub(crate) async fn export(
-    link: &Link,
+    route: &Route,
     now: Option<Timestamp>,
     partition: Partition,
     from: Option<&Cursor>,
@@ -55,7 +56,7 @@ pub(crate) async fn export(
         None => Place::default(),
     };
     let mut export = Export {
-        link,
+        route,
         partition,
         records: Vec::new(),
     };
@@ -67,7 +68,7 @@ pub(crate) async fn export(
         Stage::Keys => {
             let now = match now {
                 Some(now) => now,
-                None => turn::now(link).await?,
+                None => turn::now(route).await?,
             };
             export.keys(now, &mut place).await?;
         }
@@ -86,7 +87,7 @@ impl Export<'_> {
 
     /// Sends one command, whose answer is a list.
     async fn all(&self, parts: Cmd) -> Result<Vec<Bytes>, StoreError> {
-        let answer = one(self.link, parts).await?;
+        let answer = self.route.one(parts).await?;
         Ok(list(answer).into_iter().map(bytes).collect())
     }
 
@@ -174,7 +175,7 @@ impl Export<'_> {
     }
 
     async fn catalog(&mut self, tenant: TenantId) -> Result<(), StoreError> {
-        let catalog = catalog::read(self.link, tenant, None).await?;
+        let catalog = catalog::read(self.route, tenant, None).await?;
         let catalog = catalog.ok_or_else(|| corrupt("a catalog"))?;
         let version = catalog.version;
         self.records.push(Image::Tenant { tenant, version });
@@ -212,7 +213,7 @@ impl Export<'_> {
         pipe.cmd("ZCARD").arg(&late);
         let last = from + CALL_RECORDS as u64 - 1;
         pipe.cmd("ZRANGE").arg(&late).arg(from).arg(last);
-        let mut answers = self.link.ask(&pipe).await?.into_iter();
+        let mut answers = self.route.ask(pipe).await?.into_iter();
         let Some(Value::Int(old)) = answers.next() else {
             return Err(corrupt("the late entries of a log"));
         };
@@ -245,7 +246,7 @@ impl Export<'_> {
         }
         let mut bytes = 0;
         let mut fits = 0;
-        for size in self.link.ask(&sizes).await? {
+        for size in self.route.ask(sizes).await? {
             let size = if let Value::Int(size) = size { size } else { 0 };
             bytes += usize::try_from(size).unwrap_or(0);
             if fits > 0 && bytes > CALL_BYTES {
@@ -255,8 +256,8 @@ impl Export<'_> {
         }
         ids.truncate(fits);
         let names: Vec<_> = ids.iter().map(|(id, _)| *id).collect();
-        let segments = reads::segments(self.link, &names).await?;
-        let attempts = outcomes::of_segments(self.link, &names).await?;
+        let segments = reads::segments(self.route, &names).await?;
+        let attempts = outcomes::of_segments(self.route, &names).await?;
         for (((id, published), segment), attempts) in ids.into_iter().zip(segments).zip(attempts) {
             let segment = segment.ok_or_else(|| corrupt("a segment that is in the log"))?;
             self.records.push(Image::Segment {
@@ -283,7 +284,7 @@ impl Export<'_> {
             layout::parse_lease_id(self.partition, name)
         });
         let ids: Vec<_> = ids.collect::<Result<_, _>>()?;
-        let leases = leases::read(self.link, &ids).await?;
+        let leases = leases::read(self.route, &ids).await?;
         let open = leases.into_iter().flatten();
         let runs: Vec<_> = open
             .flat_map(|lease| image::open_runs(&lease.runs, &lease.open))
@@ -392,7 +393,7 @@ impl Export<'_> {
             .arg(place.offset)
             .arg("COUNT")
             .arg(CALL_RECORDS);
-        let mut answer = list(one(self.link, cmd).await?).into_iter();
+        let mut answer = list(self.route.one(cmd).await?).into_iter();
         let cursor = answer.next().map(bytes).unwrap_or_default();
         let rows = answer.next().map(list).unwrap_or_default();
         let rows: Vec<Bytes> = rows.into_iter().map(bytes).collect();

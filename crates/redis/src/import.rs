@@ -15,10 +15,10 @@ use sidehook_store::{
     turn::{Run, Stamp},
 };
 
-use crate::{connection::Link, error, layout, scripts};
+use crate::{error, layout, route::Route, scripts};
 
 pub(crate) async fn import(
-    link: &Link,
+    route: &Route,
     now: Option<Timestamp>,
     partition: Partition,
     stamp: Stamp,
@@ -27,7 +27,7 @@ pub(crate) async fn import(
     rules::import(partition, records)?;
     let mut pipe = Pipeline::new();
     pipe.add_command(command(now, partition, stamp, records));
-    let sent = link.send(&pipe).await;
+    let sent = route.send_kept(pipe).await;
     let values = sent.map_err(|error| match error {
         StoreError::Unavailable { detail, .. } => CallError::Unknown { detail },
         StoreError::Corrupt { detail } => CallError::Refused { detail },

@@ -12,10 +12,9 @@ use sidehook_core::{
 use sidehook_store::{StoreError, inspect::Inspection, turn::LeaseId};
 
 use crate::{
-    catalog::one,
-    connection::Link,
     layout::{self, Reader, corrupt},
     leases::{self, bytes, list},
+    route::Route,
     scripts,
 };
 
@@ -70,9 +69,9 @@ fn flat(value: Option<redis::Value>) -> Vec<Bytes> {
     values.into_iter().map(bytes).collect()
 }
 
-pub(crate) async fn inspect(link: &Link, partition: Partition) -> Result<Inspection, StoreError> {
+pub(crate) async fn inspect(route: &Route, partition: Partition) -> Result<Inspection, StoreError> {
     let script = scripts::call(&scripts::INSPECT, partition);
-    let mut parts = list(one(link, script).await?).into_iter();
+    let mut parts = list(route.one(script).await?).into_iter();
     let dump = Dump {
         state: pairs(parts.next()),
         lease: pairs(parts.next()),

@@ -48,6 +48,9 @@
 //! | `{shsys}:reg:`kind | hash | key → record |
 //! | `{shsys}:keys:`kind | sorted set | the keys, all with score 0, hence in order |
 //!
+//! A key `never` never exists: with either tag it is the guard that scripts are given
+//! (`route`).
+//!
 //! `state` and `idem` carry one field `pad` longer than 64 bytes: Redis would keep a
 //! small hash of short values as a list and search it from the start.
 

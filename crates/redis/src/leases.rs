@@ -13,8 +13,8 @@ use sidehook_store::{
 };
 
 use crate::{
-    connection::Link,
     layout::{self, Reader, corrupt},
+    route::Route,
     scripts,
 };
 
@@ -51,7 +51,7 @@ pub(crate) fn list(value: Value) -> Vec<Value> {
 }
 
 pub(crate) async fn renew(
-    link: &Link,
+    route: &Route,
     now: Option<Timestamp>,
     leases: &[(LeaseId, u128)],
     term: Duration,
@@ -72,7 +72,7 @@ pub(crate) async fn renew(
         pipe.add_command(script);
     }
     let mut holds = vec![false; leases.len()];
-    for (leases, reply) in sorted.values().zip(link.ask(&pipe).await?) {
+    for (leases, reply) in sorted.values().zip(route.ask_kept(pipe).await?) {
         for ((place, _), is) in leases.iter().zip(bytes(reply)) {
             holds[*place] = is == b'1';
         }
@@ -81,7 +81,7 @@ pub(crate) async fn renew(
 }
 
 pub(crate) async fn release(
-    link: &Link,
+    route: &Route,
     holders: &[Holder],
     keep: &[LeaseId],
 ) -> Result<u32, StoreError> {
@@ -105,7 +105,7 @@ pub(crate) async fn release(
             script.arg(&cursor[..]).arg(&packed).arg(kept);
             pipe.add_command(script.arg(CALL_RECORDS).clone());
         }
-        let replies = link.ask(&pipe).await?;
+        let replies = route.ask_kept(pipe).await?;
         let mut next = Vec::new();
         for ((partition, _), reply) in todo.into_iter().zip(replies) {
             let mut reply = list(reply).into_iter();
@@ -123,7 +123,7 @@ pub(crate) async fn release(
 }
 
 pub(crate) async fn read(
-    link: &Link,
+    route: &Route,
     leases: &[LeaseId],
 ) -> Result<Vec<Option<Lease>>, StoreError> {
     let sorted = by_partition(leases, |lease| lease.0.partition);
@@ -136,7 +136,7 @@ pub(crate) async fn read(
         pipe.add_command(script);
     }
     let mut found = vec![None; leases.len()];
-    for (leases, reply) in sorted.values().zip(link.ask(&pipe).await?) {
+    for (leases, reply) in sorted.values().zip(route.ask(pipe).await?) {
         for ((place, id), row) in leases.iter().zip(list(reply)) {
             let row: Vec<Bytes> = list(row).into_iter().map(bytes).collect();
             if let [record, open] = &row[..] {

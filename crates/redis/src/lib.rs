@@ -3,13 +3,18 @@
 //! Every operation is one Lua script that touches one partition; scripts move, Rust
 //! decides. The batch is the unit of storage: `layout` is the table of all keys
 //! and packed formats, with the reasons. What a worker has for its partitions at one
-//! moment travels as one pipeline on the worker's own connection (`turn`), whose
+//! moment travels as one pipeline on the worker's own connections (`turn`), whose
 //! calls each carry their stamp: a pipeline of which some calls were executed and
 //! others not is repeated as a whole.
+//!
+//! A single server, Sentinels and a Cluster differ in the map of who has which keys
+//! (`topology`, `slots`), which may have one node or many; `route` sends commands where
+//! their keys are, and `replicas` says when they are kept.
 //!
 //! Deliberately absent: policy in scripts, keys that expire by themselves, and any
 //! search whose cost grows with the backlog.
 
+mod address;
 mod catalog;
 mod claim;
 mod connection;
@@ -26,12 +31,18 @@ mod preflight;
 mod publish;
 mod reads;
 mod registry;
+mod replicas;
 mod rights;
+mod route;
 mod scripts;
 mod settle;
+mod slots;
+mod split;
 mod store;
+mod system;
 mod tick;
 mod tls;
+mod topology;
 mod turn;
 
 pub use error::ConnectError;

@@ -12,10 +12,9 @@ use sidehook_core::{
 use sidehook_store::{StoreError, inspect::Occupancy};
 
 use crate::{
-    catalog::one,
-    connection::Link,
     layout::{self, Reader, corrupt},
     leases::{bytes, list},
+    route::Route,
 };
 
 /// Entries of one step.
@@ -24,16 +23,21 @@ const STEP: usize = 500;
 const NOTHING: &[u8] = b"?";
 
 /// How many processes listen to hints, but for our own: every server does as long as it
-/// runs, and Redis tells with each message how many got it.
-pub(crate) async fn others(link: &Link) -> Result<u64, StoreError> {
+/// runs, over one node, and Redis tells with each message how many got it over the node
+/// that was given it.
+pub(crate) async fn others(route: &Route) -> Result<u64, StoreError> {
     let partition = Partition::all().next();
     let partition = partition.ok_or_else(|| corrupt("the list of partitions"))?;
     let mut cmd = redis::cmd("PUBLISH");
     cmd.arg(layout::key(partition, "hints", b"")).arg(NOTHING);
-    let Value::Int(listeners) = one(link, cmd).await? else {
-        return Err(corrupt("the number of listeners"));
-    };
-    Ok(u64::try_from(listeners).unwrap_or(0).saturating_sub(1))
+    let mut listeners = 0;
+    for answer in route.everywhere(cmd).await? {
+        let Value::Int(here) = answer else {
+            return Err(corrupt("the number of listeners"));
+        };
+        listeners += u64::try_from(here).unwrap_or(0);
+    }
+    Ok(listeners.saturating_sub(1))
 }
 
 /// What a queue's record tells, as far as it is counted here.
@@ -46,10 +50,10 @@ struct Counted {
 type Queues = BTreeMap<(TenantId, SubscriptionNumber), Counted>;
 
 pub(crate) async fn occupancy(
-    link: &Link,
+    route: &Route,
     partition: Partition,
 ) -> Result<BTreeMap<TenantId, Occupancy>, StoreError> {
-    let queues = queues(link, partition).await?;
+    let queues = queues(route, partition).await?;
     let mut tenants: BTreeMap<TenantId, Occupancy> = BTreeMap::new();
     for ((tenant, _), queue) in &queues {
         let counts = tenants.entry(*tenant).or_default();
@@ -62,7 +66,7 @@ pub(crate) async fn occupancy(
         cmd.arg(layout::key(partition, "wait", b""))
             .arg(from)
             .arg(from + STEP - 1);
-        let names = list(one(link, cmd).await?);
+        let names = list(route.one(cmd).await?);
         let count = names.len();
         for name in names {
             let (tenant, id) = Reader::new("a delivery's name", bytes(name)).delivery(partition)?;
@@ -80,7 +84,7 @@ pub(crate) async fn occupancy(
 }
 
 /// The counters of all queues. A scan may tell a field twice.
-async fn queues(link: &Link, partition: Partition) -> Result<Queues, StoreError> {
+async fn queues(route: &Route, partition: Partition) -> Result<Queues, StoreError> {
     let mut queues = Queues::new();
     let mut cursor = Bytes::from_static(b"0");
     loop {
@@ -89,7 +93,7 @@ async fn queues(link: &Link, partition: Partition) -> Result<Queues, StoreError>
             .arg(&cursor[..])
             .arg("COUNT")
             .arg(STEP);
-        let mut answer = list(one(link, cmd).await?).into_iter();
+        let mut answer = list(route.one(cmd).await?).into_iter();
         cursor = answer.next().map(bytes).unwrap_or_default();
         let rows = answer.next().map(list).unwrap_or_default();
         let rows: Vec<Bytes> = rows.into_iter().map(bytes).collect();

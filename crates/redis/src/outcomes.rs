@@ -14,9 +14,9 @@ use sidehook_core::{
 use sidehook_store::{StoreError, read::Pair};
 
 use crate::{
-    connection::Link,
     layout::{self, OUTCOME, Reader, corrupt},
     leases::bytes,
+    route::Route,
 };
 
 /// Bytes of a segment's outcomes that are read at first; mostly they are all.
@@ -63,7 +63,10 @@ impl Stretch {
 }
 
 /// Reads parts of strings, in as many rounds as their lengths need.
-async fn parts(link: &Link, wanted: &[(Vec<u8>, usize, usize)]) -> Result<Vec<Bytes>, StoreError> {
+async fn parts(
+    route: &Route,
+    wanted: &[(Vec<u8>, usize, usize)],
+) -> Result<Vec<Bytes>, StoreError> {
     let mut found = Vec::with_capacity(wanted.len());
     let mut rest = wanted;
     while !rest.is_empty() {
@@ -80,7 +83,7 @@ async fn parts(link: &Link, wanted: &[(Vec<u8>, usize, usize)]) -> Result<Vec<By
             cmd.arg("GETRANGE").arg(key).arg(*offset);
             pipe.add_command(cmd.arg(offset + length - 1).clone());
         }
-        let values = link.ask(&pipe).await?.into_iter();
+        let values = route.ask(pipe).await?.into_iter();
         found.extend(values.map(|value: Value| bytes(value)));
         rest = &rest[count..];
     }
@@ -89,7 +92,7 @@ async fn parts(link: &Link, wanted: &[(Vec<u8>, usize, usize)]) -> Result<Vec<By
 
 /// The stretches of each segment that `keep` wants.
 async fn stretches(
-    link: &Link,
+    route: &Route,
     ids: &[SegmentId],
     keep: impl Fn(usize, &Stretch) -> bool,
 ) -> Result<Vec<Vec<Stretch>>, StoreError> {
@@ -106,7 +109,7 @@ async fn stretches(
             )
         };
         let wanted: Vec<_> = unread.iter().map(part).collect();
-        let texts = parts(link, &wanted).await?;
+        let texts = parts(route, &wanted).await?;
         let full: Vec<bool> = texts.iter().map(|text| text.len() == length).collect();
         for (at, text) in unread.iter().zip(texts) {
             let mut reader = Reader::new("a segment's outcomes", text);
@@ -126,7 +129,7 @@ async fn stretches(
 
 /// The records of each segment's stretches; a block that is gone has none.
 async fn records(
-    link: &Link,
+    route: &Route,
     ids: &[SegmentId],
     stretches: &[Vec<Stretch>],
 ) -> Result<Vec<Vec<Bytes>>, StoreError> {
@@ -138,7 +141,7 @@ async fn records(
     let wanted: Vec<_> = pairs
         .flat_map(|(id, all)| all.iter().map(move |one| part(id.partition, one)))
         .collect();
-    let mut texts = parts(link, &wanted).await?.into_iter();
+    let mut texts = parts(route, &wanted).await?.into_iter();
     let mut found = Vec::with_capacity(ids.len());
     for all in stretches {
         let mut records = Vec::new();
@@ -162,15 +165,15 @@ async fn records(
 
 /// The attempts of whole segments.
 pub(crate) async fn of_segments(
-    link: &Link,
+    route: &Route,
     ids: &[SegmentId],
 ) -> Result<Vec<Vec<Bytes>>, StoreError> {
-    let stretches = stretches(link, ids, |_, _| true).await?;
-    records(link, ids, &stretches).await
+    let stretches = stretches(route, ids, |_, _| true).await?;
+    records(route, ids, &stretches).await
 }
 
 /// The attempts of some pairs, among others of their neighbours.
-pub(crate) async fn of_pairs(link: &Link, pairs: &[Pair]) -> Result<Vec<Bytes>, StoreError> {
+pub(crate) async fn of_pairs(route: &Route, pairs: &[Pair]) -> Result<Vec<Bytes>, StoreError> {
     let mut sorted = pairs.to_vec();
     sorted.sort_unstable_by_key(|pair| pair.segment);
     let groups: Vec<&[Pair]> = sorted
@@ -181,7 +184,7 @@ pub(crate) async fn of_pairs(link: &Link, pairs: &[Pair]) -> Result<Vec<Bytes>, 
         let mut wanted = groups[at].iter();
         wanted.any(|pair| stretch.may_hold(pair.subscription, pair.index))
     };
-    let stretches = stretches(link, &ids, keep).await?;
-    let found = records(link, &ids, &stretches).await?;
+    let stretches = stretches(route, &ids, keep).await?;
+    let found = records(route, &ids, &stretches).await?;
     Ok(found.into_iter().flatten().collect())
 }

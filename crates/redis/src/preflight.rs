@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use redis::{FromRedisValue as _, Pipeline, ServerError, Value};
 use sidehook_store::port::Durability;
 
-use crate::{ConnectError, error, rights};
+use crate::{ConnectError, error, rights, slots::Kind};
 
 /// Settings that decide what is on disk when.
 const SETTINGS: [&str; 3] = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite"];
@@ -24,6 +24,10 @@ pub(crate) struct Found {
     pub(crate) durability: Durability,
     /// Where that was learnt, and what to change for more.
     pub(crate) why: &'static str,
+    /// Replicas that are connected to it.
+    pub(crate) replicas: u32,
+    /// Whether its user may wait for them.
+    pub(crate) may_wait: bool,
 }
 
 /// What a new connection asks; [`judge`] reads the answers.
@@ -38,16 +42,19 @@ pub(crate) fn questions() -> Pipeline {
 }
 
 /// Whether the server can be trusted, and how far; `declared` counts where it does
-/// not tell (managed services refuse CONFIG).
+/// not tell (managed services refuse CONFIG), and `kind` is what its system was.
 pub(crate) fn judge(
     answers: Vec<Value>,
     declared: Option<Durability>,
+    kind: Kind,
 ) -> Result<Found, ConnectError> {
     let mut answers = answers.into_iter();
     let mut info = HashMap::new();
     for answer in answers.by_ref().take(3) {
         read_info(answer, &mut info)?;
     }
+    fits(kind, mode(&info))?;
+    // Valkey keeps telling which Redis it is compatible with.
     let found = info.get("redis_version").cloned().unwrap_or_default();
     let major = found.split('.').next().and_then(|major| major.parse().ok());
     if major.unwrap_or(0) < 7 {
@@ -67,18 +74,52 @@ pub(crate) fn judge(
         Some(Value::ServerError(_)) | None => None,
         Some(answer) => HashMap::<String, String>::from_redis_value(answer).ok(),
     };
-    rights::check(answers.next())?;
-    settings
+    let may_wait = rights::check(answers.next())?;
+    let found = settings
         .as_ref()
         .and_then(durability)
         .or_else(|| declared.map(as_declared))
-        .ok_or(ConnectError::Undeclared)
+        .ok_or(ConnectError::Undeclared)?;
+    let replicas = info.get("connected_slaves");
+    Ok(Found {
+        replicas: replicas.and_then(|count| count.parse().ok()).unwrap_or(0),
+        may_wait,
+        ..found
+    })
+}
+
+/// What a server says that it is: `standalone`, `sentinel` or `cluster`. Valkey calls
+/// the field differently.
+pub(crate) fn mode(info: &HashMap<String, String>) -> &str {
+    let told = info.get("redis_mode").or_else(|| info.get("server_mode"));
+    told.map_or("standalone", String::as_str)
+}
+
+/// Whether a server is of the kind that its system was when it was first asked.
+fn fits(kind: Kind, mode: &str) -> Result<(), ConnectError> {
+    let wanted = match kind {
+        Kind::Single | Kind::Sentinel => "standalone",
+        Kind::Cluster => "cluster",
+    };
+    if mode == wanted {
+        return Ok(());
+    }
+    Err(ConnectError::Kind(format!(
+        "it was {wanted} and is {mode} now: start again"
+    )))
 }
 
 /// The durability that the server's settings give; `None` if they do not tell.
 fn durability(settings: &HashMap<String, String>) -> Option<Found> {
     let [on, fsync, pauses] = SETTINGS.map(|name| settings.get(name).map(String::as_str));
-    let found = |durability, why| Some(Found { durability, why });
+    let found = |durability, why| {
+        Some(Found {
+            durability,
+            why,
+            replicas: 0,
+            may_wait: true,
+        })
+    };
     match (on?, fsync?, pauses) {
         ("yes", "always" | "everysec", Some("yes")) => found(
             Durability::Volatile,
@@ -101,11 +142,16 @@ const fn as_declared(durability: Durability) -> Found {
     Found {
         durability,
         why: "declared in store.durability; Redis does not tell its settings",
+        replicas: 0,
+        may_wait: true,
     }
 }
 
 /// Adds the `name:value` lines of an answer to INFO.
-fn read_info(answer: Value, info: &mut HashMap<String, String>) -> Result<(), ConnectError> {
+pub(crate) fn read_info(
+    answer: Value,
+    info: &mut HashMap<String, String>,
+) -> Result<(), ConnectError> {
     let text = match answer {
         Value::BulkString(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Value::VerbatimString { text, .. } => text,
@@ -161,7 +207,11 @@ mod tests {
             (["yes", "no", "no"], Durability::Volatile),
             (["no", "always", "no"], Durability::Volatile),
         ] {
-            let found = judge(answers(MASTER, Some(settings)), Some(Durability::Strict));
+            let found = judge(
+                answers(MASTER, Some(settings)),
+                Some(Durability::Strict),
+                Kind::Single,
+            );
             assert_eq!(
                 found.expect("it may be used").durability,
                 wanted,
@@ -172,9 +222,13 @@ mod tests {
 
     #[test]
     fn a_server_that_does_not_tell_needs_a_declaration() {
-        let found = judge(answers(MASTER, None), Some(Durability::Relaxed));
+        let found = judge(
+            answers(MASTER, None),
+            Some(Durability::Relaxed),
+            Kind::Single,
+        );
         assert_eq!(found.expect("declared").durability, Durability::Relaxed);
-        let refused = judge(answers(MASTER, None), None).expect_err("not declared");
+        let refused = judge(answers(MASTER, None), None, Kind::Single).expect_err("not declared");
         assert!(matches!(refused, ConnectError::Undeclared), "{refused}");
         assert!(
             refused.to_string().contains("store.durability"),
@@ -185,13 +239,41 @@ mod tests {
     #[test]
     fn old_servers_and_replicas_are_refused_by_name() {
         let settings = Some(["yes", "always", "no"]);
-        let old = judge(answers(OLD, settings), None).expect_err("too old");
+        let old = judge(answers(OLD, settings), None, Kind::Single).expect_err("too old");
         assert!(
             matches!(&old, ConnectError::Version { found } if found == "6.2.14"),
             "{old}"
         );
         let replica = MASTER.replace("role:master", "role:slave");
-        let replica = judge(answers(&replica, settings), None).expect_err("a replica");
+        let replica =
+            judge(answers(&replica, settings), None, Kind::Single).expect_err("a replica");
         assert!(matches!(replica, ConnectError::Replica), "{replica}");
+    }
+
+    #[test]
+    fn replicas_are_counted_and_kinds_told_apart() {
+        let settings = Some(["yes", "always", "no"]);
+        let with = |more: &str| answers(&format!("{MASTER}{more}"), settings);
+        let found = judge(with("connected_slaves:2\r\n"), None, Kind::Single);
+        assert_eq!(found.expect("a master").replicas, 2);
+        let cluster = || with("redis_mode:cluster\r\nconnected_slaves:1\r\n");
+        assert!(judge(cluster(), None, Kind::Cluster).is_ok());
+        let other = judge(cluster(), None, Kind::Single).expect_err("another kind");
+        assert!(matches!(other, ConnectError::Kind(_)), "{other}");
+        let sentinel = with("redis_mode:sentinel\r\n");
+        let other = judge(sentinel, None, Kind::Sentinel).expect_err("no server with data");
+        assert!(matches!(other, ConnectError::Kind(_)), "{other}");
+    }
+
+    #[test]
+    fn valkey_is_taken_for_the_redis_that_it_is_compatible_with() {
+        let info = "# Server\r\nredis_version:7.2.4\r\nserver_name:valkey\r\n\
+            valkey_version:8.1.3\r\nvalkey_release_stage:ga\r\nserver_mode:cluster\r\n\
+            role:master\r\nconnected_slaves:1\r\nmaxmemory_policy:noeviction\r\n";
+        let settings = Some(["yes", "always", "no"]);
+        let found = judge(answers(info, settings), None, Kind::Cluster).expect("it may be used");
+        assert_eq!((found.durability, found.replicas), (Durability::Strict, 1));
+        let older = info.replace("server_mode", "redis_mode");
+        assert!(judge(answers(&older, settings), None, Kind::Cluster).is_ok());
     }
 }

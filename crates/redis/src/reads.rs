@@ -16,16 +16,15 @@ use sidehook_store::{
 };
 
 use crate::{
-    catalog::one,
-    connection::Link,
     layout::{self, Reader, corrupt},
     leases::{by_partition, bytes, list},
+    route::Route,
     scripts,
 };
 
 /// Reads strings of many partitions: one MGET for each partition.
 async fn strings<T>(
-    link: &Link,
+    route: &Route,
     items: &[T],
     partition: impl Fn(&T) -> Partition,
     key: impl Fn(&T) -> Vec<u8>,
@@ -42,7 +41,7 @@ async fn strings<T>(
             cmd.arg(key(item));
         }
     }
-    for (items, reply) in sorted.values().zip(link.ask(&pipe).await?) {
+    for (items, reply) in sorted.values().zip(route.ask(pipe).await?) {
         for ((place, _), value) in items.iter().zip(list(reply)) {
             if let Value::BulkString(bytes) = value {
                 found[*place] = Some(bytes.into());
@@ -53,11 +52,11 @@ async fn strings<T>(
 }
 
 pub(crate) async fn segments(
-    link: &Link,
+    route: &Route,
     ids: &[SegmentId],
 ) -> Result<Vec<Option<Segment>>, StoreError> {
     let key = |id: &SegmentId| layout::key(id.partition, "seg:", &layout::segment(*id));
-    let found = strings(link, ids, |id| id.partition, key).await?;
+    let found = strings(route, ids, |id| id.partition, key).await?;
     found
         .into_iter()
         .map(|one| one.map(layout::parse_segment).transpose())
@@ -65,7 +64,7 @@ pub(crate) async fn segments(
 }
 
 pub(crate) async fn log(
-    link: &Link,
+    route: &Route,
     tenant: TenantId,
     from: Option<LogCursor>,
     max: usize,
@@ -77,7 +76,7 @@ pub(crate) async fn log(
         .arg(&tenant.to_bytes()[..])
         .arg(below)
         .arg(max.clamp(1, 1_000));
-    let mut parts = list(one(link, script).await?).into_iter().map(bytes);
+    let mut parts = list(route.one(script).await?).into_iter().map(bytes);
     let (Some(last), Some(more), Some(oldest)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(corrupt("a page of the log"));
     };
@@ -100,7 +99,7 @@ pub(crate) async fn log(
 }
 
 pub(crate) async fn history(
-    link: &Link,
+    route: &Route,
     block: &BlockId,
 ) -> Result<Vec<HistoryRecord>, StoreError> {
     let Some((partition, stamp)) = layout::parse_block_id(block) else {
@@ -108,7 +107,7 @@ pub(crate) async fn history(
     };
     let mut cmd = Cmd::new();
     cmd.arg("GET").arg(layout::key(partition, "blk:", stamp));
-    let text = bytes(one(link, cmd).await?);
+    let text = bytes(route.one(cmd).await?);
     let mut reader = Reader::new("a history block", text);
     let mut records = Vec::new();
     while !reader.is_empty() {
@@ -118,7 +117,7 @@ pub(crate) async fn history(
 }
 
 pub(crate) async fn locate(
-    link: &Link,
+    route: &Route,
     tenant: TenantId,
     deliveries: &[DeliveryId],
 ) -> Result<Vec<Whereabouts>, StoreError> {
@@ -137,7 +136,7 @@ pub(crate) async fn locate(
         let mut script = scripts::call(&scripts::LOCATE, Partition::of(tenant));
         script.arg(&cursor[..]);
         script.arg(asked.keys().collect::<Vec<_>>());
-        let mut rows = list(one(link, script).await?).into_iter();
+        let mut rows = list(route.one(script).await?).into_iter();
         cursor = rows.next().map(bytes).unwrap_or_default();
         for (places, row) in asked.values().zip(rows) {
             let place = whereabouts(row)?;
@@ -174,12 +173,12 @@ fn whereabouts(row: Value) -> Result<Whereabouts, StoreError> {
     Ok(place)
 }
 
-pub(crate) async fn redeliver(link: &Link, call: &Redeliver) -> Result<bool, StoreError> {
+pub(crate) async fn redeliver(route: &Route, call: &Redeliver) -> Result<bool, StoreError> {
     let Some(place) = layout::place(call.delivery) else {
         return Ok(false);
     };
     let queue = layout::queue(call.tenant, call.subscription);
     let mut script = scripts::call(&scripts::REDELIVER, Partition::of(call.tenant));
     script.arg(&queue[..]).arg(&place[..]).arg(&call.retry[..]);
-    Ok(matches!(one(link, script).await?, Value::Int(1)))
+    Ok(matches!(route.one_kept(script).await?, Value::Int(1)))
 }

@@ -8,9 +8,8 @@ use sidehook_store::{
 };
 
 use crate::{
-    catalog::one,
-    connection::Link,
     leases::{bytes, list},
+    route::Route,
     scripts,
 };
 
@@ -25,17 +24,21 @@ fn keys(kind: Kind) -> String {
     format!("{{shsys}}:keys:{}", kind.as_str())
 }
 
-pub(crate) async fn get(link: &Link, kind: Kind, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+pub(crate) async fn get(
+    route: &Route,
+    kind: Kind,
+    key: &[u8],
+) -> Result<Option<Bytes>, StoreError> {
     let mut cmd = Cmd::new();
     cmd.arg("HGET").arg(records(kind)).arg(key);
-    Ok(match one(link, cmd).await? {
+    Ok(match route.one(cmd).await? {
         Value::BulkString(value) => Some(value.into()),
         _ => None,
     })
 }
 
 pub(crate) async fn put(
-    link: &Link,
+    route: &Route,
     kind: Kind,
     key: &[u8],
     value: Option<Bytes>,
@@ -44,20 +47,21 @@ pub(crate) async fn put(
     script
         .arg("EVALSHA")
         .arg(scripts::REGISTRY_PUT.hash())
-        .arg(2)
+        .arg(3)
         .arg(records(kind))
         .arg(keys(kind))
+        .arg(scripts::SYSTEM_GUARD)
         .arg(key);
     if let Some(value) = value {
         script.arg(&value[..]);
     }
-    one(link, script).await?;
+    route.one_kept(script).await?;
     Ok(())
 }
 
 /// Writes a record unless there is one; answers the one that is there then.
 pub(crate) async fn claim(
-    link: &Link,
+    route: &Route,
     kind: Kind,
     key: &[u8],
     value: &[u8],
@@ -66,17 +70,18 @@ pub(crate) async fn claim(
     script
         .arg("EVALSHA")
         .arg(scripts::REGISTRY_CLAIM.hash())
-        .arg(2)
+        .arg(3)
         .arg(records(kind))
         .arg(keys(kind))
+        .arg(scripts::SYSTEM_GUARD)
         .arg(key)
         .arg(value);
-    Ok(bytes(one(link, script).await?))
+    Ok(bytes(route.one_kept(script).await?))
 }
 
 /// Reads keys, then their values: a record that is removed in between is left out.
 pub(crate) async fn page(
-    link: &Link,
+    route: &Route,
     kind: Kind,
     after: &[u8],
     max: usize,
@@ -91,7 +96,7 @@ pub(crate) async fn page(
         .arg("LIMIT")
         .arg(0)
         .arg(max + 1);
-    let mut found: Vec<Bytes> = list(one(link, cmd).await?).into_iter().map(bytes).collect();
+    let mut found: Vec<Bytes> = list(route.one(cmd).await?).into_iter().map(bytes).collect();
     let more = found.len() > max;
     found.truncate(max);
     if found.is_empty() {
@@ -105,7 +110,7 @@ pub(crate) async fn page(
     for key in &found {
         cmd.arg(&key[..]);
     }
-    let values = link.ask(&pipe).await?.pop().map(list).unwrap_or_default();
+    let values = route.ask(pipe).await?.pop().map(list).unwrap_or_default();
     let entries = found
         .into_iter()
         .zip(values)

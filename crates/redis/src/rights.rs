@@ -42,6 +42,8 @@ static ON_KEYS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 });
 /// Commands of scripts that take no key.
 const APART: [&str; 2] = ["TIME", "PUBLISH"];
+/// What is needed where replicas are required only, and asked of all.
+const WAIT: &str = "WAIT";
 
 /// The command that asks; [`check`] reads its answer.
 pub(crate) fn question() -> Cmd {
@@ -50,12 +52,12 @@ pub(crate) fn question() -> Cmd {
         return Cmd::new();
     };
     let channel = layout::key(partition, "hints", &[]);
+    // Without keys: any node of a Cluster answers.
     let mut cmd = Cmd::new();
-    cmd.arg("EVAL")
-        .arg(ASK)
-        .arg(1)
-        .arg(layout::state_key(partition));
-    cmd.arg("TIME").arg("").arg("PUBLISH").arg(channel);
+    cmd.arg("EVAL").arg(ASK).arg(0);
+    cmd.arg(layout::state_key(partition));
+    cmd.arg("TIME").arg("").arg(WAIT).arg("");
+    cmd.arg("PUBLISH").arg(channel);
     cmd.arg("PSUBSCRIBE").arg(hints::PATTERN);
     // The registry has a tag of its own.
     cmd.arg("HGET").arg("{shsys}:reg:");
@@ -65,8 +67,9 @@ pub(crate) fn question() -> Cmd {
     cmd
 }
 
-/// Whether everything is allowed.
-pub(crate) fn check(answer: Option<Value>) -> Result<(), ConnectError> {
+/// Whether everything is allowed; the answer tells whether `WAIT` is, which not
+/// everybody needs.
+pub(crate) fn check(answer: Option<Value>) -> Result<bool, ConnectError> {
     let missing = match answer {
         Some(Value::ServerError(error)) => return Err(preflight::refused(&error)),
         Some(Value::Array(missing)) => missing,
@@ -79,8 +82,11 @@ pub(crate) fn check(answer: Option<Value>) -> Result<(), ConnectError> {
             _ => None,
         })
         .collect();
+    let (wait, names): (Vec<_>, Vec<_>) = names
+        .into_iter()
+        .partition(|name| name.eq_ignore_ascii_case(WAIT));
     if names.is_empty() {
-        return Ok(());
+        return Ok(wait.is_empty());
     }
     Err(ConnectError::Rights(names.join(", ")))
 }

@@ -1,4 +1,8 @@
-//! The scripts, put together from their libraries.
+//! The scripts, put together from their libraries, and how they are called.
+//!
+//! Each call names a guard beside its partition's state: a key that never exists, so
+//! that no script runs while its slot moves from one node of a Cluster to another
+//! (`route` tells why). Where nothing moves it costs a few bytes.
 
 use std::sync::LazyLock;
 
@@ -82,12 +86,16 @@ pub(crate) fn load() -> Pipeline {
     pipe
 }
 
+/// The guard of the registry's keys.
+pub(crate) const SYSTEM_GUARD: &str = "{shsys}:never";
+
 /// A call of a partition's script.
 pub(crate) fn call(script: &Script, partition: Partition) -> Cmd {
     let mut cmd = Cmd::new();
     cmd.arg("EVALSHA")
         .arg(script.hash())
-        .arg(1)
-        .arg(layout::state_key(partition));
+        .arg(2)
+        .arg(layout::state_key(partition))
+        .arg(layout::key(partition, "never", &[]));
     cmd
 }

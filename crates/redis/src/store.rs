@@ -4,7 +4,6 @@ use core::{fmt, time::Duration};
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
-use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
     id::TenantId,
@@ -22,20 +21,26 @@ use sidehook_store::{
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };
-use tokio::sync::broadcast;
+use tokio::{sync::broadcast, task::JoinSet};
 
 use crate::{
-    RedisTls, catalog,
-    connection::{Link, Target},
+    RedisTls,
+    address::Address,
+    catalog,
     error::ConnectError,
     hints::Hints,
-    image, import, inspect, leases, occupancy, outcomes, reads, registry, tls, turn,
+    image, import, inspect, leases, occupancy, outcomes, reads, registry,
+    route::{Route, least},
+    system::{Settings, System, keep},
+    tls, turn,
 };
 
 /// How to reach Redis.
 #[derive(Clone)]
 pub struct RedisConfig {
-    /// `redis://` or, with TLS, `rediss://`; credentials and database in it.
+    /// `redis://` or, with TLS, `rediss://`; credentials and database in it. Of
+    /// Sentinels or of nodes of a Cluster there may be several, with commas between
+    /// them, and at the end `#` and the name of the master that Sentinels watch.
     pub url: String,
     /// Turn workers, each with a connection of its own; at least 1.
     pub workers: usize,
@@ -45,24 +50,47 @@ pub struct RedisConfig {
     pub response_timeout: Duration,
     /// Certificates, for `rediss://` only.
     pub tls: RedisTls,
+    /// How many replicas must have a write before it is acknowledged. `None`: one where
+    /// a server is strict and has replicas or is watched by Sentinels, else none.
+    pub replicas: Option<u32>,
+    /// The user of the Sentinels, if they have one; only with a password.
+    pub sentinel_username: Option<String>,
+    /// The password of the Sentinels, if they have one.
+    pub sentinel_password: Option<String>,
 }
 
 impl RedisConfig {
+    /// What is usual, for this address: one worker, 5 s for an answer.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            workers: 1,
+            durability_declared: None,
+            response_timeout: Duration::from_secs(5),
+            tls: RedisTls::default(),
+            replicas: None,
+            sentinel_username: None,
+            sentinel_password: None,
+        }
+    }
+
     /// Whether `url` is one that `RedisStore::connect` can use, without connecting.
     #[must_use]
     pub fn is_url(url: &str) -> bool {
-        url.into_connection_info().is_ok()
+        Address::parse(url).is_ok()
     }
 }
 
 impl fmt::Debug for RedisConfig {
-    /// Leaves the URL out: it may hold a password.
+    /// Leaves passwords out, and the URL: it may hold one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisConfig")
             .field("workers", &self.workers)
             .field("durability_declared", &self.durability_declared)
             .field("response_timeout", &self.response_timeout)
             .field("tls", &self.tls)
+            .field("replicas", &self.replicas)
             .finish_non_exhaustive()
     }
 }
@@ -70,31 +98,45 @@ impl fmt::Debug for RedisConfig {
 /// A store in Redis.
 pub struct RedisStore {
     /// One for each turn worker.
-    workers: Vec<Link>,
+    workers: Vec<Route>,
     /// For everything that is no turn.
-    aside: Link,
+    aside: Route,
     hints: Hints,
+    /// Keeps the map of the system and the subscription to hints up. They end with the
+    /// store. Neither has a reason to panic; should one, then connections that work stay,
+    /// and the slow probes find what hints would have told.
+    _keepers: JoinSet<()>,
 }
 
 impl RedisStore {
-    /// Connects and checks that the server can be trusted with deliveries.
+    /// Asks what kind of system it is, connects to all of its masters and checks that
+    /// they can be trusted with deliveries.
     ///
     /// # Errors
     /// [`ConnectError`].
     pub async fn connect(config: RedisConfig) -> Result<Self, ConnectError> {
-        let url = |error: redis::RedisError| ConnectError::Url(error.to_string());
-        let info = config.url.as_str().into_connection_info().map_err(url)?;
-        let tcp = TcpSettings::default().set_nodelay(true);
-        let client = tls::client(info.set_tcp_settings(tcp), config.tls)?;
-        let timeout = config.response_timeout;
-        let target = Arc::new(Target::new(client, timeout, config.durability_declared));
-        let aside = Link::new(Arc::clone(&target));
+        let address = Address::parse(&config.url)?;
+        tls::check(address.is_tls(), &config.tls)?;
+        let settings = Settings {
+            tls: config.tls,
+            sentinel: (config.sentinel_username, config.sentinel_password),
+            response_timeout: config.response_timeout,
+            declared: config.durability_declared,
+            replicas: config.replicas,
+        };
+        let system = Arc::new(System::find(address, settings).await?);
+        let aside = Route::of_many(Arc::clone(&system));
         aside.open().await?;
-        let worker = |_| Link::new(Arc::clone(&target));
+        let worker = |_| Route::of_worker(Arc::clone(&system));
+        let (hints, listen) = Hints::listen(Arc::clone(&system)).await?;
+        let mut keepers = JoinSet::new();
+        keepers.spawn(listen);
+        keepers.spawn(keep(Arc::clone(&system)));
         Ok(Self {
             workers: (0..config.workers.max(1)).map(worker).collect(),
             aside,
-            hints: Hints::listen(&target.client, timeout).await?,
+            hints,
+            _keepers: keepers,
         })
     }
 }
@@ -210,17 +252,11 @@ impl Store for RedisStore {
         self.hints.subscribe()
     }
 
-    /// The least of what its connections found: for a moment they may lead to
-    /// different servers.
+    /// The least of what its connections found: they may lead to different servers.
     fn durability(&self) -> Durability {
-        let links = self.workers.iter().chain([&self.aside]);
-        let levels = links.filter_map(Link::durability);
-        let least = levels.reduce(|one, other| match (one, other) {
-            (Durability::Volatile, _) | (_, Durability::Volatile) => Durability::Volatile,
-            (Durability::Relaxed, _) | (_, Durability::Relaxed) => Durability::Relaxed,
-            _ => Durability::Strict,
-        });
-        least.unwrap_or(Durability::Volatile)
+        let routes = self.workers.iter().chain([&self.aside]);
+        let levels = routes.filter_map(Route::durability);
+        levels.reduce(least).unwrap_or(Durability::Volatile)
     }
 
     async fn others(&self) -> Result<u64, StoreError> {

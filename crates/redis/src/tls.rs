@@ -29,27 +29,30 @@ impl fmt::Debug for RedisTls {
     }
 }
 
-/// A client of the server at `info`.
-pub(crate) fn client(info: ConnectionInfo, tls: RedisTls) -> Result<Client, ConnectError> {
-    let is_tls = matches!(info.addr(), ConnectionAddr::TcpTls { .. });
+/// Whether certificates are given where they are of use.
+pub(crate) fn check(is_tls: bool, tls: &RedisTls) -> Result<(), ConnectError> {
     let given = tls.authorities.is_some() || tls.identity.is_some();
     if given && !is_tls {
         let text = "certificates are given and the URL has none: it begins with rediss://";
         return Err(ConnectError::Tls(text.to_owned()));
     }
-    if is_tls {
-        // An error says that the process has chosen one already.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    }
-    if !given {
-        return Client::open(info).map_err(|error| ConnectError::Url(error.to_string()));
-    }
-    if let Some(pem) = &tls.authorities
-        && !pem.windows(BEGIN.len()).any(|text| text == BEGIN)
-    {
+    let has_none = |pem: &Vec<u8>| !pem.windows(BEGIN.len()).any(|text| text == BEGIN);
+    if tls.authorities.as_ref().is_some_and(has_none) {
         return Err(ConnectError::Tls(
             "no certificate is in the authorities".to_owned(),
         ));
+    }
+    Ok(())
+}
+
+/// A client of the server at `info`, with certificates that were checked.
+pub(crate) fn client(info: ConnectionInfo, tls: RedisTls) -> Result<Client, ConnectError> {
+    if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        // An error says that the process has chosen one already.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    }
+    if tls.authorities.is_none() && tls.identity.is_none() {
+        return Client::open(info).map_err(|error| ConnectError::Url(error.to_string()));
     }
     let certificates = TlsCertificates {
         client_tls: tls

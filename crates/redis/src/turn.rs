@@ -13,7 +13,7 @@ use sidehook_store::{
     turn::{Calls, Replies, Turn, TurnReply},
 };
 
-use crate::{claim, connection::Link, error, layout::Reader, publish, settle, tick};
+use crate::{claim, error, layout::Reader, publish, route::Route, settle, tick};
 
 /// Where in the pipeline a call's answer is, or why it was not sent.
 type Place = Result<usize, CallError>;
@@ -29,8 +29,8 @@ struct Places {
     tick: Option<Place>,
 }
 
-/// Executes a turn over a worker's connection.
-pub(crate) async fn execute(link: &Link, turn: &Turn) -> Result<TurnReply, StoreError> {
+/// Executes a turn over a worker's connections.
+pub(crate) async fn execute(route: &Route, turn: &Turn) -> Result<TurnReply, StoreError> {
     let now = turn
         .now
         .map(|now| now.as_millis().max(0).to_string())
@@ -51,7 +51,14 @@ pub(crate) async fn execute(link: &Link, turn: &Turn) -> Result<TurnReply, Store
     if asks_time {
         pipe.cmd("TIME");
     }
-    let mut values = link.send(&pipe).await?;
+    let promises =
+        |calls: &Calls| calls.settle.is_some() || calls.publish.is_some() || calls.claim.is_some();
+    let mut values = if turn.calls.iter().any(promises) {
+        route.send_kept(pipe).await?
+    } else {
+        // What a tick did is done again should it be lost: it promises nothing.
+        route.send(pipe).await?
+    };
     let mut clock = turn.now;
     if asks_time {
         clock = values.first().and_then(time);
@@ -62,10 +69,10 @@ pub(crate) async fn execute(link: &Link, turn: &Turn) -> Result<TurnReply, Store
         .zip(places)
         .map(|(calls, places)| replies(calls, places, &mut values, &mut clock))
         .collect();
-    unstage_refused(link, turn, &calls).await;
+    unstage_refused(route, turn, &calls).await;
     let now = match clock {
         Some(now) => now,
-        None if answered(&calls) => self::now(link).await?,
+        None if answered(&calls) => self::now(route).await?,
         None => return Err(nothing_known(&calls)),
     };
     Ok(TurnReply { now, calls })
@@ -126,13 +133,20 @@ fn replies(
 ) -> Replies {
     let publish = places.publish.map(|place| {
         let at = place?;
-        // A segment that found no room was not staged, whatever the script says.
-        let full = values[at - places.staged..at]
-            .iter()
-            .any(|value| matches!(value, Value::ServerError(error) if error.code() == "OOM"));
-        match body(Ok(at), values, clock) {
-            Err(CallError::Refused { .. }) if full => Err(CallError::Full),
-            reply => reply,
+        // A segment that was not staged is not missing because of the caller: there
+        // was no room, or its slot was about to move and had moved for the script.
+        let errors = values[at - places.staged..at].iter();
+        let unstaged = errors.filter_map(|value| match value {
+            Value::ServerError(error) => Some(error::call_error(error)),
+            _ => None,
+        });
+        let unstaged = unstaged.reduce(|one, next| match one {
+            CallError::Full => one,
+            _ => next,
+        });
+        match (body(Ok(at), values, clock), unstaged) {
+            (Err(CallError::Refused { .. }), Some(error)) => Err(error),
+            (reply, _) => reply,
         }
     });
     Replies {
@@ -196,10 +210,10 @@ fn time(value: &Value) -> Option<Timestamp> {
 }
 
 /// The clock's value.
-pub(crate) async fn now(link: &Link) -> Result<Timestamp, StoreError> {
+pub(crate) async fn now(route: &Route) -> Result<Timestamp, StoreError> {
     let mut pipe = Pipeline::new();
     pipe.cmd("TIME");
-    let values = link.ask(&pipe).await?;
+    let values = route.ask(pipe).await?;
     values
         .first()
         .and_then(time)
@@ -209,7 +223,7 @@ pub(crate) async fn now(link: &Link) -> Result<Timestamp, StoreError> {
 /// Removes what was staged for publishes that found no room: that is when room
 /// matters, and nobody else knows the names. Best effort: the lane's next call
 /// writes over them, and `tick` removes those of dead lanes.
-async fn unstage_refused(link: &Link, turn: &Turn, replies: &[Replies]) {
+async fn unstage_refused(route: &Route, turn: &Turn, replies: &[Replies]) {
     let mut pipe = Pipeline::new();
     for (calls, replies) in turn.calls.iter().zip(replies) {
         if let Some((stamp, call)) = &calls.publish
@@ -219,7 +233,7 @@ async fn unstage_refused(link: &Link, turn: &Turn, replies: &[Replies]) {
                 .arg(publish::staged(calls.partition, *stamp, call));
         }
     }
-    if let Err(error) = link.send(&pipe).await {
+    if let Err(error) = route.send(pipe).await {
         tracing::debug!(%error, "staged segments stay until their lane's next call");
     }
 }

@@ -5,9 +5,7 @@
 mod access;
 mod support;
 
-use std::time::Duration;
-
-use sidehook_redis::{ConnectError, RedisConfig, RedisStore, RedisTls};
+use sidehook_redis::{ConnectError, RedisConfig, RedisStore};
 use sidehook_store::{
     Store,
     conformance::{StoreFactory, copies, examples, random},
@@ -36,11 +34,8 @@ async fn connect(
     declared: Option<Durability>,
 ) -> Result<RedisStore, ConnectError> {
     RedisStore::connect(RedisConfig {
-        url: access::url(server),
-        workers: 1,
         durability_declared: declared,
-        response_timeout: Duration::from_secs(5),
-        tls: RedisTls::default(),
+        ..RedisConfig::new(access::url(server))
     })
     .await
 }
@@ -94,7 +89,7 @@ async fn each_right_of_the_readme_is_needed_and_missed_by_name() {
     }
     for (pattern, instead, name) in [
         ("~{sh*", "~{sh[0-9]*", "hget"),
-        ("~{sh*", "%R~{sh*", "keys"),
+        ("~{sh*", "%R~{sh*", "hset"),
         ("&{sh[0-9][0-9]}:hints", "&other", "psubscribe"),
     ] {
         access::admit(&server, &rules.replace(pattern, instead)).await;
@@ -136,14 +131,7 @@ async fn wrong_credentials_are_called_so_and_not_shown() {
         .query_async(&mut client)
         .await
         .expect("it answers");
-    let config = RedisConfig {
-        url: closed.url(),
-        workers: 1,
-        durability_declared: None,
-        response_timeout: Duration::from_secs(5),
-        tls: RedisTls::default(),
-    };
-    let error = RedisStore::connect(config)
+    let error = RedisStore::connect(RedisConfig::new(closed.url()))
         .await
         .err()
         .expect("no password");

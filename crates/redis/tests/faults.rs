@@ -329,14 +329,7 @@ async fn a_turn_whose_answer_was_lost_is_repeated_as_a_whole() {
 }
 
 async fn refused(server: &Server) -> ConnectError {
-    let config = RedisConfig {
-        url: server.url(),
-        workers: 1,
-        durability_declared: None,
-        response_timeout: Duration::from_secs(5),
-        tls: sidehook_redis::RedisTls::default(),
-    };
-    match RedisStore::connect(config).await {
+    match RedisStore::connect(RedisConfig::new(server.url())).await {
         Ok(_) => panic!("it must refuse"),
         Err(error) => error,
     }
@@ -365,11 +358,8 @@ async fn durability_is_what_the_server_does() {
     ] {
         let server = Server::with(arguments);
         let config = RedisConfig {
-            url: server.url(),
-            workers: 1,
             durability_declared: Some(Durability::Strict),
-            response_timeout: Duration::from_secs(5),
-            tls: sidehook_redis::RedisTls::default(),
+            ..RedisConfig::new(server.url())
         };
         let store = RedisStore::connect(config).await.expect("it connects");
         assert_eq!(store.durability(), wanted, "{arguments:?}");

@@ -14,7 +14,6 @@ use std::{
 };
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sidehook_redis::RedisTls;
 use sidehook_runtime::{
     listen::ListenConfig, logging::LogConfig, process::WRONG_CONFIGURATION, tasks::Tasks,
 };
@@ -23,7 +22,7 @@ use sidehook_store::port::Durability;
 use crate::{
     PROCESS, client,
     local::{Addresses, Local},
-    store::{self, RESPONSE_TIMEOUT, StoreConfig, WORKERS},
+    store::{self, Redis, StoreConfig, WORKERS},
 };
 
 /// The well-known key of a development system: it opens what listens on loopback.
@@ -190,12 +189,7 @@ async fn serve(
 
 fn where_to_keep(arguments: &Arguments, temporary: &Path) -> StoreConfig {
     if let Some(url) = &arguments.redis {
-        return StoreConfig::Redis {
-            url: SecretString::from(url.clone()),
-            declared: None,
-            response_timeout: RESPONSE_TIMEOUT,
-            tls: RedisTls::default(),
-        };
+        return StoreConfig::Redis(Box::new(Redis::new(SecretString::from(url.clone()))));
     }
     let directory = arguments.data.as_deref().unwrap_or(temporary);
     StoreConfig::Embedded {

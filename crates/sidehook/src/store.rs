@@ -12,22 +12,13 @@ use sidehook_store::{Store, port::Durability};
 /// Turn workers of a local system: as many as a server has unless told otherwise.
 pub(crate) const WORKERS: usize = 4;
 /// How long a call of Redis may take, unless told otherwise.
-pub(crate) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The section `store`: one of these.
 #[derive(Clone, Debug)]
 pub(crate) enum StoreConfig {
     /// Shared by several replicas.
-    Redis {
-        /// `redis://` or `rediss://`; it may hold a password.
-        url: SecretString,
-        /// The durability to go by where Redis does not tell its settings.
-        declared: Option<Durability>,
-        /// How long a call may take.
-        response_timeout: Duration,
-        /// Certificates for `rediss://`.
-        tls: RedisTls,
-    },
+    Redis(Box<Redis>),
     /// In a folder of this machine, for one replica.
     Embedded {
         /// Made if it is missing.
@@ -35,6 +26,57 @@ pub(crate) enum StoreConfig {
         /// Strict or relaxed.
         durability: Durability,
     },
+}
+
+/// A Redis: a single server, Sentinels or a Cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Redis {
+    /// `redis://` or `rediss://`; it may hold a password.
+    url: SecretString,
+    /// The durability to go by where Redis does not tell its settings.
+    declared: Option<Durability>,
+    /// How long a call may take.
+    response_timeout: Duration,
+    /// Certificates for `rediss://`.
+    tls: RedisTls,
+    /// Replicas that must have what is acknowledged, if that is set.
+    replicas: Option<u32>,
+    /// User of the Sentinels.
+    sentinel_username: Option<String>,
+    /// Password of the Sentinels.
+    sentinel_password: Option<SecretString>,
+}
+
+impl Redis {
+    /// What is usual, for this address.
+    pub(crate) fn new(url: SecretString) -> Self {
+        Self {
+            url,
+            declared: None,
+            response_timeout: RESPONSE_TIMEOUT,
+            tls: RedisTls::default(),
+            replicas: None,
+            sentinel_username: None,
+            sentinel_password: None,
+        }
+    }
+
+    /// Opens it for this many turn workers.
+    async fn open(self, workers: usize) -> Result<RedisStore, String> {
+        let password = self.sentinel_password.as_ref();
+        let config = RedisConfig {
+            url: self.url.expose_secret().to_owned(),
+            workers,
+            durability_declared: self.declared,
+            response_timeout: self.response_timeout,
+            tls: self.tls,
+            replicas: self.replicas,
+            sentinel_username: self.sentinel_username,
+            sentinel_password: password.map(|word| word.expose_secret().to_owned()),
+        };
+        let store = RedisStore::connect(config).await;
+        store.map_err(|error| error.to_string())
+    }
 }
 
 impl StoreConfig {
@@ -46,6 +88,8 @@ impl StoreConfig {
         let (least, most) = (Duration::from_millis(100), Duration::from_secs(60));
         let response_timeout = r.value_in("response_timeout", RESPONSE_TIMEOUT, least..=most);
         let tls = read_tls(r, redis.as_ref());
+        let replicas = read_replicas(r);
+        let (sentinel_username, sentinel_password) = read_sentinel(r);
         match (redis, embedded) {
             (Some(url), None) => {
                 if !RedisConfig::is_url(url.expose_secret()) {
@@ -53,15 +97,19 @@ impl StoreConfig {
                     r.problem(
                         "redis",
                         "is not a Redis URL",
-                        "give redis://HOST:PORT/ or rediss://HOST:PORT/",
+                        "give redis://HOST:PORT/ or rediss://HOST:PORT/, with commas between \
+                         several places, and #NAME at the end for a master that Sentinels watch",
                     );
                 }
-                Some(Self::Redis {
+                Some(Self::Redis(Box::new(Redis {
                     url,
                     declared: durability,
                     response_timeout,
                     tls,
-                })
+                    replicas,
+                    sentinel_username,
+                    sentinel_password,
+                })))
             }
             (None, Some(directory)) => {
                 let durability = durability.unwrap_or(Durability::Strict);
@@ -99,22 +147,7 @@ impl StoreConfig {
     /// What is wrong, for people.
     pub(crate) async fn open(self, workers: usize) -> Result<Arc<dyn Store>, String> {
         match self {
-            Self::Redis {
-                url,
-                declared,
-                response_timeout,
-                tls,
-            } => {
-                let config = RedisConfig {
-                    url: url.expose_secret().to_owned(),
-                    workers,
-                    durability_declared: declared,
-                    response_timeout,
-                    tls,
-                };
-                let store = RedisStore::connect(config).await;
-                Ok(Arc::new(store.map_err(|error| error.to_string())?))
-            }
+            Self::Redis(redis) => Ok(Arc::new(redis.open(workers).await?)),
             Self::Embedded {
                 directory,
                 durability,
@@ -165,6 +198,35 @@ fn read_tls(r: &mut Reader<'_>, url: Option<&SecretString>) -> RedisTls {
         authorities,
         identity: certificate.zip(key),
     }
+}
+
+/// More replicas than anybody has: a number that large is a mistake.
+const REPLICAS_MOST: u32 = 16;
+
+fn read_replicas(r: &mut Reader<'_>) -> Option<u32> {
+    let replicas = r.optional::<u32>("replicas")?;
+    if replicas > REPLICAS_MOST {
+        r.problem(
+            "replicas",
+            format!("{replicas} is out of range"),
+            format!("give a number from 0 to {REPLICAS_MOST}"),
+        );
+    }
+    Some(replicas)
+}
+
+/// Reads the user and the password of the Sentinels.
+fn read_sentinel(r: &mut Reader<'_>) -> (Option<String>, Option<SecretString>) {
+    let user = r.optional::<String>("sentinel_username");
+    let password = r.secret("sentinel_password");
+    if user.is_some() && password.is_none() {
+        r.problem(
+            "sentinel_username",
+            "is given without store.sentinel_password",
+            "give both, or only the password",
+        );
+    }
+    (user, password)
 }
 
 fn read_pem(r: &mut Reader<'_>, key: &str) -> Option<Vec<u8>> {

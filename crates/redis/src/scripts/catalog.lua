@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Reads a tenant's subscriptions unless they are known.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  tenant
 -- ARGV[2]  the version that is known, or empty
 -- Returns  the version, then number and row (version, record) of each; nothing if it is known

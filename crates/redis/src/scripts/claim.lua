@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Lends queued deliveries, fairly over tenants and then their queues.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  stamp
 -- ARGV[3]  deliveries that the call may lend

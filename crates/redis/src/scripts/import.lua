@@ -1,6 +1,6 @@
 #!lua
 -- Takes over records that another store exported: all of them, or none.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  stamp
 -- ARGV[3]  queues that must be there; ARGV[4] segments that must be there

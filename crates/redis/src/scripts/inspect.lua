@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Lays the partition open, in one consistent view.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV     none
 -- Returns  state, lease, open, rec as flat lists; wait and deadlines with scores; the log's entries;
 --          queue and its entries in turn; ring and its entries in turn; outcomes by segment in turn

@@ -1,7 +1,7 @@
 #!lua
 -- Announces a lane whose first call is about to stage segments, so that `tick` finds
 -- them should nothing follow.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  stamp
 -- Returns  1

@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Reads leases.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV     leases
 -- Returns  for each lease its record and what is open of it; nothing for one that is over
 local reply = {}

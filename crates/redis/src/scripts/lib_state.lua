@@ -19,13 +19,18 @@ local function clock(given)
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- The answer to a call that was executed before, or that came too late; else nil.
+-- The answer to a call that was executed before, or that came too late; else nil. What
+-- was executed before is written again: the repeat may come over another connection,
+-- which would otherwise have nothing for WAIT to wait for.
 local function repeated(kind, stamp, now)
-  local row = call('HGET', P .. 'lanes', kind .. sub(stamp, 1, 8))
+  local field = kind .. sub(stamp, 1, 8)
+  local row = call('HGET', P .. 'lanes', field)
   if not row then return nil end
   local last, wanted = unpack_('>I4', row), unpack_('>I4', stamp, 9)
   if wanted > last then return nil end
-  return (wanted == last and '=' or '<') .. pack('>I8', now) .. (wanted == last and sub(row, 13) or '')
+  if wanted < last then return '<' .. pack('>I8', now) end
+  call('HSET', P .. 'lanes', field, row)
+  return '=' .. pack('>I8', now) .. sub(row, 13)
 end
 
 local function answer(kind, stamp, now, reply)

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- Finds unfinished deliveries that have a record, wait or are lent. Leases are looked
 -- through some at a time, for all deliveries at once.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  cursor among the leases: '0' at first
 -- ARGV[2…] names of deliveries
 -- Returns  next cursor ('0' at the end), for each: its record or '', when it is due or '',

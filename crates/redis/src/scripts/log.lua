@@ -1,6 +1,6 @@
 #!lua flags=no-writes
 -- Reads a page of a tenant's log, newest first.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  tenant
 -- ARGV[2]  positions below this one, or empty: from the newest on
 -- ARGV[3]  at most so many

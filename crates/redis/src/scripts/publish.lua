@@ -1,7 +1,7 @@
 #!lua
 -- Stores one call's events, segment by segment, and queues their deliveries.
 -- The segments were staged by plain SETs in front of this script.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  stamp
 -- ARGV[3]  how long idempotency keys are remembered, in ms

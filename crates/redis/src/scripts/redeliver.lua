@@ -1,6 +1,6 @@
 #!lua
 -- Queues a new generation of a delivery.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  tenant and subscription
 -- ARGV[2]  generation, segment, index
 -- ARGV[3]  what the delivery remembers
@@ -15,7 +15,11 @@ if index >= byte(text, 17) or call('GETRANGE', P .. 'seg:' .. segment, 17 + 5 * 
 -- the delivery has ended in the meantime.
 local made, generation = P .. 'made:' .. segment, unpack_('>I2', place)
 local last = call('HGET', made, sub(id, 17) .. sub(place, 16))
-if generation <= (last and unpack_('>I2', last) or 0) then return 1 end
+if generation <= (last and unpack_('>I2', last) or 0) then
+  -- Written again, for WAIT (lib_state.lua).
+  call('HSET', made, sub(id, 17) .. sub(place, 16), last)
+  return 1
+end
 call('HSET', P .. 'rec', id .. place, '\0' .. ARGV[3])
 q.ready = q.ready + 1
 touch(q)

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Gives holders' leases back, some at a time.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  cursor: '0' at first
 -- ARGV[2]  holders: agent and session of each
 -- ARGV[3]  leases to keep

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Prolongs leases.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  how long from now, in ms
 -- ARGV[3…] lease and token

@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Settles outcomes: ends deliveries, lets them wait, or gives them back.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  stamp
 -- ARGV[3]  the records of all items that have one, in their order: a history block

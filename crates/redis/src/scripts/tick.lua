@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Does what is due without traffic, each kind up to a bound.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  bound
 -- ARGV[3]  how long events stay in the log, in ms

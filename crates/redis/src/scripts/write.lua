@@ -1,6 +1,6 @@
 #!lua flags=allow-oom
 -- Changes one subscription, its tenant's catalog version and its queue.
--- KEYS[1]  the partition's state; all others are derived from it
+-- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV[1]  tenant
 -- ARGV[2]  subscription
 -- ARGV[3]  the version that must be there, or empty: none, nor ever one before
@@ -13,8 +13,15 @@ local NEVER = string.rep('\0', 24)
 local put, catalog, graves = #ARGV > 5, P .. 'cat:' .. tenant, P .. 'gone:' .. tenant
 local row, grave = call('HGET', catalog, number), call('HGET', graves, number)
 local current = row and sub(row, 1, 16)
-if not put and not current and grave then return 'd' .. grave end
-if put and current and sub(current, 9) == nonce then return 'd' .. current end
+-- What was done before is written again, for WAIT (lib_state.lua).
+if not put and not current and grave then
+  call('HSET', graves, number, grave)
+  return 'd' .. grave
+end
+if put and current and sub(current, 9) == nonce then
+  call('HSET', catalog, number, row)
+  return 'd' .. current
+end
 local fits
 if expect == '' then fits = not current and not grave else fits = current == expect end
 if not fits or not (current or put) then return 'c' .. (current or '') end

@@ -136,11 +136,8 @@ fn answers(port: u16, child: &mut Child) -> bool {
 /// A store over the Redis at `url`.
 pub(crate) async fn open(url: &str) -> RedisStore {
     let config = RedisConfig {
-        url: url.to_owned(),
         workers: 2,
-        durability_declared: None,
-        response_timeout: Duration::from_secs(5),
-        tls: sidehook_redis::RedisTls::default(),
+        ..RedisConfig::new(url)
     };
     RedisStore::connect(config).await.expect("it connects")
 }
