@@ -28,7 +28,10 @@ use std::collections::HashMap;
 
 use sidehook_api::{record_error::CorruptRecord, v1, violation::field_violations};
 use sidehook_core::{address::EventId, limits::FRAME_BYTES, violation::Violations};
-use sidehook_store::StoreError;
+use sidehook_store::{
+    StoreError,
+    budget::{Exhausted, Which},
+};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
@@ -39,6 +42,13 @@ pub const DOMAIN: &str = "sidehook";
 pub const ABOUT_KIND: &str = "kind";
 /// Key in the metadata of `ErrorInfo`, with RIGHT_MISSING: the path of the RPC.
 pub const ABOUT_RPC: &str = "rpc";
+
+/// Key in the metadata of `ErrorInfo`, with PENDING_BUDGET_EXHAUSTED and LOG_BUDGET_EXHAUSTED:
+/// the bytes that the tenant has.
+pub const ABOUT_USED: &str = "used_bytes";
+/// Key in the metadata of `ErrorInfo`, beside [`ABOUT_USED`]: the bytes from which on it is
+/// refused.
+pub const ABOUT_BUDGET: &str = "budget_bytes";
 
 /// Wrong fields that the message tells of; the details tell of more.
 const TOLD: usize = 3;
@@ -94,6 +104,16 @@ pub enum OperationError {
         message: String,
         /// When to try again, if waiting helps.
         retry_after: Option<Duration>,
+    },
+    /// The tenant has used up one of its budgets.
+    #[error("{message}")]
+    OverBudget {
+        /// Which, and by how much.
+        told: Exhausted,
+        /// For people: which it is and what to do.
+        message: String,
+        /// When to try again.
+        retry_after: Duration,
     },
     /// Nobody that we know.
     #[error("{message}")]
@@ -209,7 +229,7 @@ struct Described {
     reason: &'static str,
     message: String,
     /// For programs: what the reason is about.
-    about: Option<(&'static str, String)>,
+    about: Vec<(&'static str, String)>,
     violations: Violations,
     retry_after: Option<Duration>,
 }
@@ -219,7 +239,7 @@ impl From<OperationError> for Described {
         use OperationError as E;
         let message = error.to_string();
         let (mut violations, mut retry_after) = (Violations::new(), None);
-        let mut about = None;
+        let mut about = Vec::new();
         let (code, reason) = match error {
             E::Invalid(found) => {
                 violations = found;
@@ -228,7 +248,7 @@ impl From<OperationError> for Described {
             E::MessageTooLarge => (Code::InvalidArgument, "MESSAGE_TOO_LARGE"),
             E::MessageMalformed => (Code::InvalidArgument, "MESSAGE_MALFORMED"),
             E::NotFound { kind, .. } => {
-                about = Some((ABOUT_KIND, kind.to_owned()));
+                about.push((ABOUT_KIND, kind.to_owned()));
                 (Code::NotFound, "NOT_FOUND")
             }
             E::EtagMismatch => (Code::Aborted, "ETAG_MISMATCH"),
@@ -242,9 +262,23 @@ impl From<OperationError> for Described {
                 retry_after = wait;
                 (Code::ResourceExhausted, reason)
             }
+            E::OverBudget {
+                told,
+                retry_after: wait,
+                ..
+            } => {
+                retry_after = Some(wait);
+                about.push((ABOUT_USED, told.used.to_string()));
+                about.push((ABOUT_BUDGET, told.budget.to_string()));
+                let reason = match told.which {
+                    Which::Pending => "PENDING_BUDGET_EXHAUSTED",
+                    Which::Log => "LOG_BUDGET_EXHAUSTED",
+                };
+                (Code::ResourceExhausted, reason)
+            }
             E::Unauthenticated { reason, .. } => (Code::Unauthenticated, reason),
             E::Denied { rpc, .. } => {
-                about = Some((ABOUT_RPC, rpc));
+                about.push((ABOUT_RPC, rpc));
                 (Code::PermissionDenied, "RIGHT_MISSING")
             }
             E::Unavailable {
@@ -380,6 +414,17 @@ mod tests {
         };
         assert_eq!(about(denied, ABOUT_RPC).as_deref(), Some("/a.B/C"));
         assert_eq!(about(OperationError::draining(), ABOUT_RPC), None);
+        let over = OperationError::OverBudget {
+            told: Exhausted {
+                which: Which::Log,
+                used: 70,
+                budget: 60,
+            },
+            message: "too much".to_owned(),
+            retry_after: Duration::from_secs(2),
+        };
+        assert_eq!(about(over.clone(), ABOUT_USED).as_deref(), Some("70"));
+        assert_eq!(about(over, ABOUT_BUDGET).as_deref(), Some("60"));
     }
 
     #[test]

@@ -107,6 +107,20 @@ pub const CALL_BYTES: usize = 1024 * 1024;
 /// subscription of an event one more write.
 pub const CALL_PAIRS: usize = 1_024;
 const _: () = assert!(SUBSCRIPTIONS_PER_TENANT <= CALL_PAIRS, "any event fits");
+/// Bytes that an event in the log counts for beside its record, about what its place,
+/// its idempotency key and its share of a segment take.
+pub const EVENT_OVERHEAD: u64 = 256;
+/// Bytes that a delivery counts for beside its event, about what its place in a queue and
+/// its history take.
+pub const DELIVERY_OVERHEAD: u64 = 256;
+/// Bytes of unfinished deliveries that a tenant may have, unless the server's
+/// configuration says otherwise.
+pub const TENANT_PENDING_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
+/// Bytes of events that a tenant's log may have, unless the server's configuration says
+/// otherwise.
+pub const TENANT_LOG_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+/// Smallest of either budget that can be configured, in bytes: room for one call.
+pub const TENANT_BYTES_MIN: u64 = 2 * CALL_BYTES as u64;
 /// Deliveries of one queue that a claim takes in one visit.
 pub const CLAIM_QUANTUM: u32 = 16;
 /// How long published events stay in the log.

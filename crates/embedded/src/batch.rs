@@ -1,6 +1,6 @@
 //! A batch: one write transaction, and what its calls share while it lasts.
 //!
-//! Queues and segments' states are touched by many deliveries of one batch, so they
+//! Queues, segments' states and tenants are touched by many deliveries of one batch, so they
 //! are read once, changed in memory, and written back once before the commit. This
 //! memory lives and dies with the transaction: if the batch is given up, so is it.
 
@@ -15,7 +15,7 @@ use sidehook_store::hint::Hint;
 
 use crate::{
     error::Fault,
-    layout::{self, Place, Queue, QueueKey, SegmentState, Stage, TenantRow},
+    layout::{self, Leaving, Place, Queue, QueueKey, SegmentState, Stage, TenantRow},
     tables::Tables,
 };
 
@@ -30,6 +30,7 @@ pub(crate) struct Batch<'t> {
     pub(crate) tables: Tables<'t>,
     queues: BTreeMap<QueueKey, Held<Queue>>,
     states: BTreeMap<SegmentId, Held<SegmentState>>,
+    tenants: BTreeMap<TenantId, Held<TenantRow>>,
     /// What to tell once all is committed.
     pub(crate) hints: Vec<Hint>,
     /// Whether the medium has no room for more events.
@@ -42,6 +43,7 @@ impl<'t> Batch<'t> {
             tables,
             queues: BTreeMap::new(),
             states: BTreeMap::new(),
+            tenants: BTreeMap::new(),
             hints: Vec::new(),
             full,
         }
@@ -66,6 +68,12 @@ impl<'t> Batch<'t> {
                     Some(row) => self.tables.states.put(&key, &row.pack())?,
                     None => self.tables.states.delete(&key)?,
                 }
+            }
+        }
+        for (tenant, held) in self.tenants {
+            if let Some(row) = held.row.filter(|_| held.changed) {
+                let key = layout::tenant(tenant);
+                self.tables.tenants.put(&key, &row.pack())?;
             }
         }
         if !self.tables.changed() {
@@ -186,9 +194,26 @@ impl<'t> Batch<'t> {
             return Ok(());
         };
         state.unfinished = state.unfinished.saturating_sub(count);
-        let (left, overdue, published) = (state.unfinished, state.overdue, state.published);
-        if left == 0 && overdue {
-            self.tables.ages.put(&layout::timed(published, id), &[])?;
+        if state.unfinished == 0
+            && state.leaving == Leaving::WithItsLast
+            && let Some(age) = state.age()
+        {
+            self.tables.ages.put(&layout::timed(age, id), &[])?;
+        }
+        Ok(())
+    }
+
+    /// Counts another delivery of a segment as unfinished.
+    pub(crate) fn begin(&mut self, id: SegmentId) -> Result<(), Fault> {
+        let Some(state) = self.state_mut(id)? else {
+            return Ok(());
+        };
+        let age = state.age();
+        state.unfinished = state.unfinished.saturating_add(1);
+        if state.age().is_none()
+            && let Some(age) = age
+        {
+            self.tables.ages.delete(&layout::timed(age, id))?;
         }
         Ok(())
     }
@@ -202,14 +227,45 @@ impl<'t> Batch<'t> {
     // ------------------------------------------------------------ tenants
 
     /// A tenant; one without any row is as if it had been empty.
-    pub(crate) fn tenant(&self, tenant: TenantId) -> Result<Option<TenantRow>, Fault> {
+    pub(crate) fn tenant(&mut self, tenant: TenantId) -> Result<Option<TenantRow>, Fault> {
+        if let Some(held) = self.tenants.get(&tenant) {
+            return Ok(held.row);
+        }
         let key = layout::tenant(tenant);
-        self.tables.tenants.read(&key, TenantRow::parse)
+        let row = self.tables.tenants.read(&key, TenantRow::parse)?;
+        let changed = false;
+        self.tenants.insert(tenant, Held { row, changed });
+        Ok(row)
     }
 
-    pub(crate) fn set_tenant(&mut self, tenant: TenantId, row: TenantRow) -> Result<(), Fault> {
-        self.tables
-            .tenants
-            .put(&layout::tenant(tenant), &row.pack())
+    pub(crate) fn set_tenant(&mut self, tenant: TenantId, row: TenantRow) {
+        let (row, changed) = (Some(row), true);
+        self.tenants.insert(tenant, Held { row, changed });
+    }
+
+    /// Charges a tenant for new deliveries.
+    pub(crate) fn charge(&mut self, tenant: TenantId, bytes: u64) -> Result<(), Fault> {
+        let mut row = self.tenant(tenant)?.unwrap_or_default();
+        row.used.pending = row.used.pending.saturating_add(bytes);
+        self.set_tenant(tenant, row);
+        Ok(())
+    }
+
+    /// Acquits a tenant of deliveries that have ended. Where its row cannot be read
+    /// nothing can be counted, which must not keep them from ending.
+    pub(crate) fn acquit(&mut self, tenant: TenantId, bytes: u64) -> Result<(), Fault> {
+        match self.tenant(tenant) {
+            Ok(Some(mut row)) => {
+                row.used.pending = row.used.pending.saturating_sub(bytes);
+                self.set_tenant(tenant, row);
+                Ok(())
+            }
+            Ok(None) => Ok(()),
+            Err(Fault::Corrupt(detail, _)) => {
+                tracing::error!(%tenant, %detail, "what a tenant owes cannot be told");
+                Ok(())
+            }
+            Err(fault) => Err(fault),
+        }
     }
 }

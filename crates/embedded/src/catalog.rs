@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use sidehook_core::{address::Partition, limits::SUBSCRIPTIONS_PER_TENANT, version::Version};
 use sidehook_store::{
+    budget,
     catalog::{Change, Expect, QueueSettings, Write, Written},
     hint::Hint,
     read::Redeliver,
@@ -12,7 +13,7 @@ use crate::{
     batch::Batch,
     codec::{Reader, Writer},
     error::Fault,
-    layout::{self, Entry, Place, Queue, QueueKey, Record, Stage},
+    layout::{self, Entry, Place, Queue, QueueKey, Record, Stage, TenantRow},
 };
 
 /// Deliveries and entries that deleting a subscription ends at once; `tick` ends
@@ -69,7 +70,9 @@ impl Batch<'_> {
                 had
             }
         };
-        self.set_tenant(write.tenant, tenant)?;
+        // What was acquitted meanwhile stays so.
+        let used = self.tenant(write.tenant)?.unwrap_or_default().used;
+        self.set_tenant(write.tenant, TenantRow { used, ..tenant });
         self.hints.push(Hint::Catalog(write.tenant));
         Ok(Written::Done(version))
     }
@@ -95,6 +98,9 @@ impl Batch<'_> {
             return Ok(());
         };
         queue.stage = Stage::Clearing;
+        // What is left here has ended, although it is yet to be cleared away.
+        let owed = core::mem::take(&mut queue.owed);
+        self.acquit(key.0, owed)?;
         self.align(key)?;
         self.tables.clearing.put(&layout::queue(key), &[])?;
         self.clear(key, CLEARED_AT_ONCE)?;
@@ -112,15 +118,19 @@ impl Batch<'_> {
         };
         if place.segment.partition != Partition::of(call.tenant)
             || !self.queue(key)?.is_some_and(Queue::is_live)
-            || !self.accepted(&place)?
         {
             return Ok(false);
         }
+        let Some(bytes) = self.accepted(&place)? else {
+            return Ok(false);
+        };
+        let charge = budget::charge(bytes as u64, 1);
         if !self.make(&place)? {
             return Ok(true);
         }
         let record = Record {
             leases_lost: 0,
+            charge,
             due: None,
             retry: call.retry.clone(),
         };
@@ -130,14 +140,14 @@ impl Batch<'_> {
         let entry = Entry {
             recorded: true,
             leases_lost: 0,
+            charge,
             generation: place.generation,
             segment: place.segment,
             indices: vec![place.index],
         };
         self.push_back(key, &entry)?;
-        if let Some(state) = self.state_mut(place.segment)? {
-            state.unfinished += 1;
-        }
+        self.charge(call.tenant, charge.into())?;
+        self.begin(place.segment)?;
         self.align(key)?;
         Ok(true)
     }
@@ -157,18 +167,18 @@ impl Batch<'_> {
         Ok(place.generation > made)
     }
 
-    /// Whether a delivery's event is there and was accepted.
-    fn accepted(&self, place: &Place) -> Result<bool, Fault> {
+    /// The bytes of a delivery's event, if it is there and was accepted.
+    fn accepted(&self, place: &Place) -> Result<Option<usize>, Fault> {
         let key = layout::segment(place.segment);
         let segment = self
             .tables
             .segments
             .read_parts(&key, layout::parse_segment)?;
-        let Some(segment) = segment else {
-            return Ok(false);
-        };
-        let record = segment.records.get(usize::from(place.index));
-        let accepted = record.is_some_and(|record| !record.is_empty());
-        Ok(segment.tenant == place.queue.0 && accepted)
+        let segment = segment.filter(|segment| segment.tenant == place.queue.0);
+        let record = segment.and_then(|segment| {
+            let record = segment.records.get(usize::from(place.index));
+            record.map(Bytes::len)
+        });
+        Ok(record.filter(|bytes| *bytes > 0))
     }
 }

@@ -141,7 +141,7 @@ impl Batch<'_> {
         Ok(take)
     }
 
-    fn catalogs_of(&self, grants: &[Option<Grant>]) -> Result<Vec<(TenantId, Version)>, Fault> {
+    fn catalogs_of(&mut self, grants: &[Option<Grant>]) -> Result<Vec<(TenantId, Version)>, Fault> {
         let runs = grants.iter().flatten().flat_map(|grant| &grant.runs);
         let mut tenants: Vec<TenantId> = runs.map(|run| run.tenant).collect();
         tenants.sort_unstable();

@@ -97,6 +97,7 @@ impl Writer {
             .u32(run.subscription.0)
             .flag(run.retry.is_some())
             .u8(run.leases_lost)
+            .u32(run.charge)
             .u16(run.generation)
             .segment(run.segment)
             .u8(u8::try_from(run.indices.len()).unwrap_or(u8::MAX))
@@ -276,6 +277,7 @@ impl Reader {
         let subscription = self.number()?;
         let recorded = self.flag()?;
         let leases_lost = self.u8()?;
+        let charge = self.u32()?;
         let generation = self.u16()?;
         let segment = self.segment(partition)?;
         let count = usize::from(self.u8()?);
@@ -292,6 +294,7 @@ impl Reader {
             segment,
             indices,
             leases_lost,
+            charge,
             generation,
             retry,
         })

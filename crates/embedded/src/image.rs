@@ -20,7 +20,9 @@ use sidehook_store::{
 use crate::{
     codec::Reader,
     error::Fault,
-    layout::{self, Definition, Entry, KeyRow, Loan, Queue, QueueKey, Record, TenantRow},
+    layout::{
+        self, Definition, Entry, KeyRow, Loan, Queue, QueueKey, Record, SegmentState, TenantRow,
+    },
     queue::place,
     reads::parse_log,
     tables::{Look as _, View},
@@ -160,10 +162,16 @@ impl View {
         let segment = segment
             .ok_or_else(|| Fault::corrupt(format!("{id:?}: in the log, without payload")))?;
         let tenant = tenant_of(key)?;
+        let state = self
+            .table(layout::STATES)?
+            .read(&layout::segment(id), SegmentState::parse)?;
+        let state =
+            state.ok_or_else(|| Fault::corrupt(format!("{id:?}: in the log, without state")))?;
         to.push(Image::Segment {
             id,
             tenant,
             published,
+            bytes: state.bytes,
             records: segment.records,
         });
         let attempts = self.outcomes(&[id])?.pop().unwrap_or_default();
@@ -234,6 +242,7 @@ impl View {
             segment: place.segment,
             indices: vec![place.index],
             leases_lost: record.leases_lost,
+            charge: record.charge,
             generation: place.generation,
             retry: Some(record.retry),
         };
@@ -255,6 +264,7 @@ fn run_of((tenant, subscription): QueueKey, entry: &Entry) -> Run {
         segment: entry.segment,
         indices: entry.indices.clone(),
         leases_lost: entry.leases_lost,
+        charge: entry.charge,
         generation: entry.generation,
         retry: None,
     }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
+    id::TenantId,
     pool::Pool,
     time::Timestamp,
 };
-use sidehook_store::{inspect::Inspection, turn::LeaseId};
+use sidehook_store::{budget::Usage, inspect::Inspection, turn::LeaseId};
 
 use crate::{
     codec::Reader,
@@ -25,6 +26,10 @@ struct Sight {
     records: BTreeMap<Vec<u8>, Record>,
     /// Unfinished deliveries, those of deleted subscriptions included.
     unfinished: BTreeMap<SegmentId, u32>,
+    /// What tenants have, counted here.
+    counted: BTreeMap<TenantId, Usage>,
+    /// Charges of what is queued and waits, of queues that are not deleted.
+    owed: BTreeMap<QueueKey, u64>,
 }
 
 impl View {
@@ -36,6 +41,8 @@ impl View {
             queues: BTreeMap::new(),
             records: BTreeMap::new(),
             unfinished: BTreeMap::new(),
+            counted: BTreeMap::new(),
+            owed: BTreeMap::new(),
         };
         for (key, value) in self.partition(layout::QUEUES, partition)? {
             sight.queues.insert(
@@ -53,6 +60,7 @@ impl View {
         sight.clearing(&self.partition(layout::CLEARING, partition)?)?;
         sight.segments(self)?;
         sight.tenants(self)?;
+        sight.usage(self)?;
         let damaged = self.keys(layout::DAMAGED, partition)?.len();
         if damaged > 0 {
             sight.fault(format!("{damaged} damaged rows were taken out of the way"));
@@ -80,6 +88,14 @@ impl Sight {
         *self.unfinished.entry(segment).or_default() += u32::try_from(count).unwrap_or(u32::MAX);
     }
 
+    /// Counts what a queue's deliveries owe that are queued or wait.
+    fn charge(&mut self, key: QueueKey, charge: u64) {
+        if self.queues.get(&key).is_some_and(Queue::is_live) {
+            *self.owed.entry(key).or_default() += charge;
+            self.counted.entry(key.0).or_default().pending += charge;
+        }
+    }
+
     /// Whether a delivery has a record, one that waits or one that does not.
     fn recorded(&self, place: &Place) -> Option<Option<Timestamp>> {
         let record = self.records.get(&layout::record(place))?;
@@ -101,6 +117,7 @@ impl Sight {
                     .map(|index| place(queue, &entry, *index).id()),
             );
             self.count(entry.segment, entry.indices.len());
+            self.charge(queue, entry.charges());
             for index in &entry.indices {
                 let place = place(queue, &entry, *index);
                 if entry.recorded != self.recorded(&place).is_some()
@@ -152,6 +169,8 @@ impl Sight {
                         let place = place(queue, &entry, *index);
                         self.seen.leased.push((run.tenant, place.id(), id));
                         self.count(run.segment, 1);
+                        let counted = self.counted.entry(run.tenant).or_default();
+                        counted.pending += u64::from(run.charge);
                         *in_flight.entry(queue).or_default() += 1;
                         if run.retry.is_some() != self.recorded(&place).is_some() {
                             let id = place.id();
@@ -190,17 +209,21 @@ impl Sight {
     fn waiting(&mut self, due: &[Pair]) -> Result<(), Fault> {
         let due: BTreeSet<&Vec<u8>> = due.iter().map(|(key, _)| key).collect();
         let mut wanted = BTreeSet::new();
-        let mut waiting = BTreeMap::new();
+        let (mut waiting, mut owed) = (BTreeMap::new(), Vec::new());
         for (key, record) in &self.records {
             let place = layout::parse_record(key)?;
             let Some(at) = record.due else {
                 continue;
             };
             wanted.insert(layout::due(at, &place));
+            owed.push((place.queue, record.charge));
             *self.unfinished.entry(place.segment).or_default() += 1;
             if self.queues.get(&place.queue).is_some_and(Queue::is_live) {
                 waiting.insert((place.queue, place.id()), at);
             }
+        }
+        for (queue, charge) in owed {
+            self.charge(queue, charge.into());
         }
         if !wanted.iter().eq(due) {
             self.fault("records that wait and times differ".to_owned());
@@ -287,9 +310,8 @@ impl Sight {
             }
             payloads.insert(key);
             log.insert(layout::log(state.tenant, state.position));
-            if !state.overdue || state.unfinished == 0 {
-                ages.insert(layout::timed(state.published, id));
-            }
+            ages.extend(state.age().map(|age| layout::timed(age, id)));
+            self.counted.entry(state.tenant).or_default().log += u64::from(state.bytes);
             outcomes.extend((0..state.outcomes).map(|row| layout::outcome(id, row)));
             let counted = self.unfinished.remove(&id).unwrap_or(0);
             if counted != state.unfinished {
@@ -341,6 +363,32 @@ impl Sight {
                 self.fault(format!("{counted} subscriptions, {told} counted"));
             }
         }
+        Ok(())
+    }
+
+    /// What tenants and queues are said to owe is what their deliveries do.
+    fn usage(&mut self, view: &View) -> Result<(), Fault> {
+        let told = self.queues.iter().filter(|(_, queue)| queue.owed > 0);
+        let told: BTreeMap<_, _> = told.map(|(key, queue)| (*key, queue.owed)).collect();
+        self.owed.retain(|_, owed| *owed > 0);
+        if told != self.owed {
+            let owed = &self.owed;
+            let fault = format!("queues owe {owed:?} bytes, told are {told:?}");
+            self.seen.faults.push(fault);
+        }
+        let mut used = BTreeMap::new();
+        for (key, value) in view.partition(layout::TENANTS, self.partition)? {
+            let tenant = Reader::copy("a tenant's key", &key[1..]).tenant()?;
+            used.insert(tenant, layout::TenantRow::parse(value)?.used);
+        }
+        used.retain(|_, used| *used != Usage::default());
+        self.counted.retain(|_, used| *used != Usage::default());
+        if used != self.counted {
+            let counted = &self.counted;
+            let fault = format!("tenants have {counted:?} bytes, told are {used:?}");
+            self.seen.faults.push(fault);
+        }
+        self.seen.used = used;
         Ok(())
     }
 }

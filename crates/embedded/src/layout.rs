@@ -11,8 +11,8 @@
 //! version   counter 8, nonce 8
 //! pool      owner 16, length 2, name           the only part of a key without a fixed size
 //! holder    agent 16, session 8
-//! header    recorded 1, leases lost 1, generation 2, segment 13
-//! run       queue 20, header 17, count 1, indices; if recorded: length 4, what it remembers
+//! header    recorded 1, leases lost 1, charge 4, generation 2, segment 13
+//! run       queue 20, header 21, count 1, indices; if recorded: length 4, what it remembers
 //! ```
 //!
 //! | table | key, after the partition | value |
@@ -21,20 +21,20 @@
 //! | `meta` | `name` (no partition) | random 16: which store it is |
 //! | `meta` | `commit` (no partition) | number 8 of the last commit; relaxed level only |
 //! | `registry` | kind 1 (no partition), key | record |
-//! | `tenants` | tenant | version 16, last position in the log 8, subscriptions 4 |
+//! | `tenants` | tenant | version 16, last position in the log 8, subscriptions 4, position up to which the log was trimmed 8, pending bytes 8, log bytes 8, budgets as told last: pending 8, log 8 (0: none) |
 //! | `subscriptions` | queue | version 16, record |
 //! | `graves` | queue | version that the deleted subscription had |
-//! | `queues` | queue | window 4, in flight 4, ready 8, head 8, tail 8, ring position 8 (0: in none), paused 1, stage 1, pool |
+//! | `queues` | queue | window 4, in flight 4, ready 8, head 8, tail 8, ring position 8 (0: in none), charges of what is queued and waits 8, paused 1, stage 1, pool |
 //! | `entries` | queue, position 8 | header 17, indices: deliveries of one segment. Positions run from head to tail without gaps; they begin in the middle, so that both ends can grow |
 //! | `clearing` | queue | nothing: a deleted queue that still holds something |
-//! | `records` | queue, place | leases lost 1, waits 1, due 8, what it remembers: retried deliveries and redeliveries |
+//! | `records` | queue, place | leases lost 1, charge 4, waits 1, due 8, what it remembers: retried deliveries and redeliveries |
 //! | `due` | time 8, queue, place | nothing: what waits |
 //! | `segments` | segment, part 1 | tenant 16, events 1, length 4 each (0: not accepted), then the records; cut into parts ([`cut`]) |
-//! | `states` | segment | tenant 16, published 8, position in the log 8, unfinished 4, outcome rows 4, overdue 1 |
+//! | `states` | segment | tenant 16, published 8, position in the log 8, unfinished 4, outcome rows 4, bytes that it counts for 4, how it leaves 1 |
 //! | `outcomes` | segment, row 4 | tenant 16, then for each attempt of one settle: length 4, record |
 //! | `made` | segment, subscription 4, index 1 | the generation that was redelivered last 2 |
 //! | `log` | tenant, position 8 | segment 13, published 8 |
-//! | `ages` | published 8, segment | nothing: what leaves by age |
+//! | `ages` | time 8, segment | nothing: what leaves, by the time when it was published; 0: its last delivery has ended; 1: it is the oldest of a log beyond its budget |
 //! | `leases` | lease 13 | token 16, holder 24, deadline 8, open positions 16 (bits), runs |
 //! | `deadlines` | deadline 8, lease 13 | nothing |
 //! | `holders` | holder 24, lease 13 | nothing |
@@ -60,6 +60,7 @@ use sidehook_core::{
     version::Version,
 };
 use sidehook_store::{
+    budget::{Budget, Usage},
     catalog::QueueSettings,
     read::{Lease, Segment},
     turn::{Holder, Idempotency, LeaseId, Run},
@@ -75,7 +76,7 @@ mod keys;
 pub(crate) use keys::*;
 
 /// The format of everything below. A store of another format is refused.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// A table: bytes by bytes.
 pub(crate) type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -93,24 +94,48 @@ pub(crate) struct TenantRow {
     /// Position of the last segment of its log, ever.
     pub(crate) position: u64,
     pub(crate) subscriptions: u32,
+    /// Position up to which all segments have left, or leave with their last delivery.
+    pub(crate) front: u64,
+    pub(crate) used: Usage,
+    /// As told last.
+    pub(crate) budget: Option<Budget>,
 }
 
 impl TenantRow {
     pub(crate) fn pack(self) -> Vec<u8> {
-        let mut to = Writer::with_capacity(28);
+        let mut to = Writer::with_capacity(68);
         to.version(self.version)
             .u64(self.position)
-            .u32(self.subscriptions);
+            .u32(self.subscriptions)
+            .u64(self.front)
+            .u64(self.used.pending)
+            .u64(self.used.log)
+            .u64(self.budget.map_or(0, |budget| budget.pending))
+            .u64(self.budget.map_or(0, |budget| budget.log));
         to.finish()
     }
 
     pub(crate) fn parse(value: Bytes) -> Result<Self, Fault> {
         let mut from = Reader::new("a tenant", value);
-        Ok(Self {
+        let row = Self {
             version: from.version()?,
             position: from.u64()?,
             subscriptions: from.u32()?,
-        })
+            front: from.u64()?,
+            used: Usage {
+                pending: from.u64()?,
+                log: from.u64()?,
+            },
+            budget: None,
+        };
+        let (pending, log) = (from.u64()?, from.u64()?);
+        let budget = (pending > 0 || log > 0).then_some(Budget { pending, log });
+        Ok(Self { budget, ..row })
+    }
+
+    /// Whether the log is beyond its budget.
+    pub(crate) fn is_over(&self) -> bool {
+        self.budget.is_some_and(|budget| self.used.log > budget.log)
     }
 }
 
@@ -138,6 +163,8 @@ pub(crate) struct Queue {
     pub(crate) tail: u64,
     /// Position in its tenant's ring; 0: in none.
     pub(crate) ring: u64,
+    /// Charges of what is queued and waits.
+    pub(crate) owed: u64,
     pub(crate) stage: Stage,
 }
 
@@ -150,6 +177,7 @@ impl Queue {
             head: MIDDLE,
             tail: MIDDLE,
             ring: 0,
+            owed: 0,
             stage: Stage::Live,
         }
     }
@@ -181,6 +209,7 @@ impl Queue {
             .u64(self.head)
             .u64(self.tail)
             .u64(self.ring)
+            .u64(self.owed)
             .flag(self.settings.paused)
             .u8(stage)
             .pool(&self.settings.pool);
@@ -192,6 +221,7 @@ impl Queue {
         let window = from.u32()?;
         let in_flight = from.u32()?;
         let (ready, head, tail, ring) = (from.u64()?, from.u64()?, from.u64()?, from.u64()?);
+        let owed = from.u64()?;
         let paused = from.flag()?;
         let stage = match from.u8()? {
             0 => Stage::Live,
@@ -211,6 +241,7 @@ impl Queue {
             head,
             tail,
             ring,
+            owed,
             stage,
         })
     }
@@ -222,6 +253,8 @@ pub(crate) struct Entry {
     /// Whether they have a record of their own; then there is one index.
     pub(crate) recorded: bool,
     pub(crate) leases_lost: u8,
+    /// What each counts for in its tenant's pending bytes.
+    pub(crate) charge: u32,
     pub(crate) generation: u16,
     pub(crate) segment: SegmentId,
     pub(crate) indices: Vec<u8>,
@@ -229,9 +262,10 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub(crate) fn pack(&self) -> Vec<u8> {
-        let mut to = Writer::with_capacity(17 + self.indices.len());
+        let mut to = Writer::with_capacity(ENTRY_HEADER + self.indices.len());
         to.flag(self.recorded)
             .u8(self.leases_lost)
+            .u32(self.charge)
             .u16(self.generation)
             .segment(self.segment)
             .bytes(&self.indices);
@@ -243,6 +277,7 @@ impl Entry {
         let entry = Self {
             recorded: from.flag()?,
             leases_lost: from.u8()?,
+            charge: from.u32()?,
             generation: from.u16()?,
             segment: from.segment(partition)?,
             indices: Vec::new(),
@@ -253,16 +288,21 @@ impl Entry {
         let indices = from.rest().to_vec();
         Ok(Self { indices, ..entry })
     }
+
+    /// What all of them count for.
+    pub(crate) fn charges(&self) -> u64 {
+        u64::from(self.charge) * self.indices.len() as u64
+    }
 }
 
 /// Bytes of an entry before its indices.
-pub(crate) const ENTRY_HEADER: usize = 17;
+pub(crate) const ENTRY_HEADER: usize = 21;
 
 /// The segment of an entry that cannot be read as a whole; `None` if that part of it
 /// cannot either.
 pub(crate) fn segment_of_entry(partition: Partition, value: &Bytes) -> Option<SegmentId> {
     let mut from = Reader::new("a queue's entry", value.clone());
-    from.take(4).ok()?;
+    from.take(8).ok()?;
     from.segment(partition).ok()
 }
 
@@ -270,6 +310,8 @@ pub(crate) fn segment_of_entry(partition: Partition, value: &Bytes) -> Option<Se
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) leases_lost: u8,
+    /// What it counts for in its tenant's pending bytes.
+    pub(crate) charge: u32,
     /// When it is due, while it waits.
     pub(crate) due: Option<Timestamp>,
     pub(crate) retry: Bytes,
@@ -277,8 +319,9 @@ pub(crate) struct Record {
 
 impl Record {
     pub(crate) fn pack(&self) -> Vec<u8> {
-        let mut to = Writer::with_capacity(10 + self.retry.len());
+        let mut to = Writer::with_capacity(14 + self.retry.len());
         to.u8(self.leases_lost)
+            .u32(self.charge)
             .flag(self.due.is_some())
             .time(self.due.unwrap_or_default())
             .bytes(&self.retry);
@@ -288,10 +331,12 @@ impl Record {
     pub(crate) fn parse(value: Bytes) -> Result<Self, Fault> {
         let mut from = Reader::new("a delivery's record", value);
         let leases_lost = from.u8()?;
+        let charge = from.u32()?;
         let waits = from.flag()?;
         let due = from.time()?;
         Ok(Self {
             leases_lost,
+            charge,
             due: waits.then_some(due),
             retry: from.rest(),
         })
@@ -308,19 +353,37 @@ pub(crate) struct SegmentState {
     pub(crate) unfinished: u32,
     /// Rows of attempts so far.
     pub(crate) outcomes: u32,
-    /// It is past its age and leaves with its last delivery.
-    pub(crate) overdue: bool,
+    /// What it counts for in its tenant's log.
+    pub(crate) bytes: u32,
+    pub(crate) leaving: Leaving,
+}
+
+/// How a segment leaves the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// By its age.
+    ByAge,
+    /// With the next tick: it is the oldest of a log beyond its budget.
+    Next,
+    /// With its last delivery: its turn to leave has come before.
+    WithItsLast,
 }
 
 impl SegmentState {
     pub(crate) fn pack(&self) -> Vec<u8> {
-        let mut to = Writer::with_capacity(41);
+        let leaving = match self.leaving {
+            Leaving::ByAge => 0,
+            Leaving::Next => 1,
+            Leaving::WithItsLast => 2,
+        };
+        let mut to = Writer::with_capacity(45);
         to.tenant(self.tenant)
             .time(self.published)
             .u64(self.position)
             .u32(self.unfinished)
             .u32(self.outcomes)
-            .flag(self.overdue);
+            .u32(self.bytes)
+            .u8(leaving);
         to.finish()
     }
 
@@ -332,8 +395,23 @@ impl SegmentState {
             position: from.u64()?,
             unfinished: from.u32()?,
             outcomes: from.u32()?,
-            overdue: from.flag()?,
+            bytes: from.u32()?,
+            leaving: match from.u8()? {
+                0 => Leaving::ByAge,
+                1 => Leaving::Next,
+                2 => Leaving::WithItsLast,
+                _ => return Err(from.malformed()),
+            },
         })
+    }
+
+    /// Its time in `ages`; `None` if it is not there.
+    pub(crate) fn age(&self) -> Option<Timestamp> {
+        match self.leaving {
+            Leaving::ByAge => Some(self.published),
+            Leaving::Next => Some(Timestamp::from_millis(1)),
+            Leaving::WithItsLast => (self.unfinished == 0).then(Timestamp::default),
+        }
     }
 }
 

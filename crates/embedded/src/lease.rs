@@ -25,6 +25,7 @@ pub(crate) fn entry_of(run: &Run, indices: Vec<u8>) -> Entry {
     Entry {
         recorded: run.retry.is_some(),
         leases_lost: run.leases_lost,
+        charge: run.charge,
         generation: run.generation,
         segment: run.segment,
         indices,

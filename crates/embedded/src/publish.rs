@@ -6,13 +6,15 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use sidehook_core::{
     address::{Partition, SegmentId},
+    id::TenantId,
     limits::{CALL_RECORDS, IDEMPOTENCY_TTL},
     time::Timestamp,
 };
 use sidehook_store::{
-    rules,
+    budget, rules,
     turn::{
-        EventPublished, NewEvent, Publish, PublishReply, Stamp, TenantPublish, TenantPublished,
+        EventPublished, Idempotency, NewEvent, Publish, PublishReply, Stamp, TenantPublish,
+        TenantPublished,
     },
 };
 
@@ -21,7 +23,7 @@ use crate::{
     codec::{Reader, Writer},
     error::Fault,
     lanes::Called,
-    layout::{self, Entry, KeyRow, QueueKey, SegmentState},
+    layout::{self, Entry, KeyRow, Leaving, QueueKey, SegmentState},
     tables::Index,
 };
 
@@ -68,6 +70,16 @@ impl Batch<'_> {
                 current: tenant.version,
             });
         }
+        if tenant.budget != Some(call.budget) {
+            tenant.budget = Some(call.budget);
+            self.set_tenant(call.tenant, tenant);
+            self.trim(call.tenant)?;
+        }
+        if let Some(exhausted) = budget::refusal(tenant.used, call.budget)
+            && self.has_news(now, call)?
+        {
+            return Ok(TenantPublished::Exhausted(exhausted));
+        }
         let mut gathered = Gathered::default();
         for event in &call.events {
             self.admit(now, call, event, &mut gathered)?;
@@ -78,10 +90,35 @@ impl Batch<'_> {
         let accepted = |result: &EventPublished| *result == EventPublished::Accepted;
         if gathered.results.iter().any(accepted) {
             tenant.position += 1;
-            self.set_tenant(call.tenant, tenant)?;
+            self.set_tenant(call.tenant, tenant);
             self.store(now, id, call, tenant.position, &gathered)?;
         }
         Ok(TenantPublished::Done(gathered.results))
+    }
+
+    /// Whether some event is no repeat of one that was published before this call.
+    fn has_news(&mut self, now: Timestamp, call: &TenantPublish) -> Result<bool, Fault> {
+        for event in &call.events {
+            let Some(idempotency) = &event.idempotency else {
+                return Ok(true);
+            };
+            if self.used(now, call.tenant, idempotency)?.is_none() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Which event used an idempotency key, if it is in force.
+    fn used(
+        &self,
+        now: Timestamp,
+        tenant: TenantId,
+        idempotency: &Idempotency,
+    ) -> Result<Option<KeyRow>, Fault> {
+        let key = layout::idempotency(tenant, idempotency);
+        let used = self.tables.keys.read(&key, KeyRow::parse)?;
+        Ok(used.filter(|used| used.at + IDEMPOTENCY_TTL > now))
     }
 
     /// Judges an event, and notes where it goes if it is new.
@@ -133,10 +170,7 @@ impl Batch<'_> {
         let Some(idempotency) = &event.idempotency else {
             return Ok(EventPublished::Accepted);
         };
-        let key = layout::idempotency(call.tenant, idempotency);
-        if let Some(used) = self.tables.keys.read(&key, KeyRow::parse)?
-            && used.at + IDEMPOTENCY_TTL > now
-        {
+        if let Some(used) = self.used(now, call.tenant, idempotency)? {
             return Ok(if used.content == idempotency.content {
                 EventPublished::Duplicate(used.event)
             } else {
@@ -148,6 +182,7 @@ impl Batch<'_> {
             event: event.id,
             at: now,
         };
+        let key = layout::idempotency(call.tenant, idempotency);
         self.tables.keys.put(&key, &row.pack())?;
         to.keys.push(idempotency.key);
         Ok(EventPublished::Accepted)
@@ -178,12 +213,16 @@ impl Batch<'_> {
         position: u64,
         gathered: &Gathered,
     ) -> Result<(), Fault> {
-        let mut unfinished = 0_usize;
+        let accepted = gathered.records.iter().filter(|one| !one.is_empty());
+        let bytes: usize = accepted.clone().map(Bytes::len).sum();
+        let deliveries: usize = gathered.aimed.iter().map(|(_, one)| one.len()).sum();
+        let charge = budget::charge(bytes as u64, deliveries as u64);
+        let bytes = budget::kept(bytes as u64, accepted.count() as u64, deliveries as u64);
         for (key, indices) in &gathered.aimed {
-            unfinished += indices.len();
             let entry = Entry {
                 recorded: false,
                 leases_lost: 0,
+                charge,
                 generation: 0,
                 segment: id,
                 indices: indices.clone(),
@@ -199,16 +238,28 @@ impl Batch<'_> {
             tenant: call.tenant,
             published: now,
             position,
-            unfinished: u32::try_from(unfinished).unwrap_or(u32::MAX),
+            unfinished: u32::try_from(deliveries).unwrap_or(u32::MAX),
             outcomes: 0,
-            overdue: false,
+            bytes,
+            leaving: Leaving::ByAge,
         };
+        self.charge(call.tenant, u64::from(charge) * deliveries as u64)?;
+        self.keep(id, state)
+    }
+
+    /// Keeps a segment at the end of its tenant's log.
+    pub(crate) fn keep(&mut self, id: SegmentId, state: SegmentState) -> Result<(), Fault> {
+        let (tenant, published) = (state.tenant, state.published);
+        let mut held = self.tenant(tenant)?.unwrap_or_default();
+        held.used.log = held.used.log.saturating_add(state.bytes.into());
+        self.set_tenant(tenant, held);
         self.set_state(id, Some(state));
         let mut row = Writer::with_capacity(21);
-        row.segment(id).time(now);
-        let at = layout::log(call.tenant, position);
+        row.segment(id).time(published);
+        let at = layout::log(tenant, state.position);
         self.tables.log.put(&at, &row.finish())?;
-        self.tables.ages.put(&layout::timed(now, id), &[])
+        self.tables.ages.put(&layout::timed(published, id), &[])?;
+        self.trim(tenant)
     }
 
     /// Forgets lapsed keys, one publish's at a time, until a call's worth is gone.

@@ -24,6 +24,7 @@ impl Batch<'_> {
         let at = queue.tail;
         let room = queue.tail.checked_add(1);
         queue.tail = room.ok_or_else(|| lost(key, "no position is left"))?;
+        queue.owed = queue.owed.saturating_add(entry.charges());
         queue.ready = queue.ready.saturating_add(entry.indices.len() as u64);
         self.tables
             .entries
@@ -36,6 +37,7 @@ impl Batch<'_> {
         };
         let room = queue.head.checked_sub(1);
         queue.head = room.ok_or_else(|| lost(key, "no position is left"))?;
+        queue.owed = queue.owed.saturating_add(entry.charges());
         queue.ready = queue.ready.saturating_add(entry.indices.len() as u64);
         let at = queue.head;
         self.tables
@@ -50,12 +52,13 @@ impl Batch<'_> {
         if self.queue(key)?.is_some_and(layout::Queue::is_live) {
             self.push_front(key, entry)?;
         } else {
+            self.acquit(key.0, entry.charges())?;
             self.end_entry(key, entry)?;
         }
         self.land(key, count)
     }
 
-    /// Ends all deliveries of an entry.
+    /// Ends all deliveries of an entry, of which a tenant was acquitted before.
     fn end_entry(&mut self, key: QueueKey, entry: &Entry) -> Result<(), Fault> {
         if !entry.recorded {
             let count = u32::try_from(entry.indices.len()).unwrap_or(u32::MAX);
@@ -117,7 +120,7 @@ impl Batch<'_> {
         let Some((mut head, tail)) = ends else {
             return Err(lost(key, "no queue to lend from"));
         };
-        let mut aside = 0_u64;
+        let (mut aside, mut charges) = (0_u64, 0_u64);
         while left > 0 && head < tail {
             let (mut entry, retries) = match self.lendable(key, head) {
                 Ok(found) => found,
@@ -141,11 +144,13 @@ impl Batch<'_> {
                 head += 1;
             }
             left -= entry.indices.len();
+            charges = charges.saturating_add(entry.charges());
             append_runs(key, &entry, retries, runs);
         }
         let taken = count.saturating_sub(u32::try_from(left).unwrap_or(u32::MAX));
         if let Some(queue) = self.queue_mut(key)? {
             queue.head = head;
+            queue.owed = queue.owed.saturating_sub(charges);
             let gone = aside.saturating_add(taken.into());
             // How many an unreadable entry had is a guess, which must strand none: every
             // entry has one at least.
@@ -228,6 +233,7 @@ fn append_runs(key: QueueKey, entry: &Entry, retries: Vec<Bytes>, runs: &mut Vec
         segment: entry.segment,
         indices,
         leases_lost: entry.leases_lost,
+        charge: entry.charge,
         generation: entry.generation,
         retry,
     };
@@ -238,7 +244,8 @@ fn append_runs(key: QueueKey, entry: &Entry, retries: Vec<Bytes>, runs: &mut Vec
         && last.retry.is_none()
         && (last.tenant, last.subscription) == key
         && last.segment == entry.segment
-        && (last.generation, last.leases_lost) == (entry.generation, entry.leases_lost)
+        && (last.generation, last.leases_lost, last.charge)
+            == (entry.generation, entry.leases_lost, entry.charge)
     {
         last.indices.extend_from_slice(&entry.indices);
     } else {

@@ -6,6 +6,7 @@ use sidehook_core::{
     version::Version,
 };
 use sidehook_store::{
+    budget::{Exhausted, Which},
     rules,
     turn::{
         ClaimReply, EventPublished, Grant, LeaseId, PublishReply, SettleReply, Stamp,
@@ -54,6 +55,7 @@ impl Reply for SettleReply {
 const STALE: u8 = 0;
 const ALL_ACCEPTED: u8 = 1;
 const MIXED: u8 = 2;
+const EXHAUSTED: u8 = 3;
 
 impl Reply for PublishReply {
     const KIND: u8 = b'p';
@@ -79,6 +81,14 @@ fn pack_tenant(tenant: &TenantPublished, to: &mut Writer) {
             to.u8(STALE).version(*current);
             return;
         }
+        TenantPublished::Exhausted(told) => {
+            let which = match told.which {
+                Which::Pending => 0,
+                Which::Log => 1,
+            };
+            to.u8(EXHAUSTED).u8(which).u64(told.used).u64(told.budget);
+            return;
+        }
         TenantPublished::Done(events) => events,
     };
     let accepted = |event: &EventPublished| *event == EventPublished::Accepted;
@@ -101,6 +111,15 @@ fn parse_tenant(from: &mut Reader) -> Result<TenantPublished, Fault> {
         STALE => Ok(TenantPublished::Stale {
             current: from.version()?,
         }),
+        EXHAUSTED => Ok(TenantPublished::Exhausted(Exhausted {
+            which: match from.u8()? {
+                0 => Which::Pending,
+                1 => Which::Log,
+                _ => return Err(from.malformed()),
+            },
+            used: from.u64()?,
+            budget: from.u64()?,
+        })),
         ALL_ACCEPTED => {
             let count = from.length()?;
             Ok(TenantPublished::Done(vec![EventPublished::Accepted; count]))
@@ -218,6 +237,11 @@ mod tests {
                         nonce: u64::MAX,
                     },
                 },
+                TenantPublished::Exhausted(Exhausted {
+                    which: Which::Log,
+                    used: u64::MAX,
+                    budget: 5,
+                }),
                 TenantPublished::Done(vec![EventPublished::Accepted; 3]),
                 TenantPublished::Done(vec![
                     EventPublished::Accepted,
@@ -238,6 +262,7 @@ mod tests {
             segment: lease(3),
             indices: vec![127],
             leases_lost: 4,
+            charge: 777,
             generation: 1_000,
             retry,
         };

@@ -17,7 +17,7 @@ use crate::{
     codec::{Reader, Writer},
     error::Fault,
     lanes::Called,
-    layout::{self, Entry, KeyRow, Queue, Record, SegmentState},
+    layout::{self, Entry, KeyRow, Leaving, Queue, Record, SegmentState},
     queue::place,
     replies::Reply,
 };
@@ -68,13 +68,14 @@ impl Batch<'_> {
             Image::Tenant { tenant, version } => {
                 let mut row = self.tenant(*tenant)?.unwrap_or_default();
                 row.version = *version;
-                self.set_tenant(*tenant, row)
+                self.set_tenant(*tenant, row);
+                Ok(())
             }
             Image::Subscription { tenant, row, queue } => {
                 let key = (*tenant, row.number);
                 let mut held = self.tenant(*tenant)?.unwrap_or_default();
                 held.subscriptions += 1;
-                self.set_tenant(*tenant, held)?;
+                self.set_tenant(*tenant, held);
                 let mut value = Writer::with_capacity(16 + row.record.len());
                 value.version(row.version).bytes(&row.record);
                 let at = layout::queue(key);
@@ -96,10 +97,11 @@ impl Batch<'_> {
                 id,
                 tenant,
                 published,
+                bytes,
                 records,
             } => {
                 let payload = layout::pack_segment(*tenant, records);
-                self.keep_segment(*tenant, *id, *published, &payload)
+                self.keep_segment(*tenant, *id, (*published, *bytes), &payload)
             }
             Image::Attempts {
                 segment, records, ..
@@ -126,12 +128,12 @@ impl Batch<'_> {
         &mut self,
         tenant: TenantId,
         id: SegmentId,
-        published: Timestamp,
+        (published, bytes): (Timestamp, u32),
         payload: &[u8],
     ) -> Result<(), Fault> {
         let mut held = self.tenant(tenant)?.unwrap_or_default();
         held.position += 1;
-        self.set_tenant(tenant, held)?;
+        self.set_tenant(tenant, held);
         for (number, part) in (0..).zip(layout::cut(payload)) {
             self.tables.segments.put(&layout::part(id, number), part)?;
         }
@@ -141,14 +143,10 @@ impl Batch<'_> {
             position: held.position,
             unfinished: 0,
             outcomes: 0,
-            overdue: false,
+            bytes,
+            leaving: Leaving::ByAge,
         };
-        self.set_state(id, Some(state));
-        let mut row = Writer::with_capacity(21);
-        row.segment(id).time(published);
-        let at = layout::log(tenant, held.position);
-        self.tables.log.put(&at, &row.finish())?;
-        self.tables.ages.put(&layout::timed(published, id), &[])
+        self.keep(id, state)
     }
 
     fn queue_run(&mut self, run: &Run, due: Option<Timestamp>) -> Result<(), Fault> {
@@ -156,6 +154,7 @@ impl Batch<'_> {
         let entry = Entry {
             recorded: run.retry.is_some(),
             leases_lost: run.leases_lost,
+            charge: run.charge,
             generation: run.generation,
             segment: run.segment,
             indices: run.indices.clone(),
@@ -166,16 +165,21 @@ impl Batch<'_> {
         if let Some(state) = self.state_mut(run.segment)? {
             state.unfinished += u32::try_from(run.indices.len()).unwrap_or(u32::MAX);
         }
+        self.charge(run.tenant, entry.charges())?;
         if let (Some(retry), Some(index)) = (&run.retry, run.indices.first()) {
             let place = place(key, &entry, *index);
             let record = Record {
                 leases_lost: run.leases_lost,
+                charge: run.charge,
                 due,
                 retry: retry.clone(),
             };
             let at = layout::record(&place);
             self.tables.records.put(&at, &record.pack())?;
             if let Some(due) = due {
+                if let Some(queue) = self.queue_mut(key)? {
+                    queue.owed = queue.owed.saturating_add(run.charge.into());
+                }
                 return self.tables.due.put(&layout::due(due, &place), &[]);
             }
         }

@@ -142,6 +142,7 @@ impl Batch<'_> {
         match disposition {
             Disposition::End { record } => {
                 gathered.record(run.segment, record);
+                self.acquit(run.tenant, run.charge.into())?;
                 if run.retry.is_some() {
                     self.end_recorded(&place)?;
                 } else {
@@ -165,11 +166,15 @@ impl Batch<'_> {
         at: Timestamp,
         retry: &Bytes,
     ) -> Result<(), Fault> {
-        if !self.queue(place.queue)?.is_some_and(layout::Queue::is_live) {
+        let queue = self.queue_mut(place.queue)?;
+        let Some(queue) = queue.filter(|queue| queue.is_live()) else {
+            self.acquit(run.tenant, run.charge.into())?;
             return self.end_recorded(place);
-        }
+        };
+        queue.owed = queue.owed.saturating_add(run.charge.into());
         let record = Record {
             leases_lost: run.leases_lost,
+            charge: run.charge,
             due: Some(at),
             retry: retry.clone(),
         };

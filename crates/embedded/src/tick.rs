@@ -6,6 +6,7 @@
 
 use sidehook_core::{
     address::{Partition, SegmentId},
+    id::TenantId,
     limits::{CALL_BYTES, CALL_RECORDS, LOG_AGE},
     time::Timestamp,
 };
@@ -14,7 +15,8 @@ use sidehook_store::turn::{LeaseId, TickReply};
 use crate::{
     batch::Batch,
     error::Fault,
-    layout::{self, Entry, Place, Record},
+    layout::{self, Entry, Leaving, Place, Record},
+    reads::parse_log,
     tables::Index,
 };
 
@@ -176,9 +178,14 @@ impl Batch<'_> {
             let detail = format!("{} is due, but has no record", place.id());
             return Err(Fault::corrupt(detail));
         };
+        if let Some(queue) = self.queue_mut(place.queue)? {
+            // What is queued again adds it.
+            queue.owed = queue.owed.saturating_sub(record.charge.into());
+        }
         let entry = Entry {
             recorded: true,
             leases_lost: record.leases_lost,
+            charge: record.charge,
             generation: place.generation,
             segment: place.segment,
             indices: vec![place.index],
@@ -211,8 +218,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Drops events past their age; those with unfinished deliveries go with the
-    /// last of them. Whether there is more to drop.
+    /// Drops events past their age or beyond their tenant's budget; those with unfinished
+    /// deliveries go with the last of them. Whether there is more to drop.
     fn drop_old(&mut self, partition: Partition, now: Timestamp) -> Result<bool, Fault> {
         let mut budget = Budget {
             rows: DROPPED_ROWS,
@@ -229,22 +236,38 @@ impl Batch<'_> {
                 return Ok(false);
             }
             budget.charge(0);
-            if self.drop_event(id, &mut budget).map_err(blame)? {
+            if self.drop_event(now, id, &mut budget).map_err(blame)? {
                 self.tables.ages.delete(&key)?;
             }
         }
         Ok(true)
     }
 
-    /// Drops what is left of a segment, or lets it wait for its last delivery; whether
-    /// it is done with, as far as its age goes.
-    fn drop_event(&mut self, id: SegmentId, budget: &mut Budget) -> Result<bool, Fault> {
-        let Some(state) = self.state_mut(id)? else {
+    /// Drops what is left of a segment, or lets it wait for its last delivery or its age;
+    /// whether its row among the ages is done with.
+    fn drop_event(
+        &mut self,
+        now: Timestamp,
+        id: SegmentId,
+        budget: &mut Budget,
+    ) -> Result<bool, Fault> {
+        let Some(state) = self.state_mut(id)?.copied() else {
             let detail = format!("{id:?} has an age, but is no segment");
             return Err(Fault::corrupt(detail));
         };
+        let mut tenant = self.tenant(state.tenant)?.unwrap_or_default();
+        if state.leaving == Leaving::Next && !tenant.is_over() && state.published + LOG_AGE > now {
+            self.leaves(id, Leaving::ByAge)?;
+            self.tables
+                .ages
+                .put(&layout::timed(state.published, id), &[])?;
+            return Ok(true);
+        }
         if state.unfinished > 0 {
-            state.overdue = true;
+            self.leaves(id, Leaving::WithItsLast)?;
+            tenant.front = tenant.front.max(state.position);
+            self.set_tenant(state.tenant, tenant);
+            self.trim(state.tenant)?;
             return Ok(true);
         }
         let log = layout::log(state.tenant, state.position);
@@ -258,7 +281,56 @@ impl Batch<'_> {
         }
         self.tables.log.delete(&log)?;
         self.set_state(id, None);
+        tenant.front = tenant.front.max(state.position);
+        tenant.used.log = tenant.used.log.saturating_sub(state.bytes.into());
+        self.set_tenant(state.tenant, tenant);
+        self.trim(state.tenant)?;
         Ok(true)
+    }
+
+    fn leaves(&mut self, id: SegmentId, how: Leaving) -> Result<(), Fault> {
+        if let Some(state) = self.state_mut(id)? {
+            state.leaving = how;
+        }
+        Ok(())
+    }
+
+    /// Has the next tick take the oldest event of a log that is beyond its budget. One
+    /// that cannot be read stays, and keeps nobody from publishing before the log is full.
+    pub(crate) fn trim(&mut self, id: TenantId) -> Result<(), Fault> {
+        match self.hasten(id) {
+            Err(Fault::Corrupt(detail, _)) => {
+                tracing::error!(%detail, tenant = %id, "a log cannot be trimmed");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn hasten(&mut self, id: TenantId) -> Result<(), Fault> {
+        let tenant = self.tenant(id)?.unwrap_or_default();
+        if !tenant.is_over() {
+            return Ok(());
+        }
+        let prefix = layout::tenant(id);
+        let front = layout::log(id, tenant.front.saturating_add(1));
+        let oldest = self.tables.log.some(&prefix, &front, 1)?.pop();
+        let Some((_, row)) = oldest else {
+            return Ok(());
+        };
+        let (segment, published) = parse_log(Partition::of(id), row)?;
+        let Some(state) = self.state_mut(segment)? else {
+            return Ok(());
+        };
+        if state.leaving == Leaving::ByAge {
+            state.leaving = Leaving::Next;
+            let age = state.age().unwrap_or_default();
+            self.tables
+                .ages
+                .delete(&layout::timed(published, segment))?;
+            self.tables.ages.put(&layout::timed(age, segment), &[])?;
+        }
+        Ok(())
     }
 
     /// Drops a segment's attempts, the last first: what is left is as if there had

@@ -77,6 +77,7 @@ impl Desk {
             let one = TenantPublish {
                 tenant: TENANT,
                 catalog,
+                budget: sidehook_store::budget::Budget::UNLIMITED,
                 events: vec![event],
             };
             calls.publish = Some((stamp, Publish { tenants: vec![one] }));

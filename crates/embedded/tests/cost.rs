@@ -101,6 +101,7 @@ impl Line {
         let one = TenantPublish {
             tenant: self.tenant,
             catalog: catalog.version,
+            budget: sidehook_store::budget::Budget::UNLIMITED,
             events: events.collect(),
         };
         calls.publish = Some((stamp, Publish { tenants: vec![one] }));

@@ -120,6 +120,7 @@ impl Export<'_> {
             let window = reader.u32()?;
             let _counters = reader.take(12)?;
             let (paused, deleted, _ring) = (reader.u8()?, reader.u8()?, reader.u8()?);
+            let _owed = reader.u64()?;
             let settings = QueueSettings {
                 pool: reader.pool()?,
                 window,
@@ -239,10 +240,12 @@ impl Export<'_> {
             let mut reader = Reader::new("a log entry", entry.clone());
             let published = reader.time()?;
             let id = reader.segment(self.partition)?;
+            let _deliveries = reader.u32()?;
+            let counted = reader.u32()?;
             sizes
                 .cmd("STRLEN")
                 .arg(self.key("seg:", &layout::segment(id)));
-            ids.push((id, published));
+            ids.push((id, (published, counted)));
         }
         let mut bytes = 0;
         let mut fits = 0;
@@ -258,12 +261,15 @@ impl Export<'_> {
         let names: Vec<_> = ids.iter().map(|(id, _)| *id).collect();
         let segments = reads::segments(self.route, &names).await?;
         let attempts = outcomes::of_segments(self.route, &names).await?;
-        for (((id, published), segment), attempts) in ids.into_iter().zip(segments).zip(attempts) {
+        for (((id, (published, bytes)), segment), attempts) in
+            ids.into_iter().zip(segments).zip(attempts)
+        {
             let segment = segment.ok_or_else(|| corrupt("a segment that is in the log"))?;
             self.records.push(Image::Segment {
                 id,
                 tenant,
                 published,
+                bytes,
                 records: segment.records,
             });
             self.records.extend(image::attempts(tenant, id, attempts));
@@ -332,14 +338,14 @@ impl Export<'_> {
             let indices = reader.rest();
             if has_record {
                 recorded.push(runs.len());
-                names.push([&name[..], &entry[6..21], &indices].concat());
+                names.push([&name[..], &entry[10..25], &indices].concat());
             }
             let indices = indices.to_vec();
             runs.push((Run { indices, ..run }, None));
         }
         let records = self.fields(self.key("rec", b""), &names).await?;
         for (at, record) in recorded.into_iter().zip(records) {
-            runs[at].0.retry = Some(remembered(&record)?.1);
+            runs[at].0.retry = Some(remembered(&record)?.retry);
         }
         self.deliveries(runs).await?;
         place.offset += entries.len() as u64;
@@ -362,15 +368,16 @@ impl Export<'_> {
         for (pair, record) in pairs.iter().zip(records) {
             let mut reader = Reader::new("a delivery's name", pair[0].clone());
             let (tenant, id) = reader.delivery(self.partition)?;
-            let (leases_lost, retry) = remembered(&record)?;
+            let record = remembered(&record)?;
             let run = Run {
                 tenant,
                 subscription: id.subscription(),
                 segment: id.segment().ok_or_else(|| corrupt("a delivery's name"))?,
                 indices: vec![id.index()],
-                leases_lost,
+                leases_lost: record.leases_lost,
+                charge: record.charge,
                 generation: id.generation(),
-                retry: Some(retry),
+                retry: Some(record.retry),
             };
             runs.push((run, Some(crate::inspect::score(&pair[1])?)));
         }
@@ -430,8 +437,19 @@ impl Export<'_> {
     }
 }
 
-/// A record of a delivery: leases lost, and what it remembers.
-fn remembered(record: &Bytes) -> Result<(u8, Bytes), StoreError> {
+/// A record of a delivery.
+pub(crate) struct Record {
+    leases_lost: u8,
+    pub(crate) charge: u32,
+    /// What it remembers.
+    retry: Bytes,
+}
+
+pub(crate) fn remembered(record: &Bytes) -> Result<Record, StoreError> {
     let mut reader = Reader::new("a delivery's record", record.clone());
-    Ok((reader.u8()?, reader.rest()))
+    Ok(Record {
+        leases_lost: reader.u8()?,
+        charge: reader.u32()?,
+        retry: reader.rest(),
+    })
 }

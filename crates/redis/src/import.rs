@@ -104,13 +104,15 @@ fn append(script: &mut Cmd, record: &Image, offsets: &mut impl Iterator<Item = u
             id,
             tenant,
             published,
+            bytes,
             records,
         } => {
             script.arg("e").arg(&tenant.to_bytes()[..]);
             script.arg(&millis(*published).to_be_bytes()[..]);
             script
                 .arg(name(*id))
-                .arg(layout::pack_kept(*tenant, records));
+                .arg(layout::pack_kept(*tenant, records))
+                .arg(&bytes.to_be_bytes()[..]);
         }
         Image::Attempts {
             segment, records, ..
@@ -149,9 +151,10 @@ fn name(id: SegmentId) -> Vec<u8> {
 
 /// A header without its epoch, which the store gives.
 fn header(run: &Run) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(17);
+    let mut packed = Vec::with_capacity(21);
     packed.push(u8::from(run.retry.is_some()));
     packed.push(run.leases_lost);
+    packed.put_u32(run.charge);
     packed.put_u16(run.generation);
     packed.extend_from_slice(&layout::segment(run.segment));
     packed

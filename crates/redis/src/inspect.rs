@@ -9,9 +9,10 @@ use sidehook_core::{
     pool::Pool,
     time::Timestamp,
 };
-use sidehook_store::{StoreError, inspect::Inspection, turn::LeaseId};
+use sidehook_store::{StoreError, budget::Usage, inspect::Inspection, turn::LeaseId};
 
 use crate::{
+    image::remembered,
     layout::{self, Reader, corrupt},
     leases::{self, bytes, list},
     route::Route,
@@ -29,6 +30,8 @@ struct Queue {
     paused: bool,
     deleted: bool,
     ringed: bool,
+    /// Charges of what is queued and waits.
+    owed: u64,
     pool: Pool,
 }
 
@@ -94,6 +97,11 @@ struct View {
     seen: Inspection,
     /// Unfinished deliveries, those of deleted subscriptions included.
     unfinished: HashMap<SegmentId, i64>,
+    /// What tenants have, as their rows tell, and as it is counted here.
+    told: BTreeMap<TenantId, Usage>,
+    counted: BTreeMap<TenantId, Usage>,
+    /// Charges of what is queued and waits, of queues that are not deleted.
+    owed: BTreeMap<QueueKey, u64>,
 }
 
 fn queue_key(packed: &Bytes) -> Result<QueueKey, StoreError> {
@@ -111,8 +119,11 @@ pub(crate) fn score(text: &Bytes) -> Result<Timestamp, StoreError> {
 
 impl View {
     fn new(partition: Partition, dump: &Dump) -> Result<Self, StoreError> {
-        let mut queues = BTreeMap::new();
+        let (mut queues, mut told) = (BTreeMap::new(), BTreeMap::new());
         for (field, value) in &dump.state {
+            if let Some((tenant, used)) = used(field, value)? {
+                told.insert(tenant, used);
+            }
             if field.len() != 21 || field[0] != b'q' {
                 continue;
             }
@@ -125,6 +136,7 @@ impl View {
                 paused: reader.u8()? == 1,
                 deleted: reader.u8()? == 1,
                 ringed: reader.u8()? == 1,
+                owed: reader.u64()?,
                 pool: reader.pool()?,
             };
             queues.insert(queue_key(&field.slice(1..))?, queue);
@@ -134,6 +146,9 @@ impl View {
             queues,
             seen: Inspection::default(),
             unfinished: HashMap::new(),
+            told,
+            counted: BTreeMap::new(),
+            owed: BTreeMap::new(),
         })
     }
 
@@ -147,6 +162,14 @@ impl View {
         }
     }
 
+    /// Counts what a queue's deliveries owe that are queued or wait.
+    fn charge(&mut self, key: QueueKey, charge: u64) {
+        if self.queues.get(&key).is_some_and(|queue| !queue.deleted) {
+            *self.owed.entry(key).or_default() += charge;
+            self.counted.entry(key.0).or_default().pending += charge;
+        }
+    }
+
     fn finish(mut self, dump: &Dump) -> Result<Inspection, StoreError> {
         self.ready(dump)?;
         self.leased(dump)?;
@@ -154,7 +177,28 @@ impl View {
         self.in_flight();
         self.rings(dump)?;
         self.log(dump)?;
+        self.usage();
         Ok(self.seen)
+    }
+
+    /// What tenants and queues are said to owe is what their deliveries do.
+    fn usage(&mut self) {
+        let told = self.queues.iter().filter(|(_, queue)| queue.owed > 0);
+        let told: BTreeMap<_, _> = told.map(|(key, queue)| (*key, queue.owed)).collect();
+        self.owed.retain(|_, owed| *owed > 0);
+        if told != self.owed {
+            let owed = &self.owed;
+            let fault = format!("queues owe {owed:?} bytes, told are {told:?}");
+            self.seen.faults.push(fault);
+        }
+        self.told.retain(|_, used| *used != Usage::default());
+        self.counted.retain(|_, used| *used != Usage::default());
+        if self.told != self.counted {
+            let (counted, told) = (&self.counted, &self.told);
+            let fault = format!("tenants have {counted:?} bytes, told are {told:?}");
+            self.seen.faults.push(fault);
+        }
+        self.seen.used = core::mem::take(&mut self.told);
     }
 
     fn ready(&mut self, dump: &Dump) -> Result<(), StoreError> {
@@ -165,7 +209,10 @@ impl View {
             for entry in entries {
                 let mut reader = Reader::new("a queue's entry", entry.clone());
                 let (recorded, run) = reader.header(self.partition, tenant, number)?;
-                for index in reader.rest() {
+                let indices = reader.rest();
+                let charge = u64::from(run.charge) * indices.len() as u64;
+                self.charge((tenant, number), charge);
+                for index in indices {
                     let id = DeliveryId::new(run.segment, index, number, run.generation);
                     found.push(id);
                     self.count(id);
@@ -219,11 +266,12 @@ impl View {
                 run.indices.iter().map(|index| {
                     let number = run.subscription;
                     let id = DeliveryId::new(run.segment, *index, number, run.generation);
-                    (run.tenant, id)
+                    (run.tenant, id, run.charge)
                 })
             });
-            for (position, (tenant, delivery)) in (0_u16..).zip(ids) {
+            for (position, (tenant, delivery, charge)) in (0_u16..).zip(ids) {
                 if lease.open.binary_search(&position).is_ok() {
+                    self.counted.entry(tenant).or_default().pending += u64::from(charge);
                     self.seen.leased.push((tenant, delivery, LeaseId(id.0)));
                     self.count(delivery);
                 }
@@ -238,10 +286,11 @@ impl View {
             let (tenant, id) =
                 Reader::new("a delivery's name", name.clone()).delivery(self.partition)?;
             self.count(id);
-            if !dump.rec.contains_key(name) {
-                self.fault(format!("{id}: waits without its record"));
-            }
             let key = (tenant, id.subscription());
+            match dump.rec.get(name) {
+                Some(record) => self.charge(key, remembered(record)?.charge.into()),
+                None => self.fault(format!("{id}: waits without its record")),
+            }
             if self.queues.get(&key).is_some_and(|queue| !queue.deleted) {
                 found.insert((key, id), score(due)?);
             }
@@ -315,9 +364,11 @@ impl View {
         self.seen.segments = dump.log.len();
         for (entry, outcomes) in dump.log.iter().zip(&dump.outcomes) {
             let mut reader = Reader::new("a log entry", entry.clone());
+            let tenant = reader.tenant()?;
             let _published = reader.time()?;
             let segment = reader.segment(self.partition)?;
             let mut told = i64::from(reader.u32()?);
+            self.counted.entry(tenant).or_default().log += u64::from(reader.u32()?);
             let mut reader = Reader::new("a segment's outcomes", outcomes.clone());
             while !reader.is_empty() {
                 let _place = reader.take(layout::OUTCOME - 2)?;
@@ -334,6 +385,21 @@ impl View {
         }
         Ok(())
     }
+}
+
+/// What the row of a tenant tells that it has; `None` for another row.
+pub(crate) fn used(field: &Bytes, value: &Bytes) -> Result<Option<(TenantId, Usage)>, StoreError> {
+    if field.len() != 17 || field[0] != b't' {
+        return Ok(None);
+    }
+    let tenant = Reader::new("a tenant", field.slice(1..)).tenant()?;
+    let mut reader = Reader::new("a tenant", value.clone());
+    let (_version, _left) = (reader.version()?, reader.u64()?);
+    let used = Usage {
+        pending: reader.u64()?,
+        log: reader.u64()?,
+    };
+    Ok(Some((tenant, used)))
 }
 
 fn record_name(tenant: TenantId, id: DeliveryId) -> Bytes {

@@ -8,9 +8,9 @@
 //! stamp     lane 8, sequence 4
 //! segment   stamp 12, ordinal 1               also a lease's name, from its claim's stamp
 //! queue     tenant 16, subscription 4
-//! header    epoch 4, recorded 1, leases lost 1, generation 2, segment 13
-//! entry     header 21, indices 1 each         deliveries of one segment in one queue
-//! run       queue 20, header 21, count 1, indices; if recorded: length 4, what it remembers
+//! header    epoch 4, recorded 1, leases lost 1, charge 4, generation 2, segment 13
+//! entry     header 25, indices 1 each         deliveries of one segment in one queue
+//! run       queue 20, header 25, count 1, indices; if recorded: length 4, what it remembers
 //! delivery  queue 20, generation 2, segment 13, index 1
 //! version   counter 8, nonce 8
 //! pool      owner 16, name
@@ -18,7 +18,7 @@
 //!
 //! | key | type | content |
 //! |---|---|---|
-//! | `state` | hash | `t` tenant → version 16, segments that left the front of its log 8; `q` queue → window 4, in flight 4, ready 4, epoch 4, paused 1, deleted 1, in a ring 1, pool; `idem`, `lanes` → how far the sweeps are |
+//! | `state` | hash | `t` tenant → version 16, segments that left the front of its log 8, pending bytes 8, log bytes 8, its budgets as told last: pending 8, log 8; `q` queue → window 4, in flight 4, ready 4, epoch 4, paused 1, deleted 1, in a ring 1, charges of what is queued and waits 8, pool; `idem`, `lanes` → how far the sweeps are |
 //! | `lanes` | hash | kind 1 (`s`ettle, `p`ublish, `c`laim, `i`mport), lane 8 → sequence 4, time 8, reply of the lane's last call |
 //! | `cat:`tenant | hash | subscription 4 → version 16, record |
 //! | `gone:`tenant | hash | deleted subscription 4 → the version that it had |
@@ -26,9 +26,9 @@
 //! | `seg:`segment | string | tenant 16, events 1, for each: accepted 1, length 4; then the records |
 //! | `out:`segment | string | for each stretch of one queue's attempts: stamp of its history block 12, offset 4 and length 4 in it, subscription 4 (−1: of any), lowest and highest index 1 each, attempts 2, deliveries that ended 2 (signed: a redelivery is −1). Unfinished = total − sum |
 //! | `made:`segment | hash | subscription 4, event's index 1 → the generation that was redelivered last 2 |
-//! | `log:`tenant | list | time 8, segment 13, total deliveries 4; newest last |
-//! | `logs` | sorted set | tenants by the time of the oldest entry of their log |
-//! | `late` | sorted set | tenant 16 and log entry of events past their age with unfinished deliveries, all with score 0 |
+//! | `log:`tenant | list | time 8, segment 13, total deliveries 4, bytes that it counts for 4; newest last |
+//! | `logs` | sorted set | tenants by the time of the oldest entry of their log, or 0: beyond its budget |
+//! | `late` | sorted set | tenant 16 and log entry of events that left the log but for their unfinished deliveries, all with score 0 |
 //! | `told` | hash | segment of these with long outcomes → bytes of its outcomes that were added up 8, their sum 8 (signed) |
 //! | `late:`tenant | sorted set | the same log entries by position |
 //! | `que:`queue | list | entries |
@@ -38,7 +38,7 @@
 //! | `lease` | hash | lease → token 16, agent 16, session 8, deadline 8, runs |
 //! | `open` | hash | lease → one `1` (open) or `0` for each position; only after a partial settle |
 //! | `deadlines` | sorted set | leases by deadline |
-//! | `rec` | hash | delivery → leases lost 1, what it remembers: retried ones and redeliveries |
+//! | `rec` | hash | delivery → leases lost 1, charge 4, what it remembers: retried ones and redeliveries |
 //! | `wait` | sorted set | deliveries by the time of their retry |
 //! | `clearing` | list | deleted queues with entries left |
 //! | `blk:`stamp | string | the records of one settle: length 4, tenant 16, record |
@@ -47,8 +47,8 @@
 //! | `hints` | channel | `d` pool, `c` tenant, `s` stamp |
 //! | `{shsys}:reg:`kind | hash | key → record |
 //! | `{shsys}:keys:`kind | sorted set | the keys, all with score 0, hence in order |
+//! | `{shsys}:format` | string | the number of this format, in digits (`format.rs`) |
 //!
-//! A key `never` never exists: with either tag it is the guard that scripts are given
 //! (`route`).
 //!
 //! `state` and `idem` carry one field `pad` longer than 64 bytes: Redis would keep a
@@ -322,6 +322,7 @@ impl Reader {
         let _epoch = self.u32()?;
         let recorded = self.u8()? == 1;
         let leases_lost = self.u8()?;
+        let charge = self.u32()?;
         let generation = self.u16()?;
         let run = Run {
             tenant,
@@ -329,6 +330,7 @@ impl Reader {
             segment: self.segment(partition)?,
             indices: Vec::new(),
             leases_lost,
+            charge,
             generation,
             retry: None,
         };
@@ -404,7 +406,8 @@ pub(crate) fn push_run(runs: &mut Vec<Run>, run: Run) {
         && last.retry.is_none()
         && (last.tenant, last.subscription, last.segment)
             == (run.tenant, run.subscription, run.segment)
-        && (last.generation, last.leases_lost) == (run.generation, run.leases_lost)
+        && (last.generation, last.leases_lost, last.charge)
+            == (run.generation, run.leases_lost, run.charge)
     {
         last.indices.extend_from_slice(&run.indices);
     } else {

@@ -9,9 +9,10 @@ use sidehook_core::{
     address::Partition,
     id::{SubscriptionNumber, TenantId},
 };
-use sidehook_store::{StoreError, inspect::Occupancy};
+use sidehook_store::{StoreError, budget::Usage, inspect::Occupancy};
 
 use crate::{
+    inspect,
     layout::{self, Reader, corrupt},
     leases::{bytes, list},
     route::Route,
@@ -47,14 +48,22 @@ struct Counted {
     ready: Option<u64>,
 }
 
-type Queues = BTreeMap<(TenantId, SubscriptionNumber), Counted>;
+/// What a partition's state tells.
+#[derive(Default)]
+struct State {
+    queues: BTreeMap<(TenantId, SubscriptionNumber), Counted>,
+    used: BTreeMap<TenantId, Usage>,
+}
 
 pub(crate) async fn occupancy(
     route: &Route,
     partition: Partition,
 ) -> Result<BTreeMap<TenantId, Occupancy>, StoreError> {
-    let queues = queues(route, partition).await?;
+    let State { queues, used } = state(route, partition).await?;
     let mut tenants: BTreeMap<TenantId, Occupancy> = BTreeMap::new();
+    for (tenant, used) in used {
+        tenants.entry(tenant).or_default().used = used;
+    }
     for ((tenant, _), queue) in &queues {
         let counts = tenants.entry(*tenant).or_default();
         counts.ready += queue.ready.unwrap_or(0);
@@ -83,9 +92,9 @@ pub(crate) async fn occupancy(
     }
 }
 
-/// The counters of all queues. A scan may tell a field twice.
-async fn queues(route: &Route, partition: Partition) -> Result<Queues, StoreError> {
-    let mut queues = Queues::new();
+/// The counters of all queues and tenants. A scan may tell a field twice.
+async fn state(route: &Route, partition: Partition) -> Result<State, StoreError> {
+    let mut state = State::default();
     let mut cursor = Bytes::from_static(b"0");
     loop {
         let mut cmd = redis::cmd("HSCAN");
@@ -98,6 +107,7 @@ async fn queues(route: &Route, partition: Partition) -> Result<Queues, StoreErro
         let rows = answer.next().map(list).unwrap_or_default();
         let rows: Vec<Bytes> = rows.into_iter().map(bytes).collect();
         for row in rows.chunks_exact(2) {
+            state.used.extend(inspect::used(&row[0], &row[1])?);
             if row[0].len() != 21 || row[0][0] != b'q' {
                 continue;
             }
@@ -112,10 +122,10 @@ async fn queues(route: &Route, partition: Partition) -> Result<Queues, StoreErro
                 lent: lent.into(),
                 ready: is_live.then_some(ready.into()),
             };
-            queues.insert(key, counted);
+            state.queues.insert(key, counted);
         }
         if cursor[..] == b"0"[..] {
-            return Ok(queues);
+            return Ok(state);
         }
         if cursor.is_empty() {
             return Err(corrupt("the cursor of a scan"));

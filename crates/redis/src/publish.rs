@@ -8,10 +8,11 @@ use redis::{Cmd, Pipeline};
 use sidehook_core::{
     address::{EventId, Partition, Sequence},
     id::SubscriptionNumber,
-    limits::IDEMPOTENCY_TTL,
+    limits::{DELIVERY_OVERHEAD, EVENT_OVERHEAD, IDEMPOTENCY_TTL},
 };
 use sidehook_store::{
     StoreError,
+    budget::{Exhausted, Which},
     turn::{
         EventPublished, NewEvent, Publish, PublishReply, Stamp, TenantPublish, TenantPublished,
     },
@@ -45,7 +46,9 @@ pub(crate) fn append(
     script
         .arg(now)
         .arg(&layout::stamp(stamp)[..])
-        .arg(IDEMPOTENCY_TTL.as_millis() as u64);
+        .arg(IDEMPOTENCY_TTL.as_millis() as u64)
+        .arg(EVENT_OVERHEAD)
+        .arg(DELIVERY_OVERHEAD);
     let keys = staged(partition, stamp, call);
     let count = keys.len();
     if stamp.sequence == Sequence::FIRST {
@@ -63,11 +66,13 @@ pub(crate) fn append(
 }
 
 fn append_tenant<'a>(script: &mut Cmd, tenant: &'a TenantPublish, bytes: usize) {
-    let mut head = Vec::with_capacity(37);
+    let mut head = Vec::with_capacity(53);
     head.extend_from_slice(&tenant.tenant.to_bytes());
     head.extend_from_slice(&layout::version(tenant.catalog));
     head.put_u32(bytes as u32);
     head.push(tenant.events.len() as u8);
+    head.put_u64(tenant.budget.pending);
+    head.put_u64(tenant.budget.log);
     let keyed = || {
         let with_key = |event: &'a NewEvent| Some((event, event.idempotency?));
         tenant.events.iter().filter_map(with_key)
@@ -75,11 +80,12 @@ fn append_tenant<'a>(script: &mut Cmd, tenant: &'a TenantPublish, bytes: usize) 
     let indices: Vec<u8> = keyed().map(|(event, _)| event.id.index()).collect();
     script.arg(head).arg(runs(tenant)).arg(indices);
     for (event, idempotency) in keyed() {
-        let mut pair = [0; 64];
+        let mut pair = [0; 68];
         pair[..16].copy_from_slice(&tenant.tenant.to_bytes());
         pair[16..32].copy_from_slice(&idempotency.key);
         pair[32..48].copy_from_slice(&idempotency.content);
-        pair[48..].copy_from_slice(&event.id.to_bytes());
+        pair[48..64].copy_from_slice(&event.id.to_bytes());
+        pair[64..].copy_from_slice(&(event.record.len() as u32).to_be_bytes());
         script.arg(&pair[..32]).arg(&pair[32..]);
     }
 }
@@ -116,6 +122,15 @@ pub(crate) fn decode(reply: Bytes, call: &Publish) -> Result<PublishReply, Store
             b's' => TenantPublished::Stale {
                 current: reader.version()?,
             },
+            b'x' => TenantPublished::Exhausted(Exhausted {
+                which: match reader.u8()? {
+                    0 => Which::Pending,
+                    1 => Which::Log,
+                    _ => return Err(layout::corrupt("the reply to a publish")),
+                },
+                used: reader.u64()?,
+                budget: reader.u64()?,
+            }),
             b'A' => {
                 let count = usize::from(reader.u8()?);
                 TenantPublished::Done(vec![EventPublished::Accepted; count])

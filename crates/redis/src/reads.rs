@@ -7,6 +7,7 @@ use redis::{Cmd, Pipeline, Value};
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
     id::TenantId,
+    limits::DELIVERY_OVERHEAD,
     time::Timestamp,
 };
 use sidehook_store::{
@@ -161,7 +162,7 @@ fn whereabouts(row: Value) -> Result<Whereabouts, StoreError> {
         ..Whereabouts::default()
     };
     if !record.is_empty() {
-        place.retry = Some(record.slice(1..));
+        place.retry = Some(record.slice(5..));
     }
     if !due.is_empty() {
         let due = core::str::from_utf8(&due)
@@ -180,5 +181,6 @@ pub(crate) async fn redeliver(route: &Route, call: &Redeliver) -> Result<bool, S
     let queue = layout::queue(call.tenant, call.subscription);
     let mut script = scripts::call(&scripts::REDELIVER, Partition::of(call.tenant));
     script.arg(&queue[..]).arg(&place[..]).arg(&call.retry[..]);
+    script.arg(DELIVERY_OVERHEAD);
     Ok(matches!(route.one_kept(script).await?, Value::Int(1)))
 }

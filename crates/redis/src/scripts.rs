@@ -12,6 +12,7 @@ use crate::layout;
 use sidehook_core::address::Partition;
 
 const STATE: &str = include_str!("scripts/lib_state.lua");
+const BUDGET: &str = include_str!("scripts/lib_budget.lua");
 const LEASE: &str = include_str!("scripts/lib_lease.lua");
 const RING: &str = include_str!("scripts/lib_ring.lua");
 const LOG: &str = include_str!("scripts/lib_log.lua");
@@ -43,21 +44,21 @@ macro_rules! scripts {
 scripts! {
     CATALOG: "scripts/catalog.lua" + STATE;
     CLAIM: "scripts/claim.lua" + STATE + RING;
-    IMPORT: "scripts/import.lua" + STATE + LEASE;
+    IMPORT: "scripts/import.lua" + STATE + BUDGET + LEASE;
     INSPECT: "scripts/inspect.lua" + STATE;
     LANE: "scripts/lane.lua" + STATE;
     LEASES: "scripts/leases.lua" + STATE;
     LOCATE: "scripts/locate.lua" + STATE;
     LOG_PAGE: "scripts/log.lua" + STATE;
-    PUBLISH: "scripts/publish.lua" + STATE;
-    REDELIVER: "scripts/redeliver.lua" + STATE;
+    PUBLISH: "scripts/publish.lua" + STATE + BUDGET;
+    REDELIVER: "scripts/redeliver.lua" + STATE + BUDGET;
     REGISTRY_CLAIM: "scripts/registry_claim.lua";
     REGISTRY_PUT: "scripts/registry_put.lua";
-    RELEASE: "scripts/release.lua" + STATE + LEASE;
+    RELEASE: "scripts/release.lua" + STATE + BUDGET + LEASE;
     RENEW: "scripts/renew.lua" + STATE;
-    SETTLE: "scripts/settle.lua" + STATE + LEASE;
-    TICK: "scripts/tick.lua" + STATE + LEASE + LOG;
-    WRITE: "scripts/write.lua" + STATE;
+    SETTLE: "scripts/settle.lua" + STATE + BUDGET + LEASE;
+    TICK: "scripts/tick.lua" + STATE + BUDGET + LEASE + LOG;
+    WRITE: "scripts/write.lua" + STATE + BUDGET;
 }
 
 /// The script's header, then the libraries, then its body.

@@ -128,6 +128,7 @@ impl Stage {
         Holdings {
             under_way: ready.chain(leased).chain(waiting).collect(),
             attempts: attempts.expect("it answers").remove(0),
+            log: seen.used.values().map(|used| used.log).sum(),
         }
     }
 
@@ -192,6 +193,8 @@ impl Stage {
 struct Holdings {
     under_way: BTreeSet<DeliveryId>,
     attempts: Vec<Bytes>,
+    /// Bytes of the log.
+    log: u64,
 }
 
 /// What is wrong with a state after a failure and its repeat.
@@ -206,8 +209,20 @@ async fn damage(stage: &Stage, whole: &Holdings) -> Option<String> {
         return Some(format!("lost or stuck: {lost:?}"));
     }
     let mut seen = stage.look().await;
-    // What is delivered twice ends twice.
-    seen.faults.retain(|fault| !fault.contains("unfinished"));
+    // What is delivered twice ends twice. What is stored twice counts once, and a queue
+    // may be said to owe more than it does: its tenant is forgiven too much, which ends
+    // when nothing is left.
+    let harmless = ["unfinished", "queues owe {} bytes", "tenants have"];
+    let harmless = |fault: &str| harmless.iter().any(|one| fault.contains(one));
+    seen.faults.retain(|fault| !harmless(fault));
+    let most = whole.log * seen.segments.max(1) as u64;
+    let forgiven = seen
+        .used
+        .values()
+        .all(|used| used.pending == 0 && used.log <= most);
+    if !forgiven {
+        return Some(format!("counted too high for ever: {:?}", seen.used));
+    }
     let idle = seen.ready.is_empty() && seen.leased.is_empty() && seen.in_flight.is_empty();
     let idle = idle && seen.waiting.is_empty() && seen.faults.is_empty();
     (!idle).then(|| format!("never at rest: {seen:?}"))

@@ -75,6 +75,8 @@ pub enum Image {
         tenant: TenantId,
         /// When it was published.
         published: Timestamp,
+        /// What it counts for in its tenant's log, in bytes.
+        bytes: u32,
         /// The event records by index, empty where an event was not accepted.
         records: Vec<Bytes>,
     },

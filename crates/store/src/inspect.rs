@@ -8,7 +8,7 @@ use sidehook_core::{
     time::Timestamp,
 };
 
-use crate::turn::LeaseId;
+use crate::{budget::Usage, turn::LeaseId};
 
 /// Where everything in a partition is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,11 +23,14 @@ pub struct Inspection {
     pub in_flight: Vec<(TenantId, SubscriptionNumber, u32)>,
     /// Segments in the log.
     pub segments: usize,
+    /// How many bytes each tenant has that has any.
+    pub used: BTreeMap<TenantId, Usage>,
     /// Whatever contradicts the store's own rules, in words; empty if it is sound.
     pub faults: Vec<String>,
 }
 
-/// How many unfinished deliveries of a tenant are in a partition.
+/// How many unfinished deliveries of a tenant are in a partition, and what it has of its
+/// budgets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Occupancy {
     /// Queued.
@@ -36,6 +39,8 @@ pub struct Occupancy {
     pub waiting: u64,
     /// Lent.
     pub lent: u64,
+    /// Bytes that the tenant has, of its two budgets.
+    pub used: Usage,
 }
 
 impl Inspection {
@@ -51,6 +56,9 @@ impl Inspection {
         }
         for (tenant, ..) in &self.leased {
             tenants.entry(*tenant).or_default().lent += 1;
+        }
+        for (tenant, used) in &self.used {
+            tenants.entry(*tenant).or_default().used = *used;
         }
         tenants
     }

@@ -14,6 +14,7 @@
 
 mod balance;
 mod lent;
+mod usage;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,12 +23,13 @@ use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, EventId, Partition, SegmentId},
     id::{SubscriptionNumber, TenantId},
-    limits::{IDEMPOTENCY_TTL, LOG_AGE},
+    limits::{DELIVERY_OVERHEAD, EVENT_OVERHEAD, IDEMPOTENCY_TTL},
     time::Timestamp,
     version::Version,
 };
 
 use crate::{
+    budget::Budget,
     catalog::{Change, Expect, QueueSettings, Write, Written},
     read::Redeliver,
     rules,
@@ -71,6 +73,8 @@ pub struct Line {
     pub standing: Standing,
     /// How many leases it lost.
     pub leases_lost: u8,
+    /// What it counts for in its tenant's pending bytes.
+    pub charge: u64,
     /// What it remembers.
     pub retry: Option<Bytes>,
 }
@@ -115,8 +119,14 @@ pub struct Published {
     pub at: Timestamp,
     /// Its records, empty where an event was not accepted.
     pub records: Vec<Bytes>,
+    /// What it counts for in its tenant's log.
+    pub bytes: u64,
     /// The attempt records of its deliveries, oldest first.
     pub outcomes: Vec<Bytes>,
+    /// It is to leave with its last delivery.
+    pub overdue: bool,
+    /// It has left.
+    pub gone: bool,
 }
 
 /// A subscription that exists or existed.
@@ -146,6 +156,8 @@ pub struct Ledger {
     subscriptions: BTreeMap<(TenantId, SubscriptionNumber), Subscription>,
     catalogs: BTreeMap<TenantId, Version>,
     keys: Vec<KeyUse>,
+    /// What each tenant may have, as told last.
+    budgets: BTreeMap<TenantId, Budget>,
 }
 
 impl Ledger {
@@ -197,13 +209,14 @@ impl Ledger {
             .ok_or_else(|| format!("{delivery} was never published"))
     }
 
-    fn open(&mut self, tenant: TenantId, delivery: DeliveryId, retry: Option<Bytes>) {
+    fn open(&mut self, tenant: TenantId, delivery: DeliveryId, charge: u64, retry: Option<Bytes>) {
         self.places.insert(delivery, self.lines.len());
         self.lines.push(Line {
             tenant,
             delivery,
             standing: Standing::Ready,
             leases_lost: 0,
+            charge,
             retry,
         });
     }
@@ -279,10 +292,12 @@ impl Ledger {
             let segment = rules::address(partition, stamp, place);
             let segment = segment.ok_or("more tenants than a call has room for")?;
             let current = self.catalog(call.tenant);
-            let wanted = if call.catalog == current {
-                TenantPublished::Done(self.accept(now, segment, call))
-            } else {
+            let wanted = if call.catalog != current {
                 TenantPublished::Stale { current }
+            } else if let Some(exhausted) = self.exhausted(now, call) {
+                TenantPublished::Exhausted(exhausted)
+            } else {
+                TenantPublished::Done(self.accept(now, segment, call))
             };
             demand(wanted == *answer, || {
                 format!("to {} the publish answers {wanted:?}", call.tenant)
@@ -299,6 +314,7 @@ impl Ledger {
     ) -> Vec<EventPublished> {
         let mut results = Vec::new();
         let mut records = Vec::new();
+        let first = self.lines.len();
         for event in &call.events {
             let used = event
                 .idempotency
@@ -324,17 +340,31 @@ impl Ledger {
                     .is_some_and(|queue| !queue.paused)
                 {
                     let id = DeliveryId::new(segment, event.id.index(), *number, 0);
-                    self.open(call.tenant, id, None);
+                    self.open(call.tenant, id, 0, None);
                 }
             }
         }
-        if results.contains(&EventPublished::Accepted) {
+        let accepted = results.iter();
+        let accepted = accepted.filter(|one| **one == EventPublished::Accepted);
+        let accepted = accepted.count();
+        if accepted > 0 {
+            let bytes: usize = records.iter().map(Bytes::len).sum();
+            let deliveries = self.lines.len() - first;
+            for line in self.lines.iter_mut().skip(first) {
+                line.charge = bytes.div_ceil(deliveries) as u64 + DELIVERY_OVERHEAD;
+            }
+            let bytes = bytes as u64
+                + accepted as u64 * EVENT_OVERHEAD
+                + deliveries as u64 * DELIVERY_OVERHEAD;
             self.segments.push(Published {
                 segment,
                 tenant: call.tenant,
                 at: now,
                 records,
+                bytes,
                 outcomes: Vec::new(),
+                overdue: false,
+                gone: false,
             });
         }
         results
@@ -358,22 +388,27 @@ impl Ledger {
         })
     }
 
-    /// A delivery was asked for again. An event past its age may be gone or not.
+    /// A delivery was asked for again.
     ///
     /// # Errors
     /// The answer was not the one it had to be.
-    pub fn redelivered(&mut self, now: Timestamp, call: &Redeliver, answer: bool) -> Told {
+    pub fn redelivered(&mut self, call: &Redeliver, answer: bool) -> Told {
         let segment = call.delivery.segment();
         let mut segments = self.segments.iter();
         let segment = segments.find(|one| Some(one.segment) == segment);
-        let open = segment.is_some_and(|one| self.may_be_gone(one, now));
-        let wanted = segment.is_some() && self.queue((call.tenant, call.subscription)).is_some();
-        demand(wanted == answer || (wanted && open), || {
+        let record = segment.and_then(|one| {
+            let record = one.records.get(usize::from(call.delivery.index()))?;
+            (!one.gone).then_some(record.len())
+        });
+        let wanted = record.is_some() && self.queue((call.tenant, call.subscription)).is_some();
+        demand(wanted == answer, || {
             format!("{} is redelivered: {wanted}", call.delivery)
         })?;
         let place = self.places.get(&call.delivery).copied();
         if answer && place.is_none() {
-            self.open(call.tenant, call.delivery, Some(call.retry.clone()));
+            let charge = record.unwrap_or(0) as u64 + DELIVERY_OVERHEAD;
+            let retry = Some(call.retry.clone());
+            self.open(call.tenant, call.delivery, charge, retry);
         }
         Ok(())
     }
@@ -400,13 +435,7 @@ impl Ledger {
                 line.standing = Standing::Ready;
             }
         }
+        self.trim(now, partition);
         Ok(())
-    }
-
-    /// Whether a segment is past its age and all its deliveries have ended.
-    fn may_be_gone(&self, one: &Published, now: Timestamp) -> bool {
-        let mut lines = self.lines.iter();
-        one.at + LOG_AGE <= now
-            && !lines.any(|line| line.unfinished() && line.delivery.segment() == Some(one.segment))
     }
 }

@@ -9,8 +9,9 @@
 //! [`model`] is the in-memory reference. With the feature `conformance` come
 //! `conformance`, the suite that every backend must pass, and `ledger`, a naive
 //! account that the suite keeps beside the store. [`rules`] are what every backend
-//! refuses alike.
+//! refuses alike, [`budget`] is what every backend counts alike.
 
+pub mod budget;
 pub mod catalog;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;

@@ -221,7 +221,7 @@ pub trait Store: Send + Sync + 'static {
         Ok(0)
     }
 
-    /// How many unfinished deliveries each tenant has in a partition; no others are held
+    /// What each tenant that has anything has in a partition; no others are held
     /// up for longer than by any call of a server. While others write, what moves
     /// meanwhile may be missed or counted twice.
     ///

@@ -25,7 +25,10 @@ use sidehook_core::{
     version::Version,
 };
 
-use crate::error::CallError;
+use crate::{
+    budget::{Budget, Exhausted},
+    error::CallError,
+};
 
 /// What one worker has for its partitions at one moment. Each partition appears
 /// at most once.
@@ -117,6 +120,8 @@ pub struct TenantPublish {
     /// The catalog that the events were matched against: if it is not the present
     /// one, none of this tenant's events is accepted.
     pub catalog: Version,
+    /// How much the tenant may have. The store keeps it until it is told another one.
+    pub budget: Budget,
     /// The events: an event's place in this list is its index in the segment.
     pub events: Vec<NewEvent>,
 }
@@ -159,6 +164,9 @@ pub enum TenantPublished {
         /// The present version.
         current: Version,
     },
+    /// A budget is used up, and at least one of the events is new; nothing of this tenant
+    /// was accepted. (If none is new, the answer is [`Done`](Self::Done).)
+    Exhausted(Exhausted),
     /// One per event.
     Done(Vec<EventPublished>),
 }
@@ -260,6 +268,8 @@ pub struct Run {
     /// [`LEASES_LOST_MAX`](sidehook_core::limits::LEASES_LOST_MAX) on they must not
     /// be attempted but settled as dead.
     pub leases_lost: u8,
+    /// What each of them counts for in its tenant's pending bytes until it ends.
+    pub charge: u32,
     /// Generation of the deliveries.
     pub generation: u16,
     /// What a retried delivery remembers, as given with its retry; then there is
@@ -341,7 +351,8 @@ pub struct SettleReply {
 
 /// Answer to a tick: due retries were queued, expired leases taken back (their
 /// deliveries go to the heads of their queues with one more lease lost), deleted
-/// subscriptions' queues cleared and old events dropped, each up to a bound.
+/// subscriptions' queues cleared, and events dropped that are old or beyond their
+/// tenant's budget; each up to a bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TickReply {
     /// When there is something to do next; now or earlier: there is more already.

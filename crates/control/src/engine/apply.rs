@@ -4,12 +4,13 @@
 //! there to be repeated: unchanged when its fate is unknown, on a new lane when the
 //! old one is out of step.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sidehook_core::{address::EventId, address::Partition, id::TenantId, version::Version};
 use sidehook_store::{
     CallError,
+    budget::{Exhausted, Which},
     turn::{
         Calls, ClaimReply, Disposition, EventPublished, PublishReply, Replies, Settle, SettleReply,
         TenantPublished, TickReply,
@@ -20,13 +21,18 @@ use super::{
     Complaint, PublishError, PublishOutcome, Published, Shared,
     compose::{self, ClaimFlight, PublishFlight, SettleFlight},
     lane::CallKind,
-    piece::{PieceReply, PublishPiece},
+    piece::{Matched, PieceReply, PublishPiece},
     worker::{Flight, Worker, index},
 };
 use crate::{
     board::{Answer, Reservation},
     leases::{self, Granted},
 };
+
+/// What a publisher whose tenant is over a budget is told to wait: at the budget, and at
+/// twice the budget or more.
+const ROOM_RETRY_MIN: Duration = Duration::from_secs(1);
+const ROOM_RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Applies the answers of one partition. Calls that are to be repeated stay in
 /// `calls`; answers why, if any stayed.
@@ -174,7 +180,16 @@ fn published(
                 let ids: Vec<EventId> = tenant.events.iter().map(|event| event.id).collect();
                 ids
             });
+            let trims = reply.tenants.iter().any(|tenant| {
+                let log = |told: &Exhausted| told.which == Which::Log;
+                matches!(tenant, TenantPublished::Exhausted(told) if log(told))
+            });
             answer_published(&worker.shared, ids.collect(), flight, reply);
+            if trims {
+                // Whether it can be trimmed is for a tick to find out.
+                let now = worker.shared.clock.now();
+                worker.tick_by(calls.partition, now);
+            }
         }
         Err(CallError::Unknown { detail }) => return Some(detail),
         Err(CallError::Superseded) => {
@@ -183,7 +198,9 @@ fn published(
             let pieces = flight.publish.take()?.pieces;
             let pieces = pieces.into_iter().map(|(piece, ..)| piece).collect();
             let now = worker.shared.clock.now();
-            let (call, again) = compose::publish(calls.partition, stamp, now, pieces);
+            let shared = Arc::clone(&worker.shared);
+            let budget = |tenant| shared.budget_of(tenant);
+            let (call, again) = compose::publish(calls.partition, stamp, now, budget, pieces);
             calls.publish = Some((stamp, call));
             flight.publish = Some(again);
         }
@@ -250,11 +267,37 @@ fn answer_published(
                 };
                 let _ = piece.reply.send(again);
             }
+            Some(TenantPublished::Exhausted(told)) => {
+                let count = piece.items.len() as u64;
+                shared.metrics.over_budget(told.which).increment(count);
+                let _ = piece
+                    .reply
+                    .send(PieceReply::Done(refused(&piece.items, *told)));
+            }
             // The store's answer is short of a tenant: nothing is known, and the
             // publisher is told so.
             None => drop(piece.reply),
         }
     }
+}
+
+/// How long a publisher whose tenant is over its budget is asked to wait: the longer, the
+/// farther it is.
+fn until_room(told: Exhausted) -> Duration {
+    let over = told.used.saturating_sub(told.budget);
+    let share = over as f64 / told.budget.max(1) as f64;
+    ROOM_RETRY_MIN + (ROOM_RETRY_MAX - ROOM_RETRY_MIN).mul_f64(share.min(1.0))
+}
+
+fn refused(items: &[Matched], told: Exhausted) -> Vec<(usize, PublishOutcome)> {
+    let error = PublishError::OverBudget {
+        told,
+        retry_after: until_room(told),
+    };
+    let refused = items.iter();
+    refused
+        .map(|item| (item.place, Err(error.clone())))
+        .collect()
 }
 
 fn outcomes(
@@ -264,7 +307,7 @@ fn outcomes(
     tell: bool,
 ) -> Vec<(usize, PublishOutcome)> {
     let answers = piece.items.iter().zip(ids).zip(done.unwrap_or(&[]));
-    let outcome = |((item, id), answer): ((&super::piece::Matched, &EventId), &EventPublished)| {
+    let outcome = |((item, id), answer): ((&Matched, &EventId), &EventPublished)| {
         let matched = u32::try_from(item.targets.len()).unwrap_or(u32::MAX);
         let outcome = match *answer {
             EventPublished::Accepted => Ok(Published {

@@ -7,10 +7,12 @@ use sha2::{Digest as _, Sha256};
 use sidehook_api::event::{EncodedEvent, encode};
 use sidehook_core::{
     address::{EventId, Partition, SegmentId},
+    id::TenantId,
     time::Timestamp,
 };
-use sidehook_store::turn::{
-    Idempotency, LeaseId, LeaseSettle, NewEvent, Publish, Settle, Stamp, TenantPublish,
+use sidehook_store::{
+    budget::Budget,
+    turn::{Idempotency, LeaseId, LeaseSettle, NewEvent, Publish, Settle, Stamp, TenantPublish},
 };
 
 use super::piece::{Matched, PublishPiece, SettlePiece};
@@ -79,6 +81,7 @@ pub(super) fn publish(
     partition: Partition,
     stamp: Stamp,
     now: Timestamp,
+    budget: impl Fn(TenantId) -> Budget,
     pieces: Vec<PublishPiece>,
 ) -> (Publish, PublishFlight) {
     let mut tenants: Vec<TenantPublish> = Vec::new();
@@ -98,6 +101,7 @@ pub(super) fn publish(
             tenants.push(TenantPublish {
                 tenant: piece.tenant,
                 catalog: piece.catalog,
+                budget: budget(piece.tenant),
                 events: Vec::with_capacity(piece.items.len()),
             });
             flight

@@ -2,9 +2,10 @@
 //! would cost more than the count.
 
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
+use sidehook_store::budget::Which;
 
 /// What `/metrics` says of each counter.
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 16] = [
     (
         "sidehook_settled_total",
         "Deliveries settled in the store: ended, to be retried, released for another agent, \
@@ -34,6 +35,10 @@ const COUNTERS: [(&str, &str); 15] = [
     (
         "sidehook_publish_overloads_total",
         "Events refused because too much waited for the store",
+    ),
+    (
+        "sidehook_publish_over_budget_total",
+        "Events refused because their tenant has used up its budget of pending or of log bytes",
     ),
     (
         "sidehook_publish_timeouts_total",
@@ -91,6 +96,8 @@ pub(crate) struct DispatchMetrics {
     pub(crate) published: Counter,
     pub(crate) publishes_stale: Counter,
     pub(crate) publish_overloads: Counter,
+    pub(crate) publish_over_pending: Counter,
+    pub(crate) publish_over_log: Counter,
     pub(crate) publish_timeouts: Counter,
     pub(crate) publish_wait_seconds: Histogram,
     pub(crate) claims: Counter,
@@ -121,6 +128,7 @@ impl DispatchMetrics {
             describe_histogram!(name, help);
         }
         let settled = |result| counter!("sidehook_settled_total", "result" => result);
+        let over = |budget| counter!("sidehook_publish_over_budget_total", "budget" => budget);
         let outcomes = |result| counter!("sidehook_outcomes_total", "result" => result);
         Self {
             turns: counter!("sidehook_turns_total"),
@@ -130,6 +138,8 @@ impl DispatchMetrics {
             published: counter!("sidehook_events_published_total"),
             publishes_stale: counter!("sidehook_publish_stale_catalogs_total"),
             publish_overloads: counter!("sidehook_publish_overloads_total"),
+            publish_over_pending: over("pending"),
+            publish_over_log: over("log"),
             publish_timeouts: counter!("sidehook_publish_timeouts_total"),
             publish_wait_seconds: histogram!("sidehook_publish_wait_seconds"),
             claims: counter!("sidehook_claims_total"),
@@ -148,6 +158,14 @@ impl DispatchMetrics {
             outcomes_void: outcomes("void"),
             outcomes_invalid: outcomes("invalid"),
             gone_dropped: counter!("sidehook_gone_dropped_total"),
+        }
+    }
+
+    /// The counter of events that a budget refused.
+    pub(crate) const fn over_budget(&self, which: Which) -> &Counter {
+        match which {
+            Which::Pending => &self.publish_over_pending,
+            Which::Log => &self.publish_over_log,
         }
     }
 }

@@ -33,14 +33,17 @@ use sidehook_core::{
     address::{EventId, Partition},
     event::Event,
     id::{SubscriptionNumber, TenantId},
-    limits::PARTITIONS,
+    limits::{PARTITIONS, TENANT_LOG_BYTES_DEFAULT, TENANT_PENDING_BYTES_DEFAULT},
     time::Timestamp,
 };
 use sidehook_runtime::{
     tasks::{OnPanic, TaskKind, Tasks},
     throttle::Throttle,
 };
-use sidehook_store::{Store, StoreError};
+use sidehook_store::{
+    Store, StoreError,
+    budget::{Budget as TenantBudget, Exhausted, Which},
+};
 use tokio::sync::{broadcast, mpsc};
 
 use self::{clock::StoreClock, inbox::Inbox, metrics::DispatchMetrics, piece::Budget};
@@ -74,6 +77,8 @@ pub struct DispatchConfig {
     pub waiting_bytes: usize,
     /// Bytes of recent events that are kept for agents.
     pub segment_cache_bytes: usize,
+    /// How much each tenant may have in the store.
+    pub tenant_budget: TenantBudget,
     /// How long agents may still report after a drain began.
     pub drain: Duration,
 }
@@ -88,6 +93,10 @@ impl Default for DispatchConfig {
             waiting_events: 50_000,
             waiting_bytes: 128 * 1024 * 1024,
             segment_cache_bytes: 128 * 1024 * 1024,
+            tenant_budget: TenantBudget {
+                pending: TENANT_PENDING_BYTES_DEFAULT,
+                log: TENANT_LOG_BYTES_DEFAULT,
+            },
             drain: Duration::from_secs(20),
         }
     }
@@ -138,6 +147,14 @@ pub enum PublishError {
     /// The store has no room. The event is not stored.
     #[error("the store is full")]
     Full,
+    /// The tenant has used up one of its budgets. The event is not stored.
+    #[error("{}", over_budget(*.told))]
+    OverBudget {
+        /// Which, and by how much.
+        told: Exhausted,
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// Its idempotency key was used for other content, by this event.
     #[error("the idempotency key was used for other content, by {0}")]
     KeyReused(EventId),
@@ -147,6 +164,27 @@ pub enum PublishError {
         /// Why.
         detail: String,
     },
+}
+
+fn over_budget(
+    Exhausted {
+        which,
+        used,
+        budget,
+    }: Exhausted,
+) -> String {
+    match which {
+        Which::Pending => format!(
+            "what is still to be delivered counts {used} bytes, of {budget} that the tenant \
+             may have: wait until receivers have caught up, or delete subscriptions that \
+             never will"
+        ),
+        Which::Log => format!(
+            "the events that are kept count {used} bytes, of {budget} that the tenant may \
+             have, and the oldest are still to be delivered: wait until receivers have \
+             caught up, or delete subscriptions that never will"
+        ),
+    }
 }
 
 /// What is to happen when a receiver answers 410.
@@ -201,6 +239,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// How much a tenant may have in the store.
+    fn budget_of(&self, _tenant: TenantId) -> TenantBudget {
+        self.config.tenant_budget
+    }
+
     fn inbox(&self, partition: Partition) -> &Inbox {
         &self.inboxes[usize::from(partition.number()) % self.inboxes.len()]
     }

@@ -4,11 +4,15 @@ use core::time::Duration;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use secrecy::{ExposeSecret as _, SecretString};
-use sidehook_core::limits::{EVENT_BYTES_DEFAULT, EVENT_BYTES_MAX, TIMEOUT_MIN, TOTAL_TIMEOUT_MAX};
+use sidehook_core::limits::{
+    EVENT_BYTES_DEFAULT, EVENT_BYTES_MAX, TENANT_BYTES_MIN, TENANT_LOG_BYTES_DEFAULT,
+    TENANT_PENDING_BYTES_DEFAULT, TIMEOUT_MIN, TOTAL_TIMEOUT_MAX,
+};
 use sidehook_runtime::{
     config::{ByteSize, Reader},
     listen::ListenConfig,
 };
+use sidehook_store::budget::Budget;
 
 use crate::{engine::DispatchConfig, sealing::Sealer};
 
@@ -88,18 +92,17 @@ impl ControlPlaneConfig {
             );
         }
         let sealing_key = read_sealing_key(r);
-        let event_bytes = r.section("limits", |r| {
-            let default = ByteSize::from_bytes(EVENT_BYTES_DEFAULT as u64);
-            let range = ByteSize::kib(1)..=ByteSize::from_bytes(EVENT_BYTES_MAX as u64);
-            r.value_in("event_bytes", default, range).as_usize()
-        });
+        let (event_bytes, tenant_budget) = r.section("limits", read_limits);
         let (second, minute) = (Duration::from_secs(1), Duration::from_secs(60));
         let drain_timeout = r.value_in(
             "drain_timeout",
             Duration::from_secs(30),
             second..=10 * minute,
         );
-        let dispatch = read_dispatch(r, drain_timeout);
+        let dispatch = DispatchConfig {
+            tenant_budget,
+            ..read_dispatch(r, drain_timeout)
+        };
         Some(Self {
             grpc: grpc?,
             agents: agents?,
@@ -149,6 +152,23 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let is_same = a.ip() == b.ip()
         || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));
     a.port() != 0 && a.port() == b.port() && is_same
+}
+
+/// The longest payload, and how much each tenant may have in the store.
+fn read_limits(r: &mut Reader<'_>) -> (usize, Budget) {
+    let default = ByteSize::from_bytes(EVENT_BYTES_DEFAULT as u64);
+    let range = ByteSize::kib(1)..=ByteSize::from_bytes(EVENT_BYTES_MAX as u64);
+    let event_bytes = r.value_in("event_bytes", default, range).as_usize();
+    let mut of = |key, default| {
+        let range = ByteSize::from_bytes(TENANT_BYTES_MIN)..=ByteSize::from_bytes(1 << 50);
+        let bytes = r.value_in(key, ByteSize::from_bytes(default), range);
+        bytes.bytes()
+    };
+    let budget = Budget {
+        pending: of("tenant_pending_bytes", TENANT_PENDING_BYTES_DEFAULT),
+        log: of("tenant_log_bytes", TENANT_LOG_BYTES_DEFAULT),
+    };
+    (event_bytes, budget)
 }
 
 fn read_dispatch(r: &mut Reader<'_>, drain_timeout: Duration) -> DispatchConfig {

@@ -159,6 +159,11 @@ impl From<PublishError> for OperationError {
                 message,
                 retry_after: Some(FULL_RETRY_AFTER),
             },
+            PublishError::OverBudget { told, retry_after } => Self::OverBudget {
+                told,
+                message,
+                retry_after,
+            },
             PublishError::KeyReused(event) => Self::KeyReused(event),
             PublishError::Refused { .. } => Self::Internal(message),
         }

@@ -42,6 +42,7 @@ fn a_run(retry: Option<Bytes>) -> Run {
         segment: a_segment(u64::MAX, 127),
         indices: vec![0, 127],
         leases_lost: 3,
+        charge: 700,
         generation: 1_023,
         retry,
     }
@@ -75,8 +76,19 @@ fn rows_come_back() {
         version,
         position: 9,
         subscriptions: 1_000,
+        front: 4,
+        used: Usage {
+            pending: 1 << 40,
+            log: 3,
+        },
+        budget: Some(Budget { pending: 1, log: 0 }),
     };
-    comes_back(&tenant, tenant.pack(), TenantRow::parse, 28);
+    comes_back(&tenant, tenant.pack(), TenantRow::parse, 68);
+    let untold = TenantRow {
+        budget: None,
+        ..tenant
+    };
+    comes_back(&untold, untold.pack(), TenantRow::parse, 68);
     for stage in [Stage::Live, Stage::Clearing, Stage::Cleared] {
         let mut queue = Queue::new(QueueSettings {
             pool: a_pool("shared"),
@@ -85,6 +97,7 @@ fn rows_come_back() {
         });
         queue.stage = stage;
         queue.ring = 5;
+        queue.owed = 9;
         let packed = queue.pack();
         let length = packed.len();
         comes_back(&queue, packed, Queue::parse, length);
@@ -92,29 +105,34 @@ fn rows_come_back() {
     let entry = Entry {
         recorded: true,
         leases_lost: 255,
+        charge: u32::MAX,
         generation: 1,
         segment: a_segment(1, 2),
         indices: vec![9],
     };
     let parse = |value| Entry::parse(partition(), value);
-    comes_back(&entry, entry.pack(), parse, 18);
+    comes_back(&entry, entry.pack(), parse, 22);
     for due in [None, Some(Timestamp::from_millis(0))] {
         let record = Record {
             leases_lost: 1,
+            charge: 300,
             due,
             retry: Bytes::from_static(b"again"),
         };
-        comes_back(&record, record.pack(), Record::parse, 10);
+        comes_back(&record, record.pack(), Record::parse, 14);
     }
-    let state = SegmentState {
-        tenant: tenant_id(),
-        published: Timestamp::from_millis(1_790_000_000_000),
-        position: 1,
-        unfinished: 2,
-        outcomes: 3,
-        overdue: true,
-    };
-    comes_back(&state, state.pack(), SegmentState::parse, 41);
+    for leaving in [Leaving::ByAge, Leaving::Next, Leaving::WithItsLast] {
+        let state = SegmentState {
+            tenant: tenant_id(),
+            published: Timestamp::from_millis(1_790_000_000_000),
+            position: 1,
+            unfinished: 2,
+            outcomes: 3,
+            bytes: 4,
+            leaving,
+        };
+        comes_back(&state, state.pack(), SegmentState::parse, 45);
+    }
     let key = KeyRow {
         content: [7; 16],
         event: EventId::from_bits(5),

@@ -107,6 +107,7 @@ pub(crate) async fn publish_record(
     let one = TenantPublish {
         tenant,
         catalog: catalog.expect("nothing known").version,
+        budget: sidehook_store::budget::Budget::UNLIMITED,
         events: vec![event],
     };
     let mut calls = Calls::new(partition);

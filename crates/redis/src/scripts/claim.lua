@@ -34,12 +34,12 @@ local function take(q, room, runs)
     if #entries == 0 then break end
     entries[1], head.rest = head.rest or entries[1], nil
     for _, entry in ipairs(entries) do
-      local size = #entry - 21
+      local size = #entry - 25
       local some = math.min(size, left)
-      runs[#runs + 1] = { id = q.id, header = sub(entry, 1, 21), indices = sub(entry, 22, 21 + some) }
-      left = left - some
+      runs[#runs + 1] = { id = q.id, header = sub(entry, 1, 25), indices = sub(entry, 26, 25 + some) }
+      left, q.owed = left - some, q.owed - some * unpack_('>I4', entry, 7)
       if some < size then
-        head.rest = sub(entry, 1, 21) .. sub(entry, 22 + some)
+        head.rest = sub(entry, 1, 25) .. sub(entry, 26 + some)
       else
         head.popped = head.popped + 1
       end
@@ -98,11 +98,11 @@ local function retries(runs)
   local names, found = {}, {}
   for _, run in ipairs(runs) do
     if byte(run.header, 5) == 1 then
-      run.name = run.id .. sub(run.header, 7, 21) .. run.indices
+      run.name = run.id .. sub(run.header, 11) .. run.indices
       names[#names + 1] = run.name
     end
   end
-  for i, value in ipairs(hmget(P .. 'rec', names)) do found[names[i]] = sub(value or '', 2) end
+  for i, value in ipairs(hmget(P .. 'rec', names)) do found[names[i]] = sub(value or '', 6) end
   return found
 end
 
@@ -143,10 +143,10 @@ for i, share in ipairs(shares) do
   for _, tenant in ipairs(ring.later or {}) do open = open or (share.left[tenant] or share.each) > 0 end
   more[i] = open and '1' or '0'
 end
-local fields, versions = {}, {}
-for i, tenant in ipairs(tenants) do fields[i] = 't' .. tenant end
-for i, row in ipairs(hmget(STATE, fields)) do
-  versions[i] = tenants[i] .. (row and sub(row, 1, 16) or string.rep('\0', 16))
+local versions = {}
+for i, tenant in ipairs(tenants) do
+  local row = tenant_rows[tenant]
+  versions[i] = tenant .. (row and sub(row, 1, 16) or string.rep('\0', 16))
 end
 local told = answer('c', stamp, now, table.concat(reply) .. table.concat(more) .. table.concat(versions))
 if #leases > 0 then

@@ -6,7 +6,8 @@
 -- ARGV[3]  queues that must be there; ARGV[4] segments that must be there
 -- ARGV[5]  the attempts' records: a history block
 -- ARGV[6…] for each record a letter, then: 't' tenant, version | 's' queue, version and record, window,
---          '1' if paused, pool | 'g' queue, version | 'e' tenant, time, segment, its bytes | 'o' segment,
+--          '1' if paused, pool | 'g' queue, version | 'e' tenant, time, segment, its
+--          text, bytes that it counts for | 'o' segment,
 --          offset in the block, attempts | 'r' queue, header without epoch, indices, what it remembers,
 --          due or empty | 'k' day, tenant and key, what it stands for
 -- Returns  '=' now | '<' now: a later call was executed
@@ -27,13 +28,14 @@ local rows, unfinished = {}, {}
 local take = {}
 
 function take.t(tenant, version)
-  local row = call('HGET', STATE, 't' .. tenant) or string.rep('\0', 24)
-  call('HSET', STATE, 'pad', PAD, 't' .. tenant, version .. sub(row, 17, 24))
+  local t = owner(tenant)
+  t.version = version
+  change(t)
 end
 
 function take.s(id, record, window, paused, pool)
   call('HSET', P .. 'cat:' .. sub(id, 1, 16), sub(id, 17), record)
-  local q = { id = id, flying = 0, ready = 0, epoch = 1, deleted = 0, ring = 0, pool = pool }
+  local q = { id = id, flying = 0, ready = 0, epoch = 1, deleted = 0, ring = 0, owed = 0, pool = pool }
   q.window, q.paused = tonumber(window), tonumber(paused)
   queues[id] = q
   touch(q)
@@ -41,11 +43,12 @@ end
 
 function take.g(id, version) call('HSET', P .. 'gone:' .. sub(id, 1, 16), sub(id, 17), version) end
 
-function take.e(tenant, time, name, text)
+function take.e(tenant, time, name, text, bytes)
   call('SET', P .. 'seg:' .. name, text)
-  if call('RPUSH', P .. 'log:' .. tenant, time .. name .. pack('>I4', 0)) == 1 then
+  if call('RPUSH', P .. 'log:' .. tenant, time .. name .. pack('>I4', 0) .. bytes) == 1 then
     call('ZADD', P .. 'logs', unpack_('>I8', time), tenant)
   end
+  keep(owner(tenant), unpack_('>I4', bytes))
 end
 
 function take.o(name, offset, attempts)
@@ -63,25 +66,27 @@ local function remember_made(name, field, generation)
 end
 
 function take.r(id, header, indices, retry, due)
-  local q, name = queue(id), sub(header, 5, 17)
+  local q, name, bytes = queue(id), sub(header, 9), #indices * unpack_('>I4', header, 3)
+  q.owed = q.owed + bytes
+  owe(id, bytes)
+  touch(q)
   unfinished[name] = (unfinished[name] or 0) + #indices
   if byte(header) == 1 then
-    call('HSET', P .. 'rec', id .. sub(header, 3) .. indices, sub(header, 2, 2) .. retry)
-    remember_made(name, sub(id, 17) .. indices, unpack_('>I2', header, 3))
+    call('HSET', P .. 'rec', id .. sub(header, 7) .. indices, sub(header, 2, 6) .. retry)
+    remember_made(name, sub(id, 17) .. indices, unpack_('>I2', header, 7))
   end
   if due ~= '' then
-    call('ZADD', P .. 'wait', due, id .. sub(header, 3) .. indices)
+    call('ZADD', P .. 'wait', due, id .. sub(header, 7) .. indices)
     return
   end
   call('RPUSH', P .. 'que:' .. id, pack('>I4', q.epoch) .. header .. indices)
   q.ready = q.ready + #indices
-  touch(q)
   admit(q)
 end
 
 function take.k(day, field, value) call('HSET', P .. 'idem:' .. day, 'pad', PAD, field, value) end
 
-local counts, at = { t = 2, s = 5, g = 2, e = 4, o = 3, r = 5, k = 3 }, 6
+local counts, at = { t = 2, s = 5, g = 2, e = 5, o = 3, r = 5, k = 3 }, 6
 while ARGV[at] do
   local kind = ARGV[at]
   take[kind](unpack(ARGV, at + 1, at + counts[kind]))
@@ -102,5 +107,6 @@ for name, count in pairs(unfinished) do
     call('APPEND', key, string.rep('\0', 28) .. pack('>i2', -count))
   end
 end
-if #dirty > 0 then save_queues() end
+local changes = owner_rows()
+if #dirty + #changes > 0 then save_queues({ 'pad', PAD, unpack(changes) }) end
 return answer('i', stamp, now, '')

@@ -2,7 +2,7 @@
 -- Lays the partition open, in one consistent view.
 -- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV     none
--- Returns  state, lease, open, rec as flat lists; wait and deadlines with scores; the log's entries;
+-- Returns  state, lease, open, rec as flat lists; wait and deadlines with scores; the log's entries behind their tenants;
 --          queue and its entries in turn; ring and its entries in turn; outcomes by segment in turn
 local function all(key) return call('HGETALL', P .. key) end
 local function scored(key) return call('ZRANGE', P .. key, 0, -1, 'WITHSCORES') end
@@ -18,11 +18,11 @@ for i = 1, #state, 2 do
   end
 end
 for _, tenant in ipairs(call('ZRANGE', P .. 'logs', 0, -1)) do
-  for _, entry in ipairs(call('LRANGE', P .. 'log:' .. tenant, 0, -1)) do entries[#entries + 1] = entry end
+  for _, entry in ipairs(call('LRANGE', P .. 'log:' .. tenant, 0, -1)) do entries[#entries + 1] = tenant .. entry end
 end
-for _, late in ipairs(call('ZRANGE', P .. 'late', 0, -1)) do entries[#entries + 1] = sub(late, 17) end
+for _, late in ipairs(call('ZRANGE', P .. 'late', 0, -1)) do entries[#entries + 1] = late end
 for _, entry in ipairs(entries) do
-  outcomes[#outcomes + 1] = call('GET', P .. 'out:' .. sub(entry, 9, 21)) or ''
+  outcomes[#outcomes + 1] = call('GET', P .. 'out:' .. sub(entry, 25, 37)) or ''
 end
 for _, pool in ipairs(call('SMEMBERS', P .. 'pools')) do
   for _, tenant in ipairs(call('LRANGE', P .. 'tenants:' .. pool, 0, -1)) do

@@ -2,17 +2,22 @@
 -- A lease's runs in their order, and its size. `base` is a run's first position,
 -- `at` where its indices begin in the record.
 local function runs_of(record)
-  local runs, at, base = {}, 49, 0
+  local runs, ids, at, base = {}, {}, 49, 0
   while at <= #record do
-    local id, header, size = sub(record, at, at + 19), sub(record, at + 20, at + 40), byte(record, at + 41)
-    local q = queue(id)
+    local id, header, size = sub(record, at, at + 19), sub(record, at + 20, at + 44), byte(record, at + 45)
     runs[#runs + 1] = {
-      id = id, header = header, landed = 0, base = base, size = size, at = at + 42, q = q,
-      name = id .. sub(header, 7, 21), segment = sub(header, 9, 21), recorded = byte(header, 5) == 1,
-      alive = q and q.epoch == unpack_('>I4', header),
+      id = id, header = header, landed = 0, kept = 0, base = base, size = size, at = at + 46,
+      name = id .. sub(header, 11), segment = sub(header, 13), recorded = byte(header, 5) == 1,
+      charge = unpack_('>I4', header, 7),
     }
-    at, base = at + 42 + size, base + size
+    ids[#ids + 1] = id
+    at, base = at + 46 + size, base + size
     if byte(header, 5) == 1 then at = at + 4 + unpack_('>I4', record, at) end
+  end
+  preload(ids)
+  for _, run in ipairs(runs) do
+    run.q = queue(run.id)
+    run.alive = run.q and run.q.epoch == unpack_('>I4', run.header)
   end
   return runs, base
 end
@@ -29,7 +34,7 @@ end
 -- Notes an entry (header and indices) for the head of its queue, the last position
 -- first; what belongs to a cleared queue ends instead.
 local function give_back(id, header, indices)
-  local q = queue(id)
+  local q, bytes = queue(id), #indices * unpack_('>I4', header, 7)
   if q and q.epoch == unpack_('>I4', header) then
     local list = returned[id]
     if not list then
@@ -37,12 +42,13 @@ local function give_back(id, header, indices)
       returned[id] = list
     end
     list[#list + 1] = header .. indices
-    q.ready = q.ready + #indices
+    q.ready, q.owed = q.ready + #indices, q.owed + bytes
     touch(q)
     return
   end
-  count_ended(sub(header, 9, 21), #indices)
-  if byte(header, 5) == 1 then call('HDEL', P .. 'rec', id .. sub(header, 7, 21) .. indices) end
+  owe(id, -bytes)
+  count_ended(sub(header, 13), #indices)
+  if byte(header, 5) == 1 then call('HDEL', P .. 'rec', id .. sub(header, 11) .. indices) end
 end
 
 -- Notes that a lease is over.
@@ -82,14 +88,15 @@ local function take_back(lease, record, open, lost)
   return count
 end
 
--- Writes what was noted, and the touched queues.
+-- Writes what was noted, the touched queues, and what their tenants have.
 local function write_noted()
   for segment, count in pairs(ended) do
     if call('EXISTS', P .. 'seg:' .. segment) == 1 then
       call('APPEND', P .. 'out:' .. segment, string.rep('\0', 28) .. pack('>i2', count))
     end
   end
-  if #dirty > 0 then save_queues() end
+  local rows = owner_rows()
+  if #dirty + #rows > 0 then save_queues(rows) end
   for id, list in pairs(returned) do
     each(4000, list, function(...) call('LPUSH', P .. 'que:' .. id, ...) end)
   end

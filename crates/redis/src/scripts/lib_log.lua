@@ -1,4 +1,4 @@
--- library: the log's end: events past their age, and idle lanes
+-- library: the log's end: events past their age or beyond their tenant's budget, and idle lanes
 
 -- Bytes of outcomes after which the sum so far is kept.
 local LONG = 4080
@@ -26,58 +26,76 @@ local function forget_segment(segment)
   call('HDEL', P .. 'told', segment)
 end
 
--- Looks again at segments past their age that had unfinished deliveries: at some of
--- them, at others in the next second. Writes nothing where nothing has changed.
-local function drop_late(now, budget)
-  local size, first = call('ZCARD', P .. 'late'), 0
-  if size > 16 then first = math.floor(now / 1000) * 16 % size end
-  for _, late in ipairs(size > 0 and call('ZRANGE', P .. 'late', first, first + 15) or {}) do
-    if budget <= 0 then return end
-    local tenant, entry = sub(late, 1, 16), sub(late, 17)
+-- Looks again at segments that wait for their last delivery: at some of them, at
+-- others a moment later. Writes nothing where nothing has changed. Whether any left.
+local function drop_late(now, bound, budget)
+  local size, first, over = call('ZCARD', P .. 'late'), 0, {}
+  if size > bound then first = now % 1000000 * 7919 % size end
+  for _, late in ipairs(size > 0 and call('ZRANGE', P .. 'late', first, first + bound - 1) or {}) do
+    if budget <= 0 then break end
+    local entry = sub(late, 17)
     local done, read = finished(sub(entry, 9, 21), unpack_('>I4', entry, 22), budget)
     budget = budget - read
     if done then
       forget_segment(sub(entry, 9, 21))
-      call('ZREM', P .. 'late:' .. tenant, entry)
-      call('ZREM', P .. 'late', late)
+      keep(owner(sub(late, 1, 16)), -unpack_('>I4', entry, 26))
+      over[#over + 1] = late
     end
+  end
+  save_owners()
+  for _, late in ipairs(over) do
+    call('ZREM', P .. 'late:' .. sub(late, 1, 16), sub(late, 17))
+    call('ZREM', P .. 'late', late)
+  end
+  return #over > 0
+end
+
+-- When a tenant's log is to be looked at, given its oldest entry: at once, if it is
+-- beyond its budget.
+local function schedule(t, entry)
+  if entry then
+    call('ZADD', P .. 'logs', is_over(t) and 0 or unpack_('>I8', entry), t.id)
+  else
+    call('ZREM', P .. 'logs', t.id)
   end
 end
 
 -- Takes the oldest segment from a tenant's log; how many bytes that took of `budget`.
-local function drop_oldest(tenant, entry, budget)
-  local segment, key = sub(entry, 9, 21), P .. 'log:' .. tenant
-  local row = call('HGET', STATE, 't' .. tenant) or string.rep('\0', 24)
-  local position = unpack_('>I8', row, 17) + 1
+local function drop_oldest(t, entry, budget)
+  local segment, key = sub(entry, 9, 21), P .. 'log:' .. t.id
   local done, read = finished(segment, unpack_('>I4', entry, 22), budget)
   if done then
     forget_segment(segment)
+    keep(t, -unpack_('>I4', entry, 26))
+    save_owners()
   else
-    call('ZADD', P .. 'late:' .. tenant, position, entry)
-    call('ZADD', P .. 'late', 0, tenant .. entry)
+    call('ZADD', P .. 'late:' .. t.id, t.left + 1, entry)
+    call('ZADD', P .. 'late', 0, t.id .. entry)
   end
   call('LPOP', key)
-  call('HSET', STATE, 't' .. tenant, sub(row, 1, 16) .. pack('>I8', position))
-  local head = call('LINDEX', key, 0)
-  if head then
-    call('ZADD', P .. 'logs', unpack_('>I8', head), tenant)
-  else
-    call('ZREM', P .. 'logs', tenant)
-  end
+  t.left = t.left + 1
+  change(t)
+  save_owners()
+  schedule(t, call('LINDEX', key, 0))
   return read
 end
 
--- Drops up to `bound` segments past their age, reading about `budget` bytes of their
--- outcomes, and as many again of those that are late; when the next one is due.
+-- Drops up to `bound` segments that are beyond their tenant's budget or past their age,
+-- reading about `budget` bytes of their outcomes, and as many again of those that are
+-- late; when there is more to do.
 local function drop_old(now, bound, age, budget)
-  drop_late(now, budget)
+  local some = drop_late(now, bound, budget)
   for _ = 1, bound do
     if budget <= 0 then return now end
     local first = call('ZRANGE', P .. 'logs', 0, 0, 'WITHSCORES')
-    if not first[1] then return nil end
-    local due = tonumber(first[2]) + age
-    if due > now then return due end
-    budget = budget - drop_oldest(first[1], call('LINDEX', P .. 'log:' .. first[1], 0), budget)
+    local at = tonumber(first[2])
+    if not at or (at > 0 and at + age > now) then return some and now or at and at + age end
+    local t, entry = owner(first[1]), call('LINDEX', P .. 'log:' .. first[1], 0)
+    if entry and (is_over(t) or unpack_('>I8', entry) + age <= now) then
+      budget = budget - drop_oldest(t, entry, budget)
+    else
+      schedule(t, entry)
+    end
   end
   return now
 end

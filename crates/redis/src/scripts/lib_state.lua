@@ -55,34 +55,38 @@ local function hmget(key, fields)
   return found
 end
 
-local queues, dirty = {}, {}
+local queues, tenant_rows, dirty = {}, {}, {}
 
 local function decode(id, raw)
   if not raw then return false end
-  local q = { id = id, pool = sub(raw, 20) }
-  q.window, q.flying, q.ready, q.epoch, q.paused, q.deleted, q.ring = unpack_('>I4I4I4I4BBB', raw)
+  local q = { id = id, pool = sub(raw, 28) }
+  q.window, q.flying, q.ready, q.epoch, q.paused, q.deleted, q.ring, q.owed = unpack_('>I4I4I4I4BBBI8', raw)
   return q
+end
+
+-- Reads queues with their tenants' rows, and rows of further tenants, at once.
+local function preload(ids, owners)
+  local fields, wanted = {}, {}
+  local function want(known, kind, id)
+    if known[id] ~= nil then return end
+    known[id] = false
+    wanted[#wanted + 1], fields[#fields + 1] = id, kind .. id
+  end
+  for _, id in ipairs(ids) do
+    want(queues, 'q', id)
+    want(tenant_rows, 't', sub(id, 1, 16))
+  end
+  for _, id in ipairs(owners or {}) do want(tenant_rows, 't', id) end
+  for i, raw in ipairs(hmget(STATE, fields)) do
+    local id = wanted[i]
+    if #id == 16 then tenant_rows[id] = raw else queues[id] = decode(id, raw) end
+  end
 end
 
 -- The queue (tenant, subscription); false if there is none.
 local function queue(id)
-  local q = queues[id]
-  if q == nil then
-    q = decode(id, call('HGET', STATE, 'q' .. id))
-    queues[id] = q
-  end
-  return q
-end
-
-local function preload(ids)
-  local fields, wanted = {}, {}
-  for _, id in ipairs(ids) do
-    if queues[id] == nil then
-      queues[id] = false
-      wanted[#wanted + 1], fields[#fields + 1] = id, 'q' .. id
-    end
-  end
-  for i, raw in ipairs(hmget(STATE, fields)) do queues[wanted[i]] = decode(wanted[i], raw) end
+  if queues[id] == nil then preload({ id }) end
+  return queues[id]
 end
 
 local function touch(q)
@@ -121,17 +125,18 @@ local function expel(q)
 end
 
 -- Admits what became eligible and writes the touched queues back; a deleted one
--- that is empty and idle is forgotten.
-local function save_queues()
-  local rows, gone = {}, {}
+-- that is empty and idle is forgotten. Writes `rows`, more fields and values, too.
+local function save_queues(rows)
+  local gone = {}
+  rows = rows or {}
   for _, q in ipairs(dirty) do
-    q.flying, q.ready = math.max(q.flying, 0), math.max(q.ready, 0)
+    q.flying, q.ready, q.owed = math.max(q.flying, 0), math.max(q.ready, 0), math.max(q.owed, 0)
     admit(q)
     if q.deleted ~= 0 and q.ready == 0 and q.flying == 0 then
       gone[#gone + 1] = 'q' .. q.id
     else
       rows[#rows + 1] = 'q' .. q.id
-      rows[#rows + 1] = pack('>I4I4I4I4BBB', q.window, q.flying, q.ready, q.epoch, q.paused, q.deleted, q.ring) .. q.pool
+      rows[#rows + 1] = pack('>I4I4I4I4BBBI8', q.window, q.flying, q.ready, q.epoch, q.paused, q.deleted, q.ring, q.owed) .. q.pool
     end
   end
   each(4000, rows, function(...) call('HSET', STATE, ...) end)

@@ -27,17 +27,17 @@ local function look(lease, record)
   local open
   local at, base = 49, 0
   while at <= #record do
-    local size = byte(record, at + 41)
-    local places = wanted[sub(record, at, at + 19) .. sub(record, at + 26, at + 40)]
+    local size = byte(record, at + 45)
+    local places = wanted[sub(record, at, at + 19) .. sub(record, at + 30, at + 44)]
     for k = 1, places and size or 0 do
-      local i = places[byte(record, at + 41 + k)]
+      local i = places[byte(record, at + 45 + k)]
       if i then
         if open == nil then open = call('HGET', P .. 'open', lease) end
         if not open or byte(open, base + k) == 49 then lent[i] = true end
       end
     end
     local recorded = byte(record, at + 24) == 1
-    at, base = at + 42 + size, base + size
+    at, base = at + 46 + size, base + size
     if recorded then at = at + 4 + unpack_('>I4', record, at) end
   end
 end

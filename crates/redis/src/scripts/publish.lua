@@ -5,18 +5,24 @@
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  stamp
 -- ARGV[3]  how long idempotency keys are remembered, in ms
--- ARGV[4…] for each tenant: head (tenant, catalog version, bytes of the segment, events);
+-- ARGV[4]  bytes that an event counts for beside its record; ARGV[5] that a delivery does
+-- ARGV[6…] for each tenant: head (tenant, catalog version, bytes of the segment, events, budgets);
 --          runs (subscription, count, indices); indices of the events that have an idempotency
---          key, and for each of these: tenant and key; content and event id
--- Returns  status, now, for each tenant 's' version | 'A' count | 'd' count results
+--          key, and for each of these: tenant and key; content, event id and bytes of the record
+-- Returns  status, now, for each tenant 's' version | 'x' which, used, budget | 'A' count | 'd' count results
 local now, stamp, ttl = clock(ARGV[1]), ARGV[2], tonumber(ARGV[3])
-local work, names, fields, arg = {}, {}, {}, 4
+local per_event, per_delivery = tonumber(ARGV[4]), tonumber(ARGV[5])
+local work, names, ids, owned, arg = {}, {}, {}, {}, 6
 while ARGV[arg] do
   local keyed = ARGV[arg + 2]
-  local tenant = sub(ARGV[arg], 1, 16)
-  local name = stamp .. char(#work)
-  work[#work + 1] = { tenant = tenant, name = name, head = ARGV[arg], runs = ARGV[arg + 1], keyed = keyed, first = arg + 3 }
-  names[#names + 1], fields[#fields + 1] = name, 't' .. tenant
+  local tenant, runs = sub(ARGV[arg], 1, 16), ARGV[arg + 1]
+  local name, at = stamp .. char(#work), 1
+  work[#work + 1] = { tenant = tenant, name = name, head = ARGV[arg], runs = runs, keyed = keyed, first = arg + 3 }
+  names[#names + 1], owned[#owned + 1] = name, tenant
+  while at <= #runs do
+    ids[#ids + 1] = tenant .. sub(runs, at, at + 3)
+    at = at + 5 + byte(runs, at + 4)
+  end
   arg = arg + 3 + 2 * #keyed
 end
 
@@ -31,26 +37,18 @@ if before then
   unstage(names)
   return before
 end
-local versions = hmget(STATE, fields)
-local ids, wanted = {}, {}
-for i, item in ipairs(work) do
-  local tenant, runs = item.tenant, item.runs
-  item.size = byte(item.head, 37)
-  item.current = versions[i] and sub(versions[i], 1, 16) or string.rep('\0', 16)
-  item.stale = item.current ~= sub(item.head, 17, 32)
-  if call('STRLEN', P .. 'new:' .. item.name) ~= unpack_('>I4', item.head, 33) then
+preload(ids, owned)
+local wanted = {}
+for _, item in ipairs(work) do
+  item.size, item.t = byte(item.head, 37), owner(item.tenant)
+  item.stale = item.t.version ~= sub(item.head, 17, 32)
+  local staged = unpack_('>I4', item.head, 33)
+  item.bytes = staged - 17 - 5 * item.size
+  if call('STRLEN', P .. 'new:' .. item.name) ~= staged then
     return redis.error_reply('REFUSED a segment was not staged')
   end
-  if not item.stale then
-    for k = 0, #item.keyed - 1 do wanted[#wanted + 1] = ARGV[item.first + 2 * k] end
-    local at = 1
-    while at <= #runs do
-      ids[#ids + 1] = tenant .. sub(runs, at, at + 3)
-      at = at + 5 + byte(runs, at + 4)
-    end
-  end
+  for k = 0, item.stale and -1 or #item.keyed - 1 do wanted[#wanted + 1] = ARGV[item.first + 2 * k] end
 end
-preload(ids)
 
 -- What each wanted key stands for: content, event id, time.
 local day, known, fresh = math.floor(now / ttl), {}, {}
@@ -63,20 +61,35 @@ if #wanted > 0 then
   end
 end
 
+-- What is known of the k-th keyed event: which event used the key, if it is another one.
+-- (A key stands for this very event where the call failed in its middle before.)
+local function used(item, k)
+  local row = known[ARGV[item.first + 2 * k]]
+  return row and sub(row, 17, 32) ~= sub(ARGV[item.first + 2 * k + 1], 17, 32) and row
+end
+
+-- Whether some event of a tenant is new.
+local function news(item)
+  if #item.keyed < item.size then return true end
+  for k = 0, #item.keyed - 1 do
+    if not used(item, k) then return true end
+  end
+  return false
+end
+
 -- Results by index of a tenant's events that are not new; remembers the new ones.
 local time = pack('>I8', now)
 local function judge(item)
   local results
   for k = 0, #item.keyed - 1 do
-    local field, value = ARGV[item.first + 2 * k], ARGV[item.first + 2 * k + 1]
-    local row = known[field]
-    -- The key stands for this very event where the call failed in its middle before.
-    if row and sub(row, 17, 32) ~= sub(value, 17, 32) then
+    local field, value, row = ARGV[item.first + 2 * k], ARGV[item.first + 2 * k + 1], used(item, k)
+    if row then
       results = results or {}
       local same = sub(row, 1, 16) == sub(value, 1, 16)
       results[byte(item.keyed, k + 1)] = (same and 'd' or 'k') .. sub(row, 17, 32)
+      item.bytes = item.bytes - unpack_('>I4', value, 33)
     else
-      row = value .. time
+      row = sub(value, 1, 32) .. time
       known[field] = row
       fresh[#fresh + 1], fresh[#fresh + 2] = field, row
     end
@@ -104,17 +117,22 @@ local function enqueue(item, results)
       return first < second or (first == second and a[2] < b[2])
     end)
   end
+  for _, one in ipairs(aimed) do total = total + #one[1] end
+  local charge = total > 0 and math.ceil(item.bytes / total) + per_delivery or 0
   for _, one in ipairs(aimed) do
     local indices, q = one[1], one[3]
-    entries[#entries + 1] = { P .. 'que:' .. q.id, pack('>I4I4', q.epoch, 0) .. item.name .. indices }
-    q.ready, total = q.ready + #indices, total + #indices
+    entries[#entries + 1] = { P .. 'que:' .. q.id, pack('>I4I2I4I2', q.epoch, 0, charge, 0) .. item.name .. indices }
+    q.ready, q.owed = q.ready + #indices, q.owed + #indices * charge
     touch(q)
     admit(q)
   end
+  owe(item.tenant, total * charge)
   return total
 end
 
 local function store(item)
+  local refused = refusal(item.t, sub(item.head, 38))
+  if refused and news(item) then return 'x' .. refused, true end
   local results = judge(item)
   local reply, rejected = { 'A', char(item.size) }, 0
   if results then
@@ -129,16 +147,20 @@ local function store(item)
   end
   if rejected == item.size then return table.concat(reply), true end
   call('RENAME', P .. 'new:' .. item.name, P .. 'seg:' .. item.name)
-  local entry = pack('>I8', now) .. item.name .. pack('>I4', enqueue(item, results))
-  if call('RPUSH', P .. 'log:' .. item.tenant, entry) == 1 then
-    call('ZADD', P .. 'logs', now, item.tenant)
+  local total = enqueue(item, results)
+  local bytes = item.bytes + (item.size - rejected) * per_event + total * per_delivery
+  keep(item.t, bytes)
+  local entry = pack('>I8', now) .. item.name .. pack('>I4I4', total, bytes)
+  -- The second time, too: where the call failed in its middle before, it is the first.
+  if call('RPUSH', P .. 'log:' .. item.tenant, entry) <= 2 then
+    call('ZADD', P .. 'logs', 'NX', now, item.tenant)
   end
   return table.concat(reply), false
 end
 
 local replies, unused = {}, {}
 for i, item in ipairs(work) do
-  local reply, drop = 's' .. item.current, true
+  local reply, drop = 's' .. item.t.version, true
   if not item.stale then reply, drop = store(item) end
   replies[i] = reply
   if drop then unused[#unused + 1] = item.name end
@@ -147,4 +169,8 @@ unstage(unused)
 if #dirty > 0 then save_queues() end
 for _, entry in ipairs(entries) do call('RPUSH', entry[1], entry[2]) end
 if #fresh > 0 then call('HSET', P .. 'idem:' .. day, 'pad', PAD, unpack(fresh)) end
+save_owners()
+for _, item in ipairs(work) do
+  if is_over(item.t) then call('ZADD', P .. 'logs', 'XX', 0, item.tenant) end
+end
 return answer('p', stamp, now, table.concat(replies))

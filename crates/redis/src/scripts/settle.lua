@@ -38,10 +38,12 @@ end
 -- Moves on a delivery that needs more than being counted.
 local function conclude(lease, run, position, index, what, due, retry)
   if what == BACK then
+    run.kept = run.kept + 1
     lease.back[#lease.back + 1] = { position = position, run = run, index = char(index) }
   elseif what == RETRY and run.alive then
-    row.ended = row.ended - 1
-    moves[#moves + 1] = { name = run.name .. char(index), value = sub(run.header, 6, 6) .. retry, due = due }
+    row.ended, run.kept = row.ended - 1, run.kept + 1
+    run.q.owed = run.q.owed + run.charge
+    moves[#moves + 1] = { name = run.name .. char(index), value = sub(run.header, 6, 10) .. retry, due = due }
   elseif run.recorded then
     moves[#moves + 1] = { name = run.name .. char(index) }
   end
@@ -120,6 +122,7 @@ for i, lease in ipairs(leases) do
   reply[i] = char(#lease.stale) .. table.concat(lease.stale)
   if lease.count > 0 then
     for _, run in ipairs(lease.runs) do
+      owe(run.id, (run.kept - run.landed) * run.charge)
       if run.q and run.landed > 0 then
         run.q.flying = run.q.flying - run.landed
         touch(run.q)

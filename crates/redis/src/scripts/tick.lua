@@ -35,7 +35,7 @@ local function queue_retries()
   for i, name in ipairs(names) do
     local q = queue(sub(name, 1, 20))
     if q and q.deleted == 0 and values[i] then
-      local header = pack('>I4', q.epoch) .. '\1' .. sub(values[i], 1, 1) .. sub(name, 21, 35)
+      local header = pack('>I4', q.epoch) .. '\1' .. sub(values[i], 1, 5) .. sub(name, 21, 35)
       entries[#entries + 1] = { P .. 'que:' .. q.id, header .. sub(name, 36) }
       q.ready = q.ready + 1
       touch(q)
@@ -57,11 +57,11 @@ local function clear()
   local q = queue(id)
   for _, entry in ipairs(found) do
     if q then
-      q.ready = q.ready - (#entry - 21)
+      q.ready = q.ready - (#entry - 25)
       touch(q)
     end
-    count_ended(sub(entry, 9, 21), #entry - 21)
-    if byte(entry, 5) == 1 then call('HDEL', P .. 'rec', id .. sub(entry, 7)) end
+    count_ended(sub(entry, 13, 25), #entry - 25)
+    if byte(entry, 5) == 1 then call('HDEL', P .. 'rec', id .. sub(entry, 11)) end
   end
   return id, #found, #found < bound
 end

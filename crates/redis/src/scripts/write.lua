@@ -9,7 +9,7 @@
 -- ARGV[6…] to delete: nothing; to put: record, window, '1' if paused, pool
 -- Returns  'd' version | 'c' version or nothing: a conflict | 'm': too many
 local tenant, number, expect, nonce = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local NEVER = string.rep('\0', 24)
+local NEVER = string.rep('\0', 16)
 local put, catalog, graves = #ARGV > 5, P .. 'cat:' .. tenant, P .. 'gone:' .. tenant
 local row, grave = call('HGET', catalog, number), call('HGET', graves, number)
 local current = row and sub(row, 1, 16)
@@ -31,12 +31,11 @@ local function after(version) return pack('>I8', unpack_('>I8', version) + 1) ..
 
 -- The subscription's own row is written last: it is by that row that a repeat knows
 -- that all is done, and every write before it may be made twice.
-local state = call('HGET', STATE, 't' .. tenant) or NEVER
-local id = tenant .. number
+local id, t = tenant .. number, owner(tenant)
 local q = queue(id)
 if put then
   if not q then
-    q = { id = id, flying = 0, ready = 0, epoch = 1, deleted = 0, ring = 0 }
+    q = { id = id, flying = 0, ready = 0, epoch = 1, deleted = 0, ring = 0, owed = 0 }
     queues[id] = q
   end
   expel(q)
@@ -44,17 +43,20 @@ if put then
   touch(q)
 elseif q and q.deleted == 0 then
   expel(q)
-  q.deleted, q.epoch = 1, q.epoch + 1
+  -- What waits here has ended, although `tick` has yet to clear it away.
+  owe(id, -q.owed)
+  q.deleted, q.epoch, q.owed = 1, q.epoch + 1, 0
   touch(q)
   if q.ready > 0 then
     call('LREM', P .. 'clearing', 0, id)
     call('RPUSH', P .. 'clearing', id)
   end
 end
-save_queues()
-if sub(state, 9, 16) ~= nonce then
-  call('HSET', STATE, 'pad', PAD, 't' .. tenant, after(state) .. sub(state, 17, 24))
+if sub(t.version, 9) ~= nonce then
+  t.version = after(t.version)
+  change(t)
 end
+save_queues({ 'pad', PAD, unpack(owner_rows()) })
 local version = current
 if put then
   version = after(current or NEVER)

@@ -19,6 +19,7 @@ use sidehook_core::{
 use sidehook_redis::{RedisConfig, RedisStore};
 use sidehook_store::{
     Stamp, Store, Turn,
+    budget::Budget,
     catalog::{Change, Expect, QueueSettings, Write, Written},
     rules,
     turn::{Calls, Claim, Demand, Holder, NewEvent, Publish, Replies, TenantPublish},
@@ -223,6 +224,7 @@ pub(crate) fn events(
         tenants: vec![TenantPublish {
             tenant: tenant(),
             catalog,
+            budget: Budget::UNLIMITED,
             events,
         }],
     }

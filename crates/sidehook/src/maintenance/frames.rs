@@ -13,6 +13,7 @@ use sidehook_core::{
     version::Version,
 };
 use sidehook_store::{
+    budget,
     catalog::{QueueSettings, Row},
     image::Image,
     registry::Kind,
@@ -68,12 +69,14 @@ pub(super) fn frame(image: Image) -> ImageFrame {
             id: segment,
             tenant,
             published,
+            bytes,
             records,
         } => Frame::Segment(ImageSegment {
             segment: address(segment),
             tenant_id: id(tenant),
             published_at_ms: published.as_millis(),
             records,
+            bytes: Some(bytes),
         }),
         Image::Attempts {
             segment,
@@ -116,6 +119,7 @@ fn run_frame(run: Run, due: Option<Timestamp>) -> ImageDeliveries {
         generation: run.generation.into(),
         retry: run.retry,
         due_at_ms: due.map(Timestamp::as_millis),
+        charge: Some(run.charge),
     }
 }
 
@@ -168,6 +172,7 @@ pub(super) fn image(frame: Frame) -> Result<Image, Malformed> {
             id: segment(&one.segment)?,
             tenant: tenant(&one.tenant_id)?,
             published: Timestamp::from_millis(one.published_at_ms),
+            bytes: one.bytes.unwrap_or_else(|| kept(&one.records)),
             records: one.records,
         },
         Frame::Attempts(one) => Image::Attempts {
@@ -192,6 +197,13 @@ pub(super) fn image(frame: Frame) -> Result<Image, Malformed> {
         },
         Frame::Header(_) | Frame::Trailer(_) => return Err(Malformed("the order of frames")),
     })
+}
+
+/// What a segment counts for whose file does not tell it.
+fn kept(records: &[Bytes]) -> u32 {
+    let bytes: usize = records.iter().map(Bytes::len).sum();
+    let events = records.iter().filter(|record| !record.is_empty()).count();
+    budget::kept(bytes as u64, events as u64, 0)
 }
 
 fn subscription(one: ImageSubscription) -> Result<Image, Malformed> {
@@ -223,6 +235,7 @@ fn deliveries(one: ImageDeliveries) -> Result<Image, Malformed> {
         segment: segment(&one.segment)?,
         indices: one.indices.to_vec(),
         leases_lost: u8::try_from(one.leases_lost).map_err(number)?,
+        charge: one.charge.unwrap_or_else(|| budget::charge(0, 1)),
         generation: u16::try_from(one.generation).map_err(number)?,
         retry: one.retry,
     };
@@ -294,6 +307,7 @@ mod tests {
             id: segment_id(),
             tenant: TENANT,
             published: NOW,
+            bytes: 7_777,
             records: vec![record.clone(), Bytes::new()],
         });
         survives(Image::Attempts {
@@ -327,6 +341,7 @@ mod tests {
             segment: segment_id(),
             indices: vec![2],
             leases_lost: 1,
+            charge: 4_321,
             generation: 300,
             retry: Some(Bytes::new()),
         };
@@ -341,6 +356,31 @@ mod tests {
             run: whole,
             due: None,
         });
+    }
+
+    #[test]
+    fn what_an_older_file_does_not_count_is_counted_anew() {
+        let segment = ImageSegment {
+            segment: address(segment_id()),
+            tenant_id: id(TENANT),
+            published_at_ms: 5,
+            records: vec![Bytes::from_static(b"record"), Bytes::new()],
+            bytes: None,
+        };
+        let Ok(Image::Segment { bytes, .. }) = image(Frame::Segment(segment)) else {
+            panic!("it is a segment");
+        };
+        assert_eq!(bytes, budget::kept(6, 1, 0));
+        let deliveries = ImageDeliveries {
+            tenant_id: id(TENANT),
+            segment: address(segment_id()),
+            indices: Bytes::from_static(&[1]),
+            ..ImageDeliveries::default()
+        };
+        let Ok(Image::Deliveries { run, .. }) = image(Frame::Deliveries(deliveries)) else {
+            panic!("they are deliveries");
+        };
+        assert_eq!(run.charge, budget::charge(0, 1));
     }
 
     #[test]

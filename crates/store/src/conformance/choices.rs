@@ -1,6 +1,7 @@
 //! Where the tests play: tenants that share a partition, and one that does not;
 //! pools; times.
 
+use rand::{Rng as _, rngs::StdRng};
 use sidehook_core::{
     address::Partition,
     id::{AgentId, TenantId},
@@ -8,7 +9,7 @@ use sidehook_core::{
     time::Timestamp,
 };
 
-use crate::turn::Holder;
+use crate::{budget::Budget, turn::Holder};
 
 /// When every test begins.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -39,6 +40,19 @@ pub(super) fn own(tenant: TenantId) -> Pool {
     Pool {
         owner: tenant,
         name: "default".to_owned(),
+    }
+}
+
+/// A budget for a tenant in a random sequence: mostly none, else one that a few calls use
+/// up, or that what they leave behind does.
+pub(super) fn budget(random: &mut StdRng) -> Budget {
+    let mut of = |small: [u64; 3], none| match random.random_range(0..12) {
+        place @ 0..3 => small.get(place).copied().unwrap_or(none),
+        _ => none,
+    };
+    Budget {
+        pending: of([600, 3_000, 20_000], Budget::UNLIMITED.pending),
+        log: of([1, 5_000, 30_000], Budget::UNLIMITED.log),
     }
 }
 

@@ -17,6 +17,7 @@ use super::{
     desk::Desk,
 };
 use crate::{
+    budget::Budget,
     error::CallError,
     image::{Image, Reading, Writing, contents, open_runs},
     inspect::Inspection,
@@ -159,6 +160,7 @@ fn keyed(segment: SegmentId, content: u8) -> TenantPublish {
     TenantPublish {
         tenant: TENANT,
         catalog: sidehook_core::version::Version::default(),
+        budget: Budget::UNLIMITED,
         events: vec![NewEvent {
             id: EventId::new(START, segment, 0),
             record: Bytes::from_static(b"event"),

@@ -13,6 +13,7 @@ use sidehook_core::{
 
 use super::choices::{START, TENANT, holder, shared};
 use crate::{
+    budget::Budget,
     catalog::{Change, Expect, QueueSettings, Write, Written},
     inspect::Inspection,
     ledger,
@@ -238,6 +239,7 @@ impl<'a> Desk<'a> {
         let one = TenantPublish {
             tenant,
             catalog: self.catalog(tenant).await,
+            budget: Budget::UNLIMITED,
             events: events.collect(),
         };
         let tenants = vec![one];

@@ -13,7 +13,10 @@ use sidehook_core::{
     time::Timestamp,
 };
 
-use super::choices::{holder, own, shared};
+use super::{
+    choices::{budget, holder, own, shared},
+    world::{Attempt, record},
+};
 use crate::{
     catalog::{Change, Expect, QueueSettings, Write},
     ledger::{Ledger, Line, Loan, Standing},
@@ -117,6 +120,7 @@ impl Draw<'_> {
             call.tenants.push(TenantPublish {
                 tenant: *tenant,
                 catalog,
+                budget: budget(&mut self.random),
                 events: (0..count).map(|index| self.event(segment, index)).collect(),
             });
         }
@@ -222,13 +226,20 @@ impl Draw<'_> {
             .lines()
             .iter()
             .find(|line| line.delivery == id)?;
-        let record = self.bytes(5);
+        let noise = self.random.random();
+        let record = |attempt| record(id, attempt, noise);
         let disposition = match self.random.random_range(0..10) {
-            0..6 => Disposition::End { record },
+            how @ 0..6 => Disposition::End {
+                record: record(if how == 0 {
+                    Attempt::Dead
+                } else {
+                    Attempt::Delivered
+                }),
+            },
             6..9 => Disposition::Retry {
                 at: self.now + Duration::from_millis(self.random.random_range(0..60_000)),
                 retry: self.bytes(3),
-                record,
+                record: record(Attempt::Failed),
             },
             _ => Disposition::Release,
         };

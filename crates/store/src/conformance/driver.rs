@@ -14,7 +14,7 @@ use sidehook_core::{
     version::Version,
 };
 
-use super::choices::START;
+use super::choices::{START, budget};
 use crate::{
     catalog::{Change, Expect, QueueSettings, Write},
     model::Model,
@@ -146,6 +146,7 @@ impl Driver {
             tenants.push(TenantPublish {
                 tenant,
                 catalog,
+                budget: budget(&mut self.random),
                 events,
             });
         }

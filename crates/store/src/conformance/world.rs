@@ -1,6 +1,7 @@
 //! A store and its ledger, and the steps of a random sequence played on both. After
 //! each, every partition in play is laid open and compared.
 
+mod standings;
 mod turns;
 
 use core::time::Duration;
@@ -14,11 +15,12 @@ use sidehook_core::{
     time::Timestamp,
 };
 
+pub(super) use standings::{Attempt, record};
 use turns::answer;
 
 use super::{
     choices::{START, own, shared, tenants},
-    desk::{TERM, demand, end, outcomes, tick_out, unfold},
+    desk::{Lent, TERM, demand, outcomes, tick_out, unfold},
     draw::Draw,
     sequence::{Kind, Step},
 };
@@ -27,7 +29,7 @@ use crate::{
     inspect::Inspection,
     ledger::{Ledger, Told},
     port::Store,
-    turn::{Calls, Claim, Replies, Stamp, Turn},
+    turn::{Calls, Claim, Disposition, Replies, Stamp, Turn},
 };
 
 /// A lane that was idle for longer may have been forgotten.
@@ -47,6 +49,13 @@ pub(super) struct World<'a> {
     sent: Option<(Turn, Vec<Replies>)>,
     /// Every call so far, in words.
     pub(super) calls: Vec<String>,
+}
+
+/// Ends it well.
+fn delivered(lent: &Lent) -> Disposition {
+    Disposition::End {
+        record: record(lent.delivery, Attempt::Delivered, 0),
+    }
 }
 
 fn words(error: impl ToString) -> String {
@@ -112,7 +121,7 @@ impl<'a> World<'a> {
                 if let Some(call) = draw.redeliver() {
                     self.tell(&call);
                     let told = self.store.redeliver(&call).await.map_err(words)?;
-                    self.ledger.redelivered(self.now, &call, told)?;
+                    self.ledger.redelivered(&call, told)?;
                 }
             }
             Kind::Read => self.read().await?,
@@ -135,7 +144,8 @@ impl<'a> World<'a> {
     async fn balance(&self) -> Told {
         for partition in &self.partitions {
             let seen = self.store.inspect(*partition).await.map_err(words)?;
-            self.ledger.balance(self.now, *partition, &seen)?;
+            self.ledger.balance(*partition, &seen)?;
+            self.standings(*partition, &seen).await?;
         }
         Ok(())
     }
@@ -180,7 +190,7 @@ impl<'a> World<'a> {
         let ids: Vec<_> = segments.map(|one| one.segment).collect();
         let told = self.store.segments(&ids).await.map_err(words)?;
         let outcomes = self.store.outcomes(&ids).await.map_err(words)?;
-        self.ledger.kept(self.now, &ids, &told, &outcomes)
+        self.ledger.kept(&ids, &told, &outcomes)
     }
 
     /// The log, by pages, is what was published, newest first.
@@ -195,7 +205,7 @@ impl<'a> World<'a> {
                 break;
             }
         }
-        let wanted = self.ledger.log(self.now, tenant, &told);
+        let wanted = self.ledger.log(tenant);
         if told == wanted {
             Ok(())
         } else {
@@ -272,7 +282,7 @@ impl<'a> World<'a> {
         stamp.sequence = Sequence::new(self.next).unwrap_or(Sequence::FIRST);
         self.next += 1;
         let mut calls = Calls::new(partition);
-        calls.settle = Some((stamp, outcomes(&lent, |_| end("done"))));
+        calls.settle = Some((stamp, outcomes(&lent, delivered)));
         self.execute(calls).await?;
         Ok(!lent.is_empty())
     }

@@ -64,7 +64,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The first difference.
-    pub fn balance(&self, now: Timestamp, partition: Partition, seen: &Inspection) -> Told {
+    pub fn balance(&self, partition: Partition, seen: &Inspection) -> Told {
         sound(seen)?;
         let told = places(seen)?;
         let here = |tenant: TenantId| Partition::of(tenant) == partition;
@@ -83,12 +83,20 @@ impl Ledger {
         demand(stray.is_none(), || {
             format!("{stray:?} is there and must not be")
         })?;
-        let mine = self.segments.iter().filter(|one| here(one.tenant));
-        let (old, kept): (Vec<_>, Vec<_>) = mine.partition(|one| self.may_be_gone(one, now));
-        let allowed = kept.len()..=kept.len() + old.len();
-        demand(allowed.contains(&seen.segments), || {
-            format!("{} segments, of {allowed:?}", seen.segments)
-        })
+        let mine = self.segments.iter();
+        let mine = mine.filter(|one| here(one.tenant) && !one.gone).count();
+        demand(mine == seen.segments, || {
+            format!("{mine} segments, not {}", seen.segments)
+        })?;
+        let tenants: BTreeSet<TenantId> = self.catalogs.keys().copied().collect();
+        for tenant in tenants.into_iter().filter(|tenant| here(*tenant)) {
+            let wanted = self.used(tenant);
+            let told = seen.used.get(&tenant).copied().unwrap_or_default();
+            demand(wanted == told, || {
+                format!("{tenant} has {wanted:?}, not {told:?}")
+            })?;
+        }
+        Ok(())
     }
 
     /// Compares what a store tells of a tenant's deliveries.
@@ -120,7 +128,6 @@ impl Ledger {
     /// The first difference.
     pub fn kept(
         &self,
-        now: Timestamp,
         asked: &[SegmentId],
         told: &[Option<Segment>],
         outcomes: &[Vec<Bytes>],
@@ -132,7 +139,10 @@ impl Ledger {
                 })?;
                 continue;
             };
-            if told.is_none() && self.may_be_gone(one, now) {
+            if one.gone {
+                demand(told.is_none() && outcomes.is_empty(), || {
+                    format!("{id:?} is there and must have left")
+                })?;
                 continue;
             }
             let wanted = Segment {
@@ -209,17 +219,11 @@ impl Ledger {
         .min()
     }
 
-    /// A tenant's log, newest first. Of segments that may be gone by `now`, those
-    /// that were `seen`.
+    /// A tenant's log, newest first.
     #[must_use]
-    pub fn log(&self, now: Timestamp, tenant: TenantId, seen: &[SegmentId]) -> Vec<SegmentId> {
-        let mine = self
-            .segments
-            .iter()
-            .rev()
-            .filter(|one| one.tenant == tenant);
-        mine.filter(|one| seen.contains(&one.segment) || !self.may_be_gone(one, now))
-            .map(|one| one.segment)
-            .collect()
+    pub fn log(&self, tenant: TenantId) -> Vec<SegmentId> {
+        let mine = self.segments.iter().rev();
+        let mine = mine.filter(|one| one.tenant == tenant && !one.gone);
+        mine.map(|one| one.segment).collect()
     }
 }

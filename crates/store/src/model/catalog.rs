@@ -95,11 +95,11 @@ impl State {
         let waiting = core::mem::take(&mut queue.waiting);
         self.align(key);
         for item in ready {
-            self.end(item.id(key.1), item.segment);
+            self.end(key, &item);
         }
         for (id, (at, item)) in waiting {
             self.due.remove(&(at, key, id));
-            self.end(id, item.segment);
+            self.end(key, &item);
         }
         if self
             .queues

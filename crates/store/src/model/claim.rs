@@ -139,7 +139,7 @@ pub(super) fn runs(lent: &[(QueueKey, Item)]) -> Vec<Run> {
             && (last.tenant, last.subscription) == (*tenant, *subscription)
             && last.segment == item.segment
             && last.generation == item.generation
-            && last.leases_lost == item.leases_lost
+            && (last.leases_lost, last.charge) == (item.leases_lost, item.charge)
         {
             last.indices.push(item.index);
             continue;
@@ -150,6 +150,7 @@ pub(super) fn runs(lent: &[(QueueKey, Item)]) -> Vec<Run> {
             segment: item.segment,
             indices: vec![item.index],
             leases_lost: item.leases_lost,
+            charge: item.charge,
             generation: item.generation,
             retry: item.retry.clone(),
         });

@@ -93,6 +93,7 @@ impl State {
                     id: *id,
                     tenant,
                     published: *published,
+                    bytes: segment.bytes,
                     records: segment.records.clone(),
                 });
                 to.extend(image::attempts(tenant, *id, segment.outcomes.clone()));
@@ -142,23 +143,22 @@ impl State {
                 id,
                 tenant,
                 published,
+                bytes,
                 records,
             } => {
                 let held = self.tenants.entry(*tenant).or_default();
-                held.position += 1;
-                held.log.insert(held.position, (*id, *published));
                 let segment = SegmentState {
                     tenant: *tenant,
                     published: *published,
-                    position: held.position,
+                    position: held.position + 1,
+                    bytes: *bytes,
                     records: records.clone(),
                     outcomes: Vec::new(),
                     unfinished: 0,
                     made: HashMap::new(),
                     overdue: false,
                 };
-                self.segments.insert(*id, segment);
-                self.ages.insert((*published, *id));
+                self.keep(*id, segment);
             }
             Image::Attempts {
                 segment, records, ..
@@ -183,12 +183,14 @@ impl State {
         if let Some(segment) = self.segments.get_mut(&run.segment) {
             segment.unfinished += u32::try_from(run.indices.len()).unwrap_or(u32::MAX);
         }
+        self.owe(key.0, u64::from(run.charge) * run.indices.len() as u64);
         for index in &run.indices {
             let item = Item {
                 segment: run.segment,
                 index: *index,
                 generation: run.generation,
                 leases_lost: run.leases_lost,
+                charge: run.charge,
                 retry: run.retry.clone(),
             };
             let id = item.id(key.1);

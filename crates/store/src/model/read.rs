@@ -10,6 +10,7 @@ use sidehook_core::{
 
 use super::state::{Item, State};
 use crate::{
+    budget::{self, Usage},
     inspect::Inspection,
     read::{LogCursor, LogPage, Redeliver, Segment, Whereabouts},
 };
@@ -75,11 +76,14 @@ impl State {
         }
         *made = call.delivery.generation();
         segment.unfinished += 1;
+        let record = segment.records.get(usize::from(index));
+        let charge = budget::charge(record.map_or(0, Bytes::len) as u64, 1);
         queue.ready.push_back(Item {
             segment: id,
             index,
             generation: call.delivery.generation(),
             leases_lost: 0,
+            charge,
             retry: Some(call.retry.clone()),
         });
         let place = Whereabouts {
@@ -87,6 +91,7 @@ impl State {
             ..Whereabouts::default()
         };
         self.known.insert(call.delivery, (call.tenant, place));
+        self.owe(call.tenant, charge.into());
         self.align(key);
         true
     }
@@ -96,6 +101,11 @@ impl State {
             segments: self.segments.len(),
             ..Inspection::default()
         };
+        for (id, tenant) in &self.tenants {
+            if tenant.used != Usage::default() {
+                seen.used.insert(*id, tenant.used);
+            }
+        }
         for ((tenant, number), queue) in &self.queues {
             let ready = queue.ready.iter().map(|item| (*tenant, item.id(*number)));
             seen.ready.extend(ready);
@@ -113,6 +123,36 @@ impl State {
         }
         seen.faults = self.faults(&seen);
         seen
+    }
+
+    /// Tenants whose bytes are not the sum of what they count.
+    fn miscounted(&self) -> Vec<String> {
+        let mut truth: BTreeMap<TenantId, Usage> = BTreeMap::new();
+        let queued = self.queues.iter().flat_map(|(key, queue)| {
+            let waiting = queue.waiting.values().map(|(_, item)| item);
+            let items = queue.ready.iter().chain(waiting);
+            items.map(move |item| (key.0, item.charge))
+        });
+        let leases = self.leases.iter();
+        let slots = leases.flat_map(|(_, lease)| lease.slots.iter().flatten());
+        let lent = slots.map(|((tenant, _), item)| (*tenant, item.charge));
+        for (tenant, charge) in queued.chain(lent) {
+            truth.entry(tenant).or_default().pending += u64::from(charge);
+        }
+        for segment in self.segments.values() {
+            truth.entry(segment.tenant).or_default().log += u64::from(segment.bytes);
+        }
+        let mut faults = Vec::new();
+        for (id, tenant) in &self.tenants {
+            let counted = truth.remove(id).unwrap_or_default();
+            if counted != tenant.used {
+                let told = tenant.used;
+                faults.push(format!("{id}: has {counted:?}, told are {told:?}"));
+            }
+        }
+        let strangers = truth.keys().map(|id| format!("{id}: bytes of no tenant"));
+        faults.extend(strangers);
+        faults
     }
 
     /// Whatever contradicts the model's own rules.
@@ -141,6 +181,7 @@ impl State {
                 .keys()
                 .map(|id| format!("{id:?}: gone before its deliveries")),
         );
+        faults.extend(self.miscounted());
         let on_ring: BTreeMap<_, _> = self
             .rings
             .entries()

@@ -102,7 +102,7 @@ impl State {
         match &call.disposition {
             Disposition::End { record } => {
                 self.record(&lent, key, record, gathered);
-                self.end(lent.id(key.1), lent.segment);
+                self.end(key, &lent);
             }
             Disposition::Retry { at, retry, record } => {
                 self.record(&lent, key, record, gathered);
@@ -138,7 +138,7 @@ impl State {
                 self.due.insert((at, key, id));
                 queue.waiting.insert(id, (at, item));
             }
-            _ => self.end(id, item.segment),
+            _ => self.end(key, &item),
         }
     }
 }

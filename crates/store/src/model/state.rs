@@ -17,6 +17,7 @@ use tokio::sync::broadcast;
 
 use super::{history::History, idempotency::Keys, lanes::LaneState, lease::Leases, ring::Rings};
 use crate::{
+    budget::{Budget, Usage},
     catalog::{QueueSettings, Row},
     hint::Hint,
     read::Whereabouts,
@@ -32,8 +33,12 @@ pub(super) struct State {
     pub(super) queues: BTreeMap<QueueKey, Queue>,
     pub(super) rings: Rings,
     pub(super) segments: HashMap<SegmentId, SegmentState>,
-    /// Segments by age, except those past it that still have unfinished deliveries.
+    /// Segments by age, except those that leave with their last delivery.
     pub(super) ages: BTreeSet<(Timestamp, SegmentId)>,
+    /// Those of them whose last delivery has ended.
+    pub(super) leaving: BTreeSet<SegmentId>,
+    /// Tenants whose log is beyond its budget and has events that may leave.
+    pub(super) over: BTreeSet<TenantId>,
     pub(super) leases: Leases,
     /// All that waits, by time.
     pub(super) due: BTreeSet<(Timestamp, QueueKey, DeliveryId)>,
@@ -56,6 +61,24 @@ pub(super) struct Tenant {
     pub(super) log: BTreeMap<u64, (SegmentId, Timestamp)>,
     /// Position of the last segment of the log, ever.
     pub(super) position: u64,
+    /// Position up to which all segments have left, or leave with their last delivery.
+    pub(super) front: u64,
+    pub(super) used: Usage,
+    /// As told last.
+    pub(super) budget: Option<Budget>,
+}
+
+impl Tenant {
+    /// Whether the log is beyond its budget.
+    pub(super) fn is_over(&self) -> bool {
+        self.budget.is_some_and(|budget| self.used.log > budget.log)
+    }
+
+    /// The oldest segment that may leave.
+    pub(super) fn oldest(&self) -> Option<SegmentId> {
+        let mut rest = self.log.range(self.front + 1..);
+        rest.next().map(|(_, (id, _))| *id)
+    }
 }
 
 /// A subscription's deliveries that are not lent.
@@ -98,6 +121,8 @@ pub(super) struct Item {
     pub(super) index: u8,
     pub(super) generation: u16,
     pub(super) leases_lost: u8,
+    /// What it counts for in its tenant's pending bytes.
+    pub(super) charge: u32,
     pub(super) retry: Option<Bytes>,
 }
 
@@ -113,12 +138,15 @@ pub(super) struct SegmentState {
     pub(super) published: Timestamp,
     /// Its place in the tenant's log.
     pub(super) position: u64,
+    /// What it counts for in its tenant's log.
+    pub(super) bytes: u32,
     pub(super) records: Vec<Bytes>,
     pub(super) outcomes: Vec<Bytes>,
     pub(super) unfinished: u32,
     /// The generation of each delivery that was redelivered last.
     pub(super) made: HashMap<(SubscriptionNumber, u8), u16>,
-    /// It is past its age and leaves with its last delivery.
+    /// It is past its age, or was the oldest of a log beyond its budget, and leaves with
+    /// its last delivery.
     pub(super) overdue: bool,
 }
 
@@ -131,6 +159,8 @@ impl State {
             rings: Rings::default(),
             segments: HashMap::new(),
             ages: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            over: BTreeSet::new(),
             leases: Leases::default(),
             due: BTreeSet::new(),
             known: HashMap::new(),
@@ -192,20 +222,28 @@ impl State {
                 }
                 queue.ready.push_front(item);
             }
-            _ => self.end(id, item.segment),
+            _ => self.end(key, &item),
         }
         self.land(key);
     }
 
     /// Forgets an ended delivery, and lets its segment go if that waited for it.
-    pub(super) fn end(&mut self, delivery: DeliveryId, segment: SegmentId) {
-        self.known.remove(&delivery);
-        let Some(state) = self.segments.get_mut(&segment) else {
+    pub(super) fn end(&mut self, key: QueueKey, item: &Item) {
+        self.known.remove(&item.id(key.1));
+        if let Some(tenant) = self.tenants.get_mut(&key.0) {
+            tenant.used.pending -= u64::from(item.charge).min(tenant.used.pending);
+        }
+        let Some(state) = self.segments.get_mut(&item.segment) else {
             return;
         };
         state.unfinished = state.unfinished.saturating_sub(1);
         if state.unfinished == 0 && state.overdue {
-            self.ages.insert((state.published, segment));
+            self.leaving.insert(item.segment);
         }
+    }
+
+    /// Charges a tenant for new deliveries.
+    pub(super) fn owe(&mut self, tenant: TenantId, bytes: u64) {
+        self.tenants.entry(tenant).or_default().used.pending += bytes;
     }
 }

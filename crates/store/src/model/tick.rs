@@ -2,11 +2,12 @@
 //! idempotency keys leave. Each up to a bound, so that no tick takes long.
 
 use sidehook_core::{
+    address::SegmentId,
     limits::{CALL_RECORDS, LOG_AGE},
     time::Timestamp,
 };
 
-use super::state::State;
+use super::state::{State, Tenant};
 use crate::turn::TickReply;
 
 impl State {
@@ -54,27 +55,60 @@ impl State {
         }
     }
 
-    /// Drops events past their age; those with unfinished deliveries go with the
+    /// Drops events whose last delivery has ended, then the oldest of logs beyond their
+    /// budgets, then events past their age; those with unfinished deliveries go with the
     /// last of them.
     fn drop_old(&mut self, now: Timestamp) {
         for _ in 0..CALL_RECORDS {
-            match self.ages.first() {
-                Some((published, _)) if *published + LOG_AGE <= now => {}
-                _ => return,
+            let Some(id) = self.leaving.pop_first() else {
+                break;
+            };
+            // It may have been redelivered since.
+            if self
+                .segments
+                .get(&id)
+                .is_some_and(|one| one.unfinished == 0)
+            {
+                self.forget(id);
             }
-            let Some((_, id)) = self.ages.pop_first() else {
+        }
+        for _ in 0..CALL_RECORDS {
+            let Some(id) = self.next_to_leave(now) else {
                 return;
             };
-            match self.segments.get_mut(&id) {
-                Some(segment) if segment.unfinished > 0 => segment.overdue = true,
-                _ => {
-                    if let Some(segment) = self.segments.remove(&id)
-                        && let Some(tenant) = self.tenants.get_mut(&segment.tenant)
-                    {
-                        tenant.log.remove(&segment.position);
-                    }
-                }
+            let Some(segment) = self.segments.get_mut(&id) else {
+                return;
+            };
+            self.ages.remove(&(segment.published, id));
+            if let Some(tenant) = self.tenants.get_mut(&segment.tenant) {
+                tenant.front = segment.position;
             }
+            if segment.unfinished > 0 {
+                segment.overdue = true;
+            } else {
+                self.forget(id);
+            }
+        }
+    }
+
+    fn next_to_leave(&mut self, now: Timestamp) -> Option<SegmentId> {
+        while let Some(first) = self.over.first().copied() {
+            let tenant = self.tenants.get(&first).filter(|tenant| tenant.is_over());
+            match tenant.and_then(Tenant::oldest) {
+                Some(id) => return Some(id),
+                None => self.over.remove(&first),
+            };
+        }
+        let (published, id) = *self.ages.first()?;
+        (published + LOG_AGE <= now).then_some(id)
+    }
+
+    fn forget(&mut self, id: SegmentId) {
+        if let Some(segment) = self.segments.remove(&id)
+            && let Some(tenant) = self.tenants.get_mut(&segment.tenant)
+        {
+            tenant.log.remove(&segment.position);
+            tenant.used.log -= u64::from(segment.bytes).min(tenant.used.log);
         }
     }
 
@@ -83,6 +117,9 @@ impl State {
         let retry = self.due.first().map(|(at, ..)| *at);
         let age = self.ages.first().map(|(at, _)| *at + LOG_AGE);
         let key = self.keys.next_due();
-        [lease, retry, age, key].into_iter().flatten().min()
+        let some = !self.leaving.is_empty() || !self.over.is_empty();
+        let leaving = some.then(Timestamp::default);
+        let all = [lease, retry, age, key, leaving];
+        all.into_iter().flatten().min()
     }
 }
