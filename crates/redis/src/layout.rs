@@ -49,6 +49,7 @@
 //! | `{shsys}:keys:`kind | sorted set | the keys, all with score 0, hence in order |
 //! | `{shsys}:format` | string | the number of this format, in digits (`format.rs`) |
 //!
+//! A key `never` never exists: with either tag it is the guard that scripts are given
 //! (`route`).
 //!
 //! `state` and `idem` carry one field `pad` longer than 64 bytes: Redis would keep a
