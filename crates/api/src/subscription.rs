@@ -16,6 +16,7 @@ mod parse;
 mod tests;
 
 use sidehook_core::{
+    filter::Filter,
     id::SubscriptionId,
     signing::{Algorithm, Digest, Scheme, Signing},
     subscription::{Identity, Status, Subscription},
@@ -148,6 +149,10 @@ pub fn names_algorithm(proto: &v1::Subscription) -> bool {
     matches!(scheme_of(proto), Some(Proto::StandardWebhooks(scheme)) if scheme.algorithm != 0)
 }
 
+fn filter_text(filter: Option<&Filter>) -> String {
+    filter.map_or_else(String::new, Filter::to_string)
+}
+
 /// The subscription as the API shows it, without its signing keys.
 #[must_use]
 pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
@@ -158,6 +163,7 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
     let patterns = subscription.events.iter().map(|pattern| v1::EventPattern {
         object_type: pattern.object_type.to_string(),
         action: pattern.action.to_string(),
+        extra_filter: filter_text(pattern.extra_filter.as_deref()),
     });
     let headers = subscription.headers.iter().map(|header| v1::Header {
         name: header.name.as_str().to_owned(),

@@ -55,12 +55,14 @@ pub use constant::Constant;
 pub use document::{Document, Field};
 pub use evaluate::Reading;
 pub use explain::NodeVerdict;
+use parse::Limits;
 pub use plan::{FilterKey, FilterSet};
 pub use scan::Malformed;
 
 use crate::violation::Violations;
 
-/// A filter that is valid: within the limits of [`crate::limits`], and with nothing in it that is not understood.
+/// A filter that was valid when it was made: within the limits of [`crate::limits`] of that day, and with nothing in
+/// it that was not understood.
 ///
 /// It displays as its canonical JSON: without blanks, keys in a fixed order, numbers as they were given. Reading that
 /// gives the same filter again.
@@ -80,8 +82,13 @@ enum Node {
     And(Vec<Self>),
     Or(Vec<Self>),
     Not(Box<Self>),
-    Field { name: Box<str>, filter: Box<Self> },
+    Field {
+        name: Box<str>,
+        filter: Box<Self>,
+    },
     AnyElement(Box<Self>),
+    /// A filter as a later version wrote it.
+    Unknown(Box<str>),
 }
 
 impl Filter {
@@ -90,8 +97,18 @@ impl Filter {
     /// # Errors
     /// Everything that is wrong, by the path of the bad node; paths begin with `name`, for example `extra_filter`.
     pub fn parse(text: &str, name: &str) -> Result<Self, Violations> {
-        let root = parse::parse(text, name)?;
+        let root = parse::parse(text, name, Limits::Today)?;
         Ok(Self { root })
+    }
+
+    /// Reads a filter that a record keeps: with no limits on its size. One that this version does not understand is
+    /// kept as it is, and holds for nothing: nobody is sent what they may have wished to be spared.
+    #[must_use]
+    pub fn kept(text: &str) -> Self {
+        let root = parse::parse(text, "", Limits::None);
+        Self {
+            root: root.unwrap_or_else(|_| Node::Unknown(text.into())),
+        }
     }
 }
 
@@ -109,6 +126,7 @@ impl Node {
             Self::Not(_) => "not",
             Self::Field { .. } => "field_accessor",
             Self::AnyElement(_) => "any_array_value",
+            Self::Unknown(_) => "unknown",
         }
     }
 }
@@ -121,12 +139,15 @@ impl fmt::Display for Filter {
 
 impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Self::Unknown(text) = self {
+            return f.write_str(text);
+        }
         write!(f, r#"{{"type":"{}""#, self.kind())?;
         match self {
             Self::Equals(value) | Self::NotEquals(value) | Self::Contains(value) => {
                 write!(f, r#","value":{value}"#)?;
             }
-            Self::IsNull | Self::NonNull => {}
+            Self::IsNull | Self::NonNull | Self::Unknown(_) => {}
             Self::And(filters) | Self::Or(filters) => {
                 f.write_str(r#","filters":["#)?;
                 for (index, filter) in filters.iter().enumerate() {

@@ -204,6 +204,13 @@ impl MatchIndex {
         }
     }
 
+    /// Whether matching may have to read payloads: then it takes up to about 100 µs for
+    /// an event instead of one.
+    #[must_use]
+    pub const fn has_filters(&self) -> bool {
+        !self.filters.is_empty()
+    }
+
     fn filter(&self, event: &Event, tenant: TenantId, out: &mut Vec<SubscriptionNumber>) {
         let organization = event.organization(tenant);
         let members = event.members(&organization);

@@ -156,6 +156,7 @@ pub fn subscription(url: &str, object_type: &str) -> v1::Subscription {
         events: vec![v1::EventPattern {
             object_type: object_type.to_owned(),
             action: "*".to_owned(),
+            extra_filter: String::new(),
         }],
         ..v1::Subscription::default()
     }

@@ -129,6 +129,7 @@ fn settings_come_back() {
             events: vec![v1::EventPattern {
                 object_type: "*".into(),
                 action: "*".into(),
+                extra_filter: String::new(),
             }],
             headers: vec![v1::Header {
                 name: "X-A".into(),

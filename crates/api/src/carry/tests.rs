@@ -104,6 +104,7 @@ fn pattern(object_type: &str, action: &str) -> v1::EventPattern {
     v1::EventPattern {
         object_type: object_type.to_owned(),
         action: action.to_owned(),
+        extra_filter: String::new(),
     }
 }
 

@@ -30,6 +30,7 @@ fn stored() -> StoredSubscription {
         events: vec![v1::EventPattern {
             object_type: "*".to_owned(),
             action: "a".to_owned(),
+            extra_filter: String::new(),
         }],
         signing: Some(v1::Signing {
             scheme: Some(v1::signing::Scheme::HmacHeader(hmac)),
@@ -110,6 +111,7 @@ fn lawless() -> v1::Subscription {
             v1::EventPattern {
                 object_type: "sidehook.own".to_owned(),
                 action: "a b".to_owned(),
+                extra_filter: String::new(),
             };
             101
         ],

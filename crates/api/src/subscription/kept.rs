@@ -10,10 +10,13 @@
 //! |---|---|---|
 //! | scheme, algorithm or digest | [`Scheme::Unknown`] | nothing is signed in another way, or not at all: deliveries wait |
 //! | status, or reason of a pause | paused, for an unknown reason | nothing is sent that somebody stopped |
+//! | filter | one that holds for nothing, kept as it is | nothing is sent that somebody wished to be spared |
 
 use core::time::Duration;
+use std::sync::Arc;
 
 use sidehook_core::{
+    filter::Filter,
     limits::IN_FLIGHT_DEFAULT,
     matching::{Pattern, Term},
     pool::PoolName,
@@ -33,7 +36,10 @@ pub(crate) fn read(proto: &v1::Subscription, identity: Identity) -> Subscription
     let patterns = proto.events.iter().map(|pattern| Pattern {
         object_type: Term::kept(pattern.object_type.clone()),
         action: Term::kept(pattern.action.clone()),
-        extra_filter: None,
+        extra_filter: match pattern.extra_filter.as_str() {
+            "" => None,
+            text => Some(Arc::new(Filter::kept(text))),
+        },
     });
     let headers = proto.headers.iter().map(|header| StaticHeader {
         name: HeaderName::kept(header.name.clone()),

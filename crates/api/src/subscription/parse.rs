@@ -1,8 +1,10 @@
 //! From the wire form to the domain: each field by itself, then the whole.
 
 use core::{fmt::Display, time::Duration};
+use std::sync::Arc;
 
 use sidehook_core::{
+    filter::Filter,
     limits::IN_FLIGHT_DEFAULT,
     matching::{Pattern, Term},
     pool::PoolName,
@@ -70,13 +72,28 @@ impl Reader {
                 Term::parse_object_type(&proto.object_type),
             );
             let action = self.take(&path("action"), Term::parse(&proto.action));
+            let extra_filter = self.filter(&proto.extra_filter, &path("extra_filter"));
             Some(Pattern {
                 object_type: object_type?,
                 action: action?,
-                extra_filter: None,
+                extra_filter: extra_filter?,
             })
         };
         protos.iter().enumerate().map(&mut pattern).collect()
+    }
+
+    /// `Some(None)`: there is none.
+    fn filter(&mut self, text: &str, path: &str) -> Option<Option<Arc<Filter>>> {
+        if text.is_empty() {
+            return Some(None);
+        }
+        match Filter::parse(text, path) {
+            Ok(filter) => Some(Some(Arc::new(filter))),
+            Err(violations) => {
+                self.violations.extend(violations);
+                None
+            }
+        }
     }
 
     fn headers(&mut self, protos: &[v1::Header]) -> Vec<Option<StaticHeader>> {

@@ -10,6 +10,7 @@ use sidehook_core::subscription::PauseReason;
 
 use super::*;
 
+mod filters;
 mod text;
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_123);
@@ -26,6 +27,7 @@ fn pattern(object_type: &str, action: &str) -> v1::EventPattern {
     v1::EventPattern {
         object_type: object_type.to_owned(),
         action: action.to_owned(),
+        extra_filter: String::new(),
     }
 }
 

@@ -110,6 +110,7 @@ impl Replica {
             events: vec![v1::EventPattern {
                 object_type: "order".to_owned(),
                 action: "*".to_owned(),
+                extra_filter: String::new(),
             }],
             max_in_flight: 1_000,
             retry_policy: Some(v1::RetryPolicy {

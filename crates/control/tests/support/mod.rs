@@ -226,6 +226,7 @@ pub fn pattern(object_type: &str, action: &str) -> v1::EventPattern {
     v1::EventPattern {
         object_type: object_type.into(),
         action: action.into(),
+        extra_filter: String::new(),
     }
 }
 

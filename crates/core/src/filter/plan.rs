@@ -183,6 +183,7 @@ impl FilterSet {
                 self.plan.whole(path, value.nesting());
                 Op::NotEquals(value.clone())
             }
+            Node::Unknown(_) => Op::Or(Vec::new()),
             Node::IsNull => Op::IsNull,
             Node::NonNull => Op::NonNull,
             Node::Contains(value) => {

@@ -141,6 +141,15 @@ impl Draft {
             "events",
             "between 1 and 100 entries are needed",
         );
+        let filters = self.events.iter().flatten();
+        let filters = filters.filter_map(|pattern| pattern.extra_filter.as_ref());
+        let bytes: usize = filters.map(|filter| filter.to_string().len()).sum();
+        if bytes > limits::SUBSCRIPTION_FILTER_BYTES {
+            let max = limits::SUBSCRIPTION_FILTER_BYTES;
+            let what =
+                format!("the filters have {bytes} bytes together, at most {max} are allowed");
+            violations.add("events", what);
+        }
         violations.require(
             self.headers.len() <= limits::HEADERS,
             "headers",

@@ -169,6 +169,7 @@ fn pattern(text: &str) -> Result<v1::EventPattern, String> {
     Ok(v1::EventPattern {
         object_type: object_type.to_owned(),
         action: action.to_owned(),
+        extra_filter: String::new(),
     })
 }
 

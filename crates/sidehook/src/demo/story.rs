@@ -143,6 +143,7 @@ async fn join(
         events: vec![v1::EventPattern {
             object_type: "opportunity".to_owned(),
             action: "updated".to_owned(),
+            extra_filter: String::new(),
         }],
         signing: Some(v1::Signing {
             scheme: Some(signing.api),

@@ -197,6 +197,35 @@ fn limits_are_held() {
 }
 
 #[test]
+fn what_a_record_keeps_is_held_to_no_limit_of_size() {
+    let nulls = format!(
+        r#"{{"type":"or","filters":[{}]}}"#,
+        vec![IS_NULL; 2_000].join(",")
+    );
+    let kept = Filter::kept(&nulls);
+    assert_eq!(kept.to_string(), nulls);
+    assert_eq!(kept.explain("null").expect("JSON")[0].holds, Some(true));
+}
+
+#[test]
+fn what_is_not_understood_is_kept_and_holds_for_nothing() {
+    for text in [
+        r#"{"type":"starts_with",  "value":"x"}"#,
+        "no JSON",
+        "",
+        &"[".repeat(100_000),
+    ] {
+        let kept = Arc::new(Filter::kept(text));
+        assert_eq!(kept.to_string(), text);
+        let found = kept.explain(r#""x""#).expect("JSON");
+        assert_eq!((found[0].kind, found[0].holds), ("unknown", Some(false)));
+        let mut set = FilterSet::default();
+        let key = set.insert(&kept);
+        assert!(!set.read(&Document::Json(b"{}")).expect("JSON").holds(key));
+    }
+}
+
+#[test]
 fn many_mistakes_make_no_endless_answer() {
     let json = format!(
         r#"{{"type":"or","filters":[{}]}}"#,
