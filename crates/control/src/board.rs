@@ -16,9 +16,12 @@
 //!
 //! Fair by rotation: partitions take turns, the pools of a partition take turns, the
 //! agents of a pool take turns, and while several partitions are due a pool's credit is divided among them,
-//! but not below what one visit of a queue takes.
+//! but not below what one visit of a queue takes. How much of an agent one tenant may
+//! have is told in [`shares`].
 
-use std::collections::{HashMap, VecDeque};
+mod shares;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use sidehook_core::{
     address::Partition,
@@ -27,6 +30,9 @@ use sidehook_core::{
     pool::Pool,
 };
 use sidehook_session::server_end::Credit;
+
+pub(crate) use self::shares::Tally;
+use self::shares::{Shares, Terms, ask};
 
 /// A set of partitions, one bit each.
 pub(crate) type Partitions = u64;
@@ -46,7 +52,7 @@ pub(crate) struct SessionKey(pub(crate) u64);
 
 /// What one agent is asked for in one partition: its credit is set aside until
 /// [`Board::answered`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reservation {
     /// The partition.
     pub(crate) partition: Partition,
@@ -56,15 +62,19 @@ pub(crate) struct Reservation {
     pub(crate) session: SessionKey,
     /// At most so many deliveries.
     pub(crate) max: u32,
+    /// At most so many of one tenant.
+    pub(crate) each: u32,
+    /// Tenants of whom at most so many instead.
+    pub(crate) shares: Vec<(TenantId, u32)>,
 }
 
 /// What became of a reservation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// Deliveries that went to the agent.
-    pub(crate) used: u32,
-    /// Bytes of their events.
-    pub(crate) bytes: u64,
+    /// What went to the agent.
+    pub(crate) assigned: Tally,
+    /// What was [`Board::granted`] and did not.
+    pub(crate) kept_back: Tally,
 }
 
 #[derive(Debug)]
@@ -75,12 +85,43 @@ struct PoolState {
     busy: Partitions,
     queued: Partitions,
     typical_bytes: u64,
+    /// Tenants that no session takes anything of, and that may have work.
+    held_back: BTreeSet<TenantId>,
 }
 
 #[derive(Debug)]
 struct SessionState {
     pool: PoolKey,
     credit: Credit,
+    /// By tenant; `None` if all of it is one tenant's.
+    shares: Option<Shares>,
+}
+
+impl SessionState {
+    /// What it is asked for now.
+    fn ask(&self, typical: u64) -> u32 {
+        match self.shares {
+            Some(_) => ask(&self.credit, typical),
+            None => self.credit.free(typical),
+        }
+    }
+
+    /// On which terms; `None`: it cannot be asked now.
+    fn terms(&self, typical: u64, max: u32, partition: Partition, names: usize) -> Option<Terms> {
+        let Some(shares) = &self.shares else {
+            return Some(Terms {
+                each: u32::MAX,
+                shares: Vec::new(),
+            });
+        };
+        shares.terms(&self.credit, typical, max, partition, names)
+    }
+}
+
+/// What one claim may still carry.
+struct Room {
+    deliveries: u32,
+    names: usize,
 }
 
 /// See the module.
@@ -112,15 +153,31 @@ impl Board {
         }
     }
 
-    /// An agent is there: everything that its pool may have work in is due. Answers
-    /// those partitions.
-    pub(crate) fn join(&mut self, session: SessionKey, pool: &Pool, credit: Credit) -> Partitions {
+    /// An agent is there, and has `held` in its hands: everything that its pool may have
+    /// work in is due. Answers those partitions.
+    pub(crate) fn join(
+        &mut self,
+        session: SessionKey,
+        pool: &Pool,
+        credit: Credit,
+        held: &Tally,
+    ) -> Partitions {
         let key = self.pool_key(pool);
-        let state = SessionState { pool: key, credit };
+        let shares = (pool.owner == TenantId::PLATFORM).then(|| {
+            let mut shares = Shares::default();
+            shares.add(held);
+            shares
+        });
+        let state = SessionState {
+            pool: key,
+            credit,
+            shares,
+        };
         self.sessions.insert(session, state);
         let reach = reach(pool);
         if let Some(state) = self.pools.get_mut(&key) {
             state.sessions.push_back(session);
+            state.held_back.clear();
         }
         for partition in Partition::all().filter(|partition| reach & bit(*partition) != 0) {
             self.mark(key, partition);
@@ -161,19 +218,30 @@ impl Board {
         true
     }
 
-    /// An agent reported: its credit is back. Answers the partitions in which its pool
-    /// has work that waits for credit.
+    /// An agent reported so many deliveries, of which those in `known` were lent in this
+    /// session: its credit is back. Answers the partitions in which its pool has work that
+    /// waits for credit.
     pub(crate) fn give_back(
         &mut self,
         session: SessionKey,
         deliveries: u32,
-        bytes: u64,
+        known: &Tally,
     ) -> Partitions {
         let Some(state) = self.sessions.get_mut(&session) else {
             return 0;
         };
-        state.credit.give_back(deliveries, bytes);
-        let pool = self.pools.get(&state.pool);
+        state.credit.give_back(deliveries, known.bytes());
+        if let Some(shares) = &mut state.shares {
+            shares.remove(known, &state.credit);
+        }
+        let pool = state.pool;
+        self.look_again(session);
+        self.waiting(pool)
+    }
+
+    /// The partitions in which a pool has work and nobody is asking for it.
+    fn waiting(&self, pool: PoolKey) -> Partitions {
+        let pool = self.pools.get(&pool);
         pool.map_or(0, |pool| pool.due & !pool.busy)
     }
 
@@ -190,14 +258,17 @@ impl Board {
         let after = Partition::all().skip(turn);
         let order = after.chain(Partition::all().take(turn));
         for partition in order.filter(|partition| partitions & bit(*partition) != 0) {
-            let mut room = CALL_RECORDS as u32;
+            let mut room = Room {
+                deliveries: CALL_RECORDS as u32,
+                names: shares::NAMES,
+            };
             for _ in 0..self.queues[usize::from(partition.number())].len() {
                 let queue = &mut self.queues[usize::from(partition.number())];
                 let Some(key) = queue.pop_front() else { break };
                 if !self.visit(key, partition, &mut room, &mut demands) {
                     self.queues[usize::from(partition.number())].push_back(key);
                 }
-                if room == 0 {
+                if room.deliveries == 0 {
                     break;
                 }
             }
@@ -213,7 +284,7 @@ impl Board {
         &mut self,
         key: PoolKey,
         partition: Partition,
-        room: &mut u32,
+        room: &mut Room,
         demands: &mut Vec<Reservation>,
     ) -> bool {
         let Some(pool) = self.pools.get_mut(&key) else {
@@ -223,45 +294,47 @@ impl Board {
             return false;
         }
         let typical = pool.typical_bytes;
-        let free = |sessions: &HashMap<SessionKey, SessionState>, session: &SessionKey| {
-            sessions
-                .get(session)
-                .map_or(0, |state| state.credit.free(typical))
-        };
-        let all: u64 = pool
-            .sessions
-            .iter()
-            .map(|session| u64::from(free(&self.sessions, session)))
-            .sum();
+        let sessions = pool.sessions.iter();
+        let sessions = sessions.filter_map(|session| self.sessions.get(session));
+        let all: u64 = sessions.map(|state| u64::from(state.ask(typical))).sum();
         let waiting = u64::from((pool.due & !pool.busy).count_ones()).max(1);
         let share = (all / waiting).max(u64::from(CLAIM_QUANTUM)).min(all);
-        let mut share = u32::try_from(share).unwrap_or(u32::MAX).min(*room);
-        if share == 0 {
-            return false;
-        }
+        let share = u32::try_from(share).unwrap_or(u32::MAX);
+        let mut share = share.min(room.deliveries);
+        let before = demands.len();
         for _ in 0..pool.sessions.len() {
+            if share == 0 {
+                break;
+            }
             let Some(session) = pool.sessions.pop_front() else {
                 break;
             };
-            let max = free(&self.sessions, &session).min(share);
             pool.sessions.push_back(session);
+            let Some(state) = self.sessions.get_mut(&session) else {
+                continue;
+            };
+            let max = state.ask(typical).min(share);
             if max == 0 {
                 continue;
             }
-            if let Some(state) = self.sessions.get_mut(&session) {
-                state.credit.reserve(max);
-            }
+            let Some(terms) = state.terms(typical, max, partition, room.names) else {
+                continue;
+            };
+            state.credit.reserve(max);
+            share -= max;
+            room.deliveries -= max;
+            room.names -= terms.shares.len();
             demands.push(Reservation {
                 partition,
                 pool: key,
                 session,
                 max,
+                each: terms.each,
+                shares: terms.shares,
             });
-            share -= max;
-            *room -= max;
-            if share == 0 {
-                break;
-            }
+        }
+        if demands.len() == before {
+            return false;
         }
         pool.due &= !bit(partition);
         pool.queued &= !bit(partition);
@@ -271,25 +344,29 @@ impl Board {
 
     /// A claim was answered: what of the reservation was used. Answers the partitions
     /// in which work waits for the credit that is free again.
-    pub(crate) fn answered(&mut self, reservation: &Reservation, answer: Answer) -> Partitions {
+    pub(crate) fn answered(&mut self, reservation: &Reservation, answer: &Answer) -> Partitions {
+        let (used, bytes) = (answer.assigned.deliveries(), answer.assigned.bytes());
         if let Some(state) = self.sessions.get_mut(&reservation.session) {
-            let credit = &mut state.credit;
-            credit.settle(reservation.max, answer.used, answer.bytes);
+            state.credit.settle(reservation.max, used, bytes);
+            if let Some(shares) = &mut state.shares {
+                shares.add(&answer.assigned.only_bytes());
+                shares.remove(&answer.kept_back, &state.credit);
+            }
         }
         let Some(pool) = self.pools.get_mut(&reservation.pool) else {
             return 0;
         };
-        if answer.used > 0 {
-            let average = answer.bytes / u64::from(answer.used);
+        if used > 0 {
+            let average = bytes / u64::from(used);
             // Grows at once and shrinks slowly: a guess too small overdraws bytes.
             let typical = (pool.typical_bytes * 7 + average) / 8;
             pool.typical_bytes = average.max(typical).max(1);
         }
-        if answer.used < reservation.max {
-            pool.due & !pool.busy
-        } else {
-            0
+        if used == reservation.max {
+            return 0;
         }
+        self.look_again(reservation.session);
+        self.waiting(reservation.pool)
     }
 
     /// The whole claim that a cell was busy with is over; `more`: there is work left.
@@ -317,6 +394,7 @@ impl Board {
             busy: 0,
             queued: 0,
             typical_bytes: TYPICAL_BYTES,
+            held_back: BTreeSet::new(),
         };
         self.pools.insert(key, state);
         key

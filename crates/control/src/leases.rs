@@ -38,7 +38,7 @@ use sidehook_store::{
 
 use crate::{
     agents::Session,
-    board::{Answer, Reservation},
+    board::{Answer, Reservation, Tally},
     catalog::Compiled,
     engine::{Complaint, Shared},
     outcomes::{self, Reject},
@@ -248,7 +248,7 @@ fn assign(shared: &Arc<Shared>, granted: Granted, supplies: &Supplies) {
         id: granted.grant.lease.0,
         token: granted.token,
     };
-    let (answer, waiting, rejects) = {
+    let (assigned, waiting, rejects) = {
         let mut end = session.end.lock();
         if end.is_closed() {
             drop(end);
@@ -262,25 +262,24 @@ fn assign(shared: &Arc<Shared>, granted: Granted, supplies: &Supplies) {
         }
         let settings = &mut end.settings;
         let made = frame::make(&granted, lease, supplies, settings, shared.clock.now());
-        let answer = Answer {
-            used: made.positions.iter().flatten().count() as u32,
-            bytes: made
-                .positions
-                .iter()
-                .flatten()
-                .map(|lent| u64::from(lent.bytes))
-                .sum(),
-        };
+        let mut answer = Answer::default();
+        for lent in made.positions.iter().flatten() {
+            answer.assigned.add(lent.tenant, 1, lent.bytes.into());
+        }
+        for (_, lent, _) in &made.rejects {
+            answer.kept_back.add(lent.tenant, 1, 0);
+        }
+        let assigned = answer.assigned.deliveries();
         // Before the agent can report any of it.
-        let waiting = shared.board.lock().answered(&granted.reservation, answer);
-        if answer.used > 0 {
+        let waiting = shared.board.lock().answered(&granted.reservation, &answer);
+        if assigned > 0 {
             end.assign(lease, made.positions);
             session.outbox.push(made.frame);
         }
-        (answer, waiting, made.rejects)
+        (assigned, waiting, made.rejects)
     };
     shared.wake(waiting);
-    shared.metrics.assigned.increment(answer.used.into());
+    shared.metrics.assigned.increment(assigned.into());
     settle_rejects(shared, &session, lease, rejects);
 }
 
@@ -296,10 +295,11 @@ fn hold_back(shared: &Arc<Shared>, granted: Granted) {
 
 /// Gives a whole grant back.
 fn put_back(shared: &Shared, granted: Granted) {
-    let waiting = shared
-        .board
-        .lock()
-        .answered(&granted.reservation, Answer::default());
+    let answer = Answer {
+        assigned: Tally::default(),
+        kept_back: tally(Some(&granted.grant)),
+    };
+    let waiting = shared.board.lock().answered(&granted.reservation, &answer);
     shared.wake(waiting);
     let lease = LeaseRef {
         id: granted.grant.lease.0,
@@ -330,6 +330,16 @@ fn settle_rejects(
             outcomes::reject(&shared, Some(&session), lease, held);
         });
     }
+}
+
+/// A grant's deliveries, by tenant.
+pub(crate) fn tally(grant: Option<&Grant>) -> Tally {
+    let mut tally = Tally::default();
+    for run in grant.iter().flat_map(|grant| &grant.runs) {
+        let count = u32::try_from(run.indices.len()).unwrap_or(u32::MAX);
+        tally.add(run.tenant, count, 0);
+    }
+    tally
 }
 
 /// The deliveries of runs, in the order of their positions, without what only their

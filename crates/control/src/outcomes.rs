@@ -29,6 +29,7 @@ use tonic::Status;
 
 use crate::{
     agents::{Session, Ticket},
+    board::Tally,
     engine::{SettlePiece, Shared},
 };
 
@@ -44,7 +45,7 @@ pub(crate) fn receive(
     let sequence = frame.sequence;
     let mut taken: Vec<(LeaseRef, Vec<(Lent, agent_v1::Outcome)>)> =
         Vec::with_capacity(frame.leases.len());
-    let (mut reported, mut void, mut bytes) = (0_u32, 0_u64, 0_u64);
+    let (mut reported, mut void, mut known) = (0_u32, 0_u64, Tally::default());
     {
         let mut end = session.end.lock();
         match end.receive(sequence) {
@@ -73,7 +74,7 @@ pub(crate) fn receive(
             for outcome in group.outcomes {
                 match end.take(lease, outcome.position) {
                     Ok(lent) => {
-                        bytes += u64::from(lent.bytes);
+                        known.add(lent.tenant, 1, lent.bytes.into());
                         deliveries.push((lent, outcome));
                     }
                     Err(_void) => void += 1,
@@ -84,7 +85,7 @@ pub(crate) fn receive(
     }
     shared.metrics.outcomes_void.increment(void);
     // Before the settles are queued, so that the turn that takes them claims as well.
-    let waiting = shared.board.lock().give_back(session.key, reported, bytes);
+    let waiting = shared.board.lock().give_back(session.key, reported, &known);
     let pieces = Decider::new(shared, session).pieces(taken);
     let ticket = Arc::new(Ticket::new(
         Arc::clone(session),

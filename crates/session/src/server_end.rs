@@ -174,6 +174,12 @@ impl ServerEnd {
         self.closed
     }
 
+    /// The deliveries in the agent's hands, in no particular order.
+    pub fn lent(&self) -> impl Iterator<Item = &Lent> {
+        let held = self.leases.values();
+        held.flat_map(|held| held.positions.iter().flatten())
+    }
+
     /// Deliveries in the agent's hands.
     #[must_use]
     pub fn open(&self) -> usize {

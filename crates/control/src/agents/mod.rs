@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::{hello::Accepted, outbox::Outbox};
-use crate::{auth, engine::Shared, outcomes, presence};
+use crate::{auth, board::Tally, engine::Shared, outcomes, presence};
 
 /// The panic of one session's reader ends that session, which the agent notices.
 const SESSION: TaskKind = TaskKind::new("agent_session", OnPanic::Log);
@@ -133,7 +133,11 @@ where
     } = accepted?;
     let session = Arc::clone(&registered.session);
     outbox.push(Frame::Welcome(welcome));
-    let due = shared.board.lock().join(session.key, &session.pool, credit);
+    let held = held_by(&session);
+    let due = shared
+        .board
+        .lock()
+        .join(session.key, &session.pool, credit, &held);
     shared.wake(due);
     tracing::info!(agent = %session.holder.agent, pool = session.pool.name, name = session.profile.name, "an agent connected");
     let reading = async {
@@ -161,6 +165,15 @@ where
         presence::write(shared, &session, true).await;
     }
     over
+}
+
+/// What of each tenant is in a session's hands.
+fn held_by(session: &Session) -> Tally {
+    let mut held = Tally::default();
+    for lent in session.end.lock().lent() {
+        held.add(lent.tenant, 1, lent.bytes.into());
+    }
+    held
 }
 
 /// Reads until one of the ends is over.

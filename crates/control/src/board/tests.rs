@@ -14,6 +14,20 @@ fn pool(owner: u128) -> Pool {
     }
 }
 
+fn tally(tenant: u128, deliveries: u32, bytes: u64) -> Tally {
+    let mut tally = Tally::default();
+    tally.add(TenantId::from_bits(tenant), deliveries, bytes);
+    tally
+}
+
+/// All of it goes to the agent.
+fn lent(tenant: u128, deliveries: u32, bytes: u64) -> Answer {
+    Answer {
+        assigned: tally(tenant, deliveries, bytes),
+        ..Answer::default()
+    }
+}
+
 fn credit(deliveries: u32) -> Credit {
     Credit::new(deliveries, u64::MAX, 0)
 }
@@ -21,7 +35,7 @@ fn credit(deliveries: u32) -> Credit {
 /// Everything asked for, and nothing granted.
 fn decline(board: &mut Board, demands: &[Reservation]) {
     for demand in demands {
-        board.answered(demand, Answer::default());
+        board.answered(demand, &Answer::default());
         board.over(demand.pool, demand.partition, false);
     }
 }
@@ -30,7 +44,7 @@ fn decline(board: &mut Board, demands: &[Reservation]) {
 fn an_agent_is_asked_for_its_own_tenants_partition_only() {
     let mut board = Board::new();
     let mine = Partition::of(TenantId::from_bits(7));
-    let reach = board.join(SessionKey(1), &pool(7), credit(100));
+    let reach = board.join(SessionKey(1), &pool(7), credit(100), &Tally::default());
     assert_eq!(reach, bit(mine));
     let demands = board.demands(u64::MAX);
     assert_eq!(demands.len(), 1);
@@ -47,7 +61,7 @@ fn an_agent_is_asked_for_its_own_tenants_partition_only() {
 fn work_that_is_noticed_during_a_claim_is_claimed_next() {
     let mut board = Board::new();
     let mine = Partition::of(TenantId::from_bits(7));
-    board.join(SessionKey(1), &pool(7), credit(100));
+    board.join(SessionKey(1), &pool(7), credit(100), &Tally::default());
     let demands = board.demands(u64::MAX);
     board.wake(&pool(7), mine);
     assert!(board.demands(u64::MAX).is_empty(), "one claim at a time");
@@ -59,17 +73,16 @@ fn work_that_is_noticed_during_a_claim_is_claimed_next() {
 fn without_credit_work_stays_due_until_credit_returns() {
     let mut board = Board::new();
     let mine = Partition::of(TenantId::from_bits(7));
-    board.join(SessionKey(1), &pool(7), credit(10));
-    let demand = board.demands(u64::MAX)[0];
-    let all = Answer {
-        used: 10,
-        bytes: 10_000,
-    };
-    board.answered(&demand, all);
+    board.join(SessionKey(1), &pool(7), credit(10), &Tally::default());
+    let demand = board.demands(u64::MAX).remove(0);
+    board.answered(&demand, &lent(7, 10, 10_000));
     board.over(demand.pool, demand.partition, true);
     assert!(board.demands(u64::MAX).is_empty());
     assert_eq!(board.in_flight(SessionKey(1)), 10);
-    assert_eq!(board.give_back(SessionKey(1), 3, 3_000), bit(mine));
+    assert_eq!(
+        board.give_back(SessionKey(1), 3, &tally(7, 3, 3_000)),
+        bit(mine)
+    );
     assert_eq!(board.demands(u64::MAX)[0].max, 3);
 }
 
@@ -77,14 +90,17 @@ fn without_credit_work_stays_due_until_credit_returns() {
 fn partitions_share_a_platform_pools_credit_and_take_turns() {
     let mut board = Board::new();
     let platform = pool(0);
-    assert_eq!(board.join(SessionKey(1), &platform, credit(64)), u64::MAX);
+    assert_eq!(
+        board.join(SessionKey(1), &platform, credit(64), &Tally::default()),
+        u64::MAX
+    );
     let mut asked: HashMap<Partition, u32> = HashMap::new();
     for _ in 0..64 {
         let demands = board.demands(u64::MAX);
         assert!(demands.iter().map(|demand| demand.max).sum::<u32>() <= 64);
         for demand in &demands {
             *asked.entry(demand.partition).or_default() += 1;
-            board.answered(demand, Answer::default());
+            board.answered(demand, &Answer::default());
             board.over(demand.pool, demand.partition, true);
         }
     }
@@ -96,7 +112,12 @@ fn agents_of_a_pool_take_turns() {
     let mut board = Board::new();
     let mine = Partition::of(TenantId::from_bits(7));
     for session in 1..=3 {
-        board.join(SessionKey(session), &pool(7), credit(1_000));
+        board.join(
+            SessionKey(session),
+            &pool(7),
+            credit(1_000),
+            &Tally::default(),
+        );
     }
     let mut asked = Vec::new();
     for _ in 0..3 {
@@ -113,13 +134,13 @@ fn agents_of_a_pool_take_turns() {
 fn a_pool_is_forgotten_with_its_last_agent() {
     let mut board = Board::new();
     let mine = Partition::of(TenantId::from_bits(7));
-    board.join(SessionKey(1), &pool(7), credit(10));
+    board.join(SessionKey(1), &pool(7), credit(10), &Tally::default());
     let demands = board.demands(u64::MAX);
     board.leave(SessionKey(1));
     decline(&mut board, &demands);
     assert!(!board.wake(&pool(7), mine));
     assert!(board.pools.is_empty() && board.by_name.is_empty() && board.sessions.is_empty());
-    board.join(SessionKey(2), &pool(7), credit(10));
+    board.join(SessionKey(2), &pool(7), credit(10), &Tally::default());
     assert_eq!(board.demands(u64::MAX).len(), 1);
     assert!(board.queues.iter().all(VecDeque::is_empty));
 }
@@ -127,13 +148,14 @@ fn a_pool_is_forgotten_with_its_last_agent() {
 #[test]
 fn large_events_narrow_the_demand() {
     let mut board = Board::new();
-    board.join(SessionKey(1), &pool(7), Credit::new(100, 1_000_000, 0));
-    let demand = board.demands(u64::MAX)[0];
-    let answer = Answer {
-        used: 4,
-        bytes: 400_000,
-    };
-    board.answered(&demand, answer);
+    board.join(
+        SessionKey(1),
+        &pool(7),
+        Credit::new(100, 1_000_000, 0),
+        &Tally::default(),
+    );
+    let demand = board.demands(u64::MAX).remove(0);
+    board.answered(&demand, &lent(7, 4, 400_000));
     board.over(demand.pool, demand.partition, true);
     assert_eq!(board.demands(u64::MAX)[0].max, 6);
 }
@@ -169,7 +191,7 @@ proptest! {
             match step {
                 Step::Join(session, owner, deliveries) => {
                     if let Entry::Vacant(vacant) = capacity.entry(session) {
-                        board.join(SessionKey(session), &pool(owner.into()), credit(deliveries));
+                        board.join(SessionKey(session), &pool(owner.into()), credit(deliveries), &Tally::default());
                         vacant.insert(deliveries);
                         held.insert(session, 0);
                     }
@@ -191,7 +213,8 @@ proptest! {
                         *records.entry(demand.partition).or_default() += demand.max;
                         let used = demand.max.min(grant);
                         *held.get_mut(&demand.session.0).expect("a session") += used;
-                        board.answered(demand, Answer { used, bytes: u64::from(used) });
+                        board.granted(&[(demand, tally(7, used, 0))]);
+                        board.answered(demand, &lent(7, used, used.into()));
                         board.over(demand.pool, demand.partition, more);
                     }
                     prop_assert!(records.values().all(|records| *records <= CALL_RECORDS as u32));
@@ -200,7 +223,7 @@ proptest! {
                     if let Some(held) = held.get_mut(&session) {
                         let done = deliveries.min(*held);
                         *held -= done;
-                        board.give_back(SessionKey(session), done, done.into());
+                        board.give_back(SessionKey(session), done, &tally(7, done, done.into()));
                     }
                 }
             }

@@ -369,7 +369,7 @@ fn claimed(
             for (reservation, _) in flight.claim.take()?.reservations {
                 // Not due at once: the next tick names the pool again.
                 let mut board = worker.shared.board.lock();
-                let waiting = board.answered(&reservation, Answer::default());
+                let waiting = board.answered(&reservation, &Answer::default());
                 board.over(reservation.pool, reservation.partition, false);
                 drop(board);
                 worker.shared.wake(waiting);
@@ -389,19 +389,24 @@ fn hand_out(
     let mut granted = Vec::new();
     let mut waiting = 0;
     {
+        let asked = flight.reservations.iter().map(|(asked, _)| asked);
+        let grants = reply.grants.iter().map(Option::as_ref);
+        let claim: Vec<_> = asked.zip(grants.map(leases::tally)).collect();
         let mut board = shared.board.lock();
+        board.granted(&claim);
         let mut grants = reply.grants.into_iter();
         for (place, (reservation, stamp)) in flight.reservations.into_iter().enumerate() {
             let more = reply.more.get(place).copied().unwrap_or(false);
+            let grant = grants.next().flatten();
             board.over(reservation.pool, partition, more);
-            match (grants.next().flatten(), tokens.get(place)) {
+            match (grant, tokens.get(place)) {
                 (Some(grant), Some(token)) => granted.push(Granted {
                     reservation,
                     stamp,
                     token: *token,
                     grant,
                 }),
-                _ => waiting |= board.answered(&reservation, Answer::default()),
+                _ => waiting |= board.answered(&reservation, &Answer::default()),
             }
         }
     }
@@ -418,7 +423,7 @@ fn hand_out(
 /// A demand was never made: its session is gone.
 pub(super) fn give_up(shared: &Shared, reservation: &Reservation) {
     let mut board = shared.board.lock();
-    board.answered(reservation, Answer::default());
+    board.answered(reservation, &Answer::default());
     board.over(reservation.pool, reservation.partition, true);
 }
 

@@ -198,8 +198,8 @@ impl Worker {
                 pool: session.pool.clone(),
                 holder: session.holder,
                 max_deliveries: reservation.max,
-                per_tenant: u32::MAX,
-                shares: Vec::new(),
+                per_tenant: reservation.each,
+                shares: reservation.shares.clone(),
                 lease: shared.config.lease,
                 token: rand::random(),
             };

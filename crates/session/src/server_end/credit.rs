@@ -44,6 +44,32 @@ impl Credit {
         u32::try_from(free.min(fitting)).unwrap_or(u32::MAX)
     }
 
+    /// How many of the account's places so many deliveries with so many bytes take: as
+    /// many as they are, or their part of the bytes if that is larger.
+    #[must_use]
+    pub fn places(&self, deliveries: u32, bytes: u64) -> u64 {
+        let part = u128::from(bytes) * u128::from(self.capacity);
+        let part = part.div_ceil(u128::from(self.capacity_bytes.max(1)));
+        u64::try_from(part)
+            .unwrap_or(u64::MAX)
+            .max(deliveries.into())
+    }
+
+    /// Places that are free if what is set aside are deliveries of about `typical_bytes`.
+    #[must_use]
+    pub fn places_free(&self, typical_bytes: u64) -> u64 {
+        let reserved = u64::from(self.reserved).saturating_mul(typical_bytes);
+        let bytes = self.used_bytes.saturating_add(reserved);
+        let taken = self.places(self.used.saturating_add(self.reserved), bytes);
+        u64::from(self.capacity).saturating_sub(taken)
+    }
+
+    /// Deliveries that the agent takes in all: the places there are.
+    #[must_use]
+    pub const fn capacity(&self) -> u32 {
+        self.capacity
+    }
+
     /// Sets `deliveries` aside while the store is asked.
     pub fn reserve(&mut self, deliveries: u32) {
         self.reserved = self.reserved.saturating_add(deliveries);
