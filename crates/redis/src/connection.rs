@@ -11,7 +11,7 @@
 //! gives, each is made anew, and with that the server is looked at again.
 
 use core::{
-    sync::atomic::{AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     time::Duration,
 };
 use std::sync::Arc;
@@ -34,6 +34,12 @@ use crate::{
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_LAST: Duration = Duration::from_secs(2);
 
+/// The longest time that a write waits for replicas: less than anybody waits for the
+/// answer, which comes after it.
+const WAIT_MOST: Duration = Duration::from_millis(500);
+/// And that after replicas were too few.
+const WAIT_AGAIN: Duration = Duration::from_millis(100);
+
 /// A connection that comes back.
 pub(crate) struct Link {
     system: Arc<System>,
@@ -42,6 +48,8 @@ pub(crate) struct Link {
     level: AtomicU8,
     /// The last connection that got an answer.
     proven: AtomicU64,
+    /// Whether the node's replicas were too few when last waited for.
+    lacks_replicas: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -80,6 +88,7 @@ impl Link {
             node,
             level: AtomicU8::new(0),
             proven: AtomicU64::new(0),
+            lacks_replicas: AtomicBool::new(false),
             state: Mutex::new(State::default()),
         }
     }
@@ -100,6 +109,21 @@ impl Link {
             Durability::Strict,
         ];
         all.into_iter().find(|one| code(*one) == level)
+    }
+
+    /// How long to wait for replicas: not long where they were too few just now, since
+    /// that holds up whatever a worker has for other nodes.
+    pub(crate) fn patience(&self) -> Duration {
+        let most = WAIT_MOST.min(self.system.response_timeout / 2);
+        if self.lacks_replicas.load(Ordering::Relaxed) {
+            return most.min(WAIT_AGAIN);
+        }
+        most
+    }
+
+    /// Whether enough replicas had what was written last.
+    pub(crate) fn replicated(&self, enough: bool) {
+        self.lacks_replicas.store(!enough, Ordering::Relaxed);
     }
 
     /// Sends a pipeline and answers a value for each of its commands; errors of the
@@ -165,6 +189,17 @@ impl Link {
         } else {
             state.back_off();
             "Redis hangs up at once".clone_into(&mut state.failure);
+        }
+    }
+
+    /// Whoever waited for an answer has gone: what comes is nobody's, and the node is
+    /// treated as one that timed out.
+    pub(crate) fn give_up(&self, why: &str) {
+        // Otherwise somebody is just finding out.
+        if let Ok(mut state) = self.state.try_lock() {
+            state.connection = None;
+            state.back_off();
+            why.clone_into(&mut state.failure);
         }
     }
 
@@ -256,9 +291,12 @@ impl Link {
             (_, error) => return error,
         };
         let (node, (who, why)) = (&self.node, who);
-        ConnectError::Unreachable(format!(
-            "{node}, which {who} (an address for clients must lead there from here too): {why}"
-        ))
+        // Later it is no matter of addresses.
+        let advice = match self.durability() {
+            None => "; announce addresses that can be reached from here",
+            Some(_) => "",
+        };
+        ConnectError::Unreachable(format!("{node}, which {who}: {why}{advice}"))
     }
 }
 

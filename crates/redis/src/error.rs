@@ -35,7 +35,7 @@ pub enum ConnectError {
     #[error("Redis does not allow its user what is needed: {0}; the README has the ACL line")]
     Rights(String),
     /// It is another kind of system than its address is for, or than it was.
-    #[error("the kind of Redis: {0}")]
+    #[error("the address of Redis does not fit: {0}")]
     Kind(String),
     /// A Cluster that does not serve all keys.
     #[error("the Redis Cluster cannot be used: {0}")]
@@ -89,7 +89,10 @@ pub(crate) const UNREACHED: &str = "UNREACHED";
 
 /// What stands for the answer of a node that was not reached.
 pub(crate) fn unreached(error: &StoreError) -> Value {
-    refusal(UNREACHED, &error.to_string())
+    let detail = match error {
+        StoreError::Unavailable { detail, .. } | StoreError::Corrupt { detail } => detail,
+    };
+    refusal(UNREACHED, detail)
 }
 
 /// What stands for the answer to a call that too few replicas have.

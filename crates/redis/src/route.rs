@@ -2,7 +2,8 @@
 //!
 //! A pipeline is taken apart by node, its parts are sent at one time, and the answers
 //! are put back in order. Where a node fails, the answers of its commands say so and
-//! the others' stand: what becomes of a partition is decided by its own node alone.
+//! the others' stand: what becomes of a partition is decided by its own node alone. One
+//! that is silent holds a worker up for a second at most, while others answer.
 //!
 //! This is our own and not the client library's Cluster connection, for two reasons.
 //! `WAIT` covers what its own connection has written: each worker has a connection to
@@ -29,10 +30,7 @@
 //! writes again (`lib_state.lua`), because over a new connection `WAIT` would have nothing
 //! to wait for otherwise.
 
-use core::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
-};
+use core::time::Duration;
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -41,6 +39,7 @@ use std::{
 use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value};
 use sidehook_store::{StoreError, port::Durability};
+use tokio::sync::watch;
 
 use crate::{
     ConnectError,
@@ -64,6 +63,9 @@ const DOUBTFUL: [&str; 7] = [
 ];
 /// How long a call that was sent to the wrong node waits for the map that says so.
 const MOVED: Duration = Duration::from_millis(200);
+/// How long a worker waits for a node after another one has answered: what it has for
+/// other partitions is held up as long.
+const STRAGGLER: Duration = Duration::from_secs(1);
 
 /// Whether a pipeline's answers promise that something is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -224,7 +226,7 @@ impl Route {
         pipe: &Pipeline,
         promise: Promise,
     ) -> Result<Vec<Value>, StoreError> {
-        let answered = AtomicBool::new(false);
+        let answered = watch::Sender::new(false);
         let failure = Mutex::new(None);
         let sent = split::split(pipe, map).into_iter().map(|mut part| {
             let (answered, failure) = (&answered, &failure);
@@ -234,9 +236,17 @@ impl Route {
                     return (part, vec![error::unserved(); count]);
                 };
                 let pipe = core::mem::take(&mut part.pipe);
-                let values = match self.to_node(map, node, pipe, promise).await {
+                let answer = tokio::select! {
+                    answer = self.to_node(map, node, pipe, promise) => answer,
+                    () = self.straggles(answered) => {
+                        let why = format!("{node} does not answer as others do");
+                        self.link(map, node, promise == Promise::Kept).give_up(&why);
+                        Err(error::unavailable(why))
+                    }
+                };
+                let values = match answer {
                     Ok(values) => {
-                        answered.store(true, Ordering::Relaxed);
+                        answered.send_replace(true);
                         values
                     }
                     Err(error) => {
@@ -253,9 +263,18 @@ impl Route {
         self.judge(map, &parts);
         let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
         match failure {
-            Some(error) if !answered.into_inner() => Err(error),
+            Some(error) if !*answered.borrow() => Err(error),
             _ => Ok(split::join(parts)),
         }
+    }
+
+    /// Waits until a node has taken too long, where another one has answered. Of many
+    /// callers none waits for what another one sent.
+    async fn straggles(&self, answered: &watch::Sender<bool>) {
+        if self.is_apart || answered.subscribe().wait_for(|is| *is).await.is_err() {
+            core::future::pending::<()>().await;
+        }
+        tokio::time::sleep(STRAGGLER).await;
     }
 
     /// Learns from the answers which slots can be used.
@@ -297,11 +316,16 @@ impl Route {
         if required == 0 {
             return link.send(&pipe).await;
         }
-        let timeout = self.system.replicas_timeout().as_millis() as u64;
+        let timeout = link.patience().as_millis() as u64;
         pipe.cmd("WAIT").arg(required).arg(timeout);
         let mut values = link.send(&pipe).await?;
-        let refusal = match values.pop() {
-            Some(Value::Int(have)) if have >= i64::from(required) => return Ok(values),
+        let waited = values.pop();
+        let is_enough = matches!(waited, Some(Value::Int(have)) if have >= i64::from(required));
+        link.replicated(is_enough);
+        if is_enough {
+            return Ok(values);
+        }
+        let refusal = match waited {
             Some(Value::Int(have)) => error::too_few(have, required),
             Some(refusal @ Value::ServerError(_)) => refusal,
             _ => error::too_few(0, required),

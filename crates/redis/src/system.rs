@@ -33,8 +33,6 @@ use crate::{
     tls, topology,
 };
 
-/// The longest time that a write waits for replicas.
-const WAIT_MOST: Duration = Duration::from_secs(1);
 /// Between two maps at least and at most.
 const ASK_FIRST: Duration = Duration::from_millis(50);
 const ASK_LAST: Duration = Duration::from_secs(1);
@@ -168,11 +166,6 @@ impl System {
     /// How many replicas must have a write before it is acknowledged.
     pub(crate) fn required(&self) -> u32 {
         self.required.load(Ordering::Relaxed)
-    }
-
-    /// How long a write waits for them: less than for an answer, which comes after it.
-    pub(crate) fn replicas_timeout(&self) -> Duration {
-        WAIT_MOST.min(self.response_timeout / 2)
     }
 
     /// Judges what a new connection found, and logs it if it is news.

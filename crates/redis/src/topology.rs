@@ -90,7 +90,10 @@ async fn introduce<'a>(
     node: &'a Node,
     timeout: Duration,
 ) -> Result<(Asked<'a>, String), ConnectError> {
+    // Without a database: who has none refuses to choose one, in words of its own.
     let data = system.address.of(node);
+    let settings = data.redis_settings().clone().set_db(0);
+    let data = data.set_redis_settings(settings);
     let watching = sentinels(system, &data);
     let tries = if system.address.master.is_some() || system.sentinel.1.is_some() {
         vec![watching, data]
