@@ -47,7 +47,7 @@ faults: build ## A minute of kills, cuts and restarts under load
 	tools/install-redis.sh
 	SIDEHOOK_FAULTS_SECONDS=$${SIDEHOOK_FAULTS_SECONDS:-60} cargo test -p sidehook-tests --test faults --test kill_loop -- --nocapture
 
-soak: ## The same for half an hour, with larger numbers: before a release
+soak: ## The same for half an hour, with larger numbers, power cuts and random calls: before a release
 	tools/soak.sh
 
 bench: ## Throughput, latency and cost, as ratios to a bare HTTP client

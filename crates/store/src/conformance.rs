@@ -40,10 +40,32 @@ pub trait StoreFactory: Send + Sync {
     /// An empty store. The one before it is not used any more: it may be the same
     /// one, emptied.
     async fn fresh(&self) -> Box<dyn Store>;
+
+    /// What is left of the last store, which has been dropped, when everything is over:
+    /// by name, and without what stays by nature: the versions of catalogs, the graves
+    /// of deleted subscriptions. Nothing, if a store cannot be looked into.
+    async fn left(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
-/// Random sequences that [`run`] tries.
+/// Random sequences that are tried, unless [`seeds`] is told otherwise.
 pub const SEEDS: Range<u64> = 0..24;
+
+/// The variable that sets how many random sequences are tried.
+const SEQUENCES: &str = "SIDEHOOK_SEQUENCES";
+
+/// Random sequences to try: [`SEEDS`], or as many as `SIDEHOOK_SEQUENCES` says.
+///
+/// # Panics
+/// When it says no number.
+#[must_use]
+pub fn seeds() -> Range<u64> {
+    match std::env::var(SEQUENCES) {
+        Ok(count) => 0..count.parse().expect("SIDEHOOK_SEQUENCES is a number"),
+        Err(_) => SEEDS,
+    }
+}
 
 /// Calls of a random sequence of [`run`].
 pub const STEPS: usize = 160;
@@ -54,7 +76,7 @@ pub const STEPS: usize = 160;
 /// When the store breaks a promise: that is its report.
 pub async fn run(factory: &dyn StoreFactory) {
     examples(factory).await;
-    random(factory, SEEDS, STEPS).await;
+    random(factory, seeds(), STEPS).await;
 }
 
 /// The examples.

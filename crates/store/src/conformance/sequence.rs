@@ -101,8 +101,15 @@ async fn attempt(
     if result.is_ok() {
         result = world.finish().await;
     }
+    let calls = world.calls;
+    drop(store);
+    if result.is_ok() {
+        let left = factory.left().await;
+        if !left.is_empty() {
+            result = Err(format!("in the end there is left {left:?}"));
+        }
+    }
     result.map_err(|reason| {
-        let calls = world.calls;
         let failure = Failure {
             seed,
             reason,

@@ -41,7 +41,7 @@ async fn the_model_passes_the_examples() {
 
 #[tokio::test]
 async fn the_model_passes_random_sequences() {
-    random(&Models, super::SEEDS, super::STEPS).await;
+    random(&Models, super::seeds(), super::STEPS).await;
 }
 
 #[tokio::test]

@@ -35,6 +35,9 @@ use crate::{
 /// A lane that was idle for longer may have been forgotten.
 const LANES_KEPT: Duration = Duration::from_secs(600);
 
+/// No lane and no idempotency key is remembered for longer.
+const REMEMBERED: Duration = Duration::from_secs(10 * 24 * 3600);
+
 pub(super) struct World<'a> {
     store: &'a dyn Store,
     ledger: Ledger,
@@ -249,6 +252,15 @@ impl<'a> World<'a> {
             let seen = self.store.inspect(partition).await.map_err(words)?;
             if seen != Inspection::default() {
                 return Err(format!("in the end there is left {seen:?}"));
+            }
+        }
+        // What remembers calls leaves after what they were about.
+        for _ in 0..2 {
+            self.pass(REMEMBERED);
+            for partition in self.partitions.clone() {
+                for _ in 0..20 {
+                    tick_out(self.store, self.now, partition).await?;
+                }
             }
         }
         self.balance().await
