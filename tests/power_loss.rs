@@ -57,7 +57,7 @@ const TAIL: Duration = Duration::from_secs(2);
 const STRICT_LOAD: Range<u64> = 100..900;
 const RELAXED_LOAD: Range<u64> = 500..3_500;
 /// How long publishing may stand still, and everything may take to drain.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A store whose power fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,7 +171,8 @@ impl fmt::Display for Report {
 impl Machine {
     async fn start(kind: Kind) -> Self {
         let disk = Disk::new();
-        let builder = System::builder().lease("15s").heartbeat("2s").capacity(64);
+        // Longer than any of the outages, also where building goes on beside the tests.
+        let builder = System::builder().lease("60s").heartbeat("2s").capacity(64);
         let (redis, builder) = match kind {
             Kind::Embedded(durability) => {
                 let section = format!(

@@ -39,8 +39,7 @@ pub enum Survives {
     /// Of files that grew, some of what was added, from its beginning on and torn
     /// anywhere; of other changes nothing. Of each folder's names, all changes or none.
     Prefix,
-    /// Any sectors, and a length between the old and the new one: what was never
-    /// written there is zeros. Of each folder's names, all changes or none.
+    /// Any sectors, and the new length or the old one: what did not reach it is zeros. Of each folder's names, all changes or none.
     Sectors,
 }
 
@@ -252,8 +251,12 @@ fn prefix(synced: Vec<u8>, now: &[u8], random: &mut StdRng) -> Vec<u8> {
 }
 
 fn sectors(synced: &[u8], now: &[u8], random: &mut StdRng) -> Vec<u8> {
-    let (least, most) = (synced.len().min(now.len()), synced.len().max(now.len()));
-    let mut after = vec![0; random.random_range(least..=most)];
+    let length = if random.random() {
+        now.len()
+    } else {
+        synced.len()
+    };
+    let mut after = vec![0; length];
     for (number, sector) in after.chunks_mut(SECTOR).enumerate() {
         let from = if random.random() { now } else { synced };
         let from = from.get(number * SECTOR..).unwrap_or_default();

@@ -96,7 +96,7 @@ fn bytes_are_as_they_were_when_they_were_synced() {
 fn any_sectors_of_what_was_not_synced_may_survive() {
     let (disk, taken) = after("overwrites", Survives::Sectors);
     let read = fs::read(disk.data().join("file")).expect("there");
-    assert!((16_384..=33_280).contains(&read.len()), "{}", read.len());
+    assert!([16_384, 33_280].contains(&read.len()), "{}", read.len());
     assert_eq!(read[..512], [1; 512]);
     assert_eq!(read[512..1_024], [2; 512]);
     let torn: Vec<u8> = read[1_024..9_216].chunks(512).map(|one| one[0]).collect();
