@@ -24,6 +24,7 @@ pub mod deliveries;
 pub mod engine;
 pub mod errors;
 pub mod eventlog;
+mod filters;
 mod leases;
 mod outcomes;
 mod paging;

@@ -4,7 +4,7 @@
 mod support;
 
 use sidehook_api::v1;
-use support::{Api, assert_field, event, pattern, start, subscription};
+use support::{Api, assert_field, event, pattern, start, subscription, with};
 
 /// Holds for events of this user.
 fn of_user(user: &str) -> String {
@@ -75,7 +75,7 @@ async fn an_event_that_several_entries_want_is_sent_once() {
 #[tokio::test]
 async fn a_wrong_filter_is_refused_by_the_path_of_its_bad_node() {
     let api = start().await;
-    let with = |filter: &str| v1::Subscription {
+    let asked = |filter: &str| v1::Subscription {
         events: vec![pattern("lead", "*"), filtered(filter)],
         ..subscription()
     };
@@ -92,7 +92,74 @@ async fn a_wrong_filter_is_refused_by_the_path_of_its_bad_node() {
         ),
     ] {
         let path = format!("subscription.events[1].extra_filter{path}");
-        assert_field(api.create(with(filter)).await, &path);
+        assert_field(api.create(asked(filter)).await, &path);
     }
     assert_eq!(api.list().await, []);
+}
+
+async fn test_filter(
+    api: &Api,
+    filter: &str,
+    event: Option<v1::Event>,
+) -> Result<v1::TestFilterResponse, tonic::Status> {
+    let request = v1::TestFilterRequest {
+        extra_filter: filter.to_owned(),
+        event,
+    };
+    let answer = api.webhooks().test_filter(with(&api.admin, request)).await;
+    Ok(answer?.into_inner())
+}
+
+#[tokio::test]
+async fn a_filter_is_tried_out_node_by_node() {
+    let api = start().await;
+    let sample = v1::Event {
+        user_id: "user_1".into(),
+        data: format!(r#"{{"note":"{}é"}}"#, "x".repeat(498)).into(),
+        ..event()
+    };
+    let note = r#"{"type":"field_accessor","field":"data","filter":{"type":"field_accessor","field":"note","filter":{"type":"contains","value":"y"}}}"#;
+    let filter = format!(
+        r#"{{"type":"or","filters":[{},{note}]}}"#,
+        of_user("user_1")
+    );
+    let answer = test_filter(&api, &filter, Some(sample)).await.unwrap();
+    assert!(answer.holds);
+    let found: Vec<_> = answer
+        .verdicts
+        .iter()
+        .map(|node| (&*node.path, &*node.node_type, &*node.field, node.holds))
+        .collect();
+    let (yes, no) = (true, false);
+    assert_eq!(
+        found,
+        [
+            ("", "or", "", yes),
+            ("filters[0]", "field_accessor", "user_id", yes),
+            ("filters[0].filter", "equals", "", yes),
+            ("filters[1]", "field_accessor", "data", no),
+            ("filters[1].filter", "field_accessor", "note", no),
+            ("filters[1].filter.filter", "contains", "", no),
+        ]
+    );
+    assert!(answer.verdicts.iter().all(|node| node.evaluated));
+    assert_eq!(answer.verdicts[2].value, r#""user_1""#);
+    let note = &answer.verdicts[5];
+    assert_eq!(note.value.len(), 499, "cut before the é");
+    assert_eq!(note.value_bytes, 502);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_filter_and_event_is_told_at_once() {
+    let api = start().await;
+    let sample = v1::Event {
+        data: "{".into(),
+        ..event()
+    };
+    for field in ["extra_filter.value", "event.data"] {
+        let answer = test_filter(&api, r#"{"type":"equals"}"#, Some(sample.clone())).await;
+        assert_field(answer, field);
+    }
+    assert_field(test_filter(&api, "", None).await, "extra_filter");
+    assert_field(test_filter(&api, "", None).await, "event");
 }

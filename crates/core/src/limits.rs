@@ -42,6 +42,8 @@ pub const FILTER_BYTES: usize = 32 * 1024;
 pub const FILTER_JSON_DEPTH: usize = 2 * FILTER_DEPTH + 32;
 /// Bytes of all filters of one subscription together.
 pub const SUBSCRIPTION_FILTER_BYTES: usize = 64 * 1024;
+/// Bytes that an explanation of a filter shows of a value.
+pub const FILTER_SHOWN_BYTES: usize = 500;
 /// Static headers of one subscription.
 pub const HEADERS: usize = 20;
 /// Bytes of a static header's value.

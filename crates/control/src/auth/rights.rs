@@ -46,6 +46,7 @@ const RIGHTS: &[(&str, Right)] = &[
         "/sidehook.v1.WebhookService/TestSubscription",
         Right::Manage,
     ),
+    ("/sidehook.v1.WebhookService/TestFilter", Right::Read),
     ("/sidehook.v1.EventService/PublishEvent", Right::Publish),
     ("/sidehook.v1.EventService/PublishEvents", Right::Publish),
     ("/sidehook.v1.EventService/StreamEvents", Right::Publish),

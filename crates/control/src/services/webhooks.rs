@@ -26,6 +26,7 @@ use super::{
 use crate::{
     auth::principal,
     errors::OperationError,
+    filters,
     paging::{List, page_size},
     subscriptions::{Subscriptions, unusable},
 };
@@ -210,6 +211,15 @@ impl WebhookService for Webhooks {
             event_id: event_id.to_string(),
             delivery_id: delivery_id.to_string(),
         }))
+    }
+
+    async fn test_filter(
+        &self,
+        request: Request<v1::TestFilterRequest>,
+    ) -> Result<Response<v1::TestFilterResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let verdicts = filters::test(tenant, request.into_inner())?;
+        Ok(Response::new(verdicts))
     }
 }
 

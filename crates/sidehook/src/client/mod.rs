@@ -10,6 +10,7 @@ mod deliveries;
 mod event;
 pub(crate) mod event_file;
 mod failure;
+mod filter;
 mod publish;
 mod reach;
 mod render;
@@ -92,6 +93,8 @@ pub(crate) struct Group<C: clap::Subcommand> {
 pub(crate) enum Command {
     /// Manage subscriptions
     Subscription(Box<Group<subscription::Command>>),
+    /// Try filters out
+    Filter(Group<filter::Command>),
     /// Publish an event, or a file of events
     Publish(publish::Arguments),
     /// Read the event log
@@ -116,6 +119,7 @@ pub(crate) async fn run(command: Command) -> Result<(), Failure> {
             let Group { global, command } = *group;
             subscription::run(command, &global).await
         }
+        Command::Filter(Group { global, command }) => filter::run(command, &global).await,
         Command::Publish(arguments) => publish::run(arguments).await,
         Command::Event(Group { global, command }) => event::run(command, &global).await,
         Command::Deliveries(Group { global, command }) => deliveries::run(command, &global).await,
