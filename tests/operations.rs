@@ -64,6 +64,13 @@ async fn an_agent_drains_without_loss_or_repeat() {
     assert!(receiver.wait_for(EVENTS as usize, PATIENCE).await);
 
     agent.terminate();
+    let draining = async {
+        while !agent.log().contains("draining") {
+            tokio::task::yield_now().await;
+        }
+    };
+    let in_time = tokio::time::timeout(PATIENCE, draining).await;
+    in_time.expect("it drains");
     // Comes while the agent drains, so it is for the next one.
     let late = client.publish(vec![event("order", EVENTS)]).await;
     ledger.published(1);
