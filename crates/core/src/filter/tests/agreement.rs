@@ -4,7 +4,7 @@ use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::Value;
 
 use super::{
-    generate::{filter as any_filter, payload, written},
+    generate::{aimed, filter as any_filter, payload, written},
     reference, *,
 };
 
@@ -29,6 +29,9 @@ proptest! {
         payload in payload(),
         dice in any::<u64>(),
     ) {
+        let mut filters = filters;
+        let aims = (0..8).map(|turn| aimed(&payload, dice.rotate_left(7 * turn)));
+        filters.extend(aims);
         let payload = written(&payload, dice);
         let mut set = FilterSet::default();
         let filters: Vec<(String, FilterKey)> = filters

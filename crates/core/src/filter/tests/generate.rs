@@ -131,6 +131,30 @@ pub(super) fn filter() -> impl Strategy<Value = Json> {
     })
 }
 
+/// A filter that goes some way into this payload, and compares what it meets there with itself: most hold, but for
+/// keys that come twice.
+pub(super) fn aimed(payload: &Json, dice: u64) -> Json {
+    let (this, rest) = (dice % 8, dice / 8);
+    let pick = |count: usize| (rest % count as u64) as usize;
+    let value = || vec![("value", unique(payload.clone()))];
+    match payload {
+        Json::Object(members) if this > 0 && !members.is_empty() => {
+            let (name, below) = &members[pick(members.len())];
+            let (name, filter) = (Json::Text(name.clone()), aimed(below, rest / 8));
+            node("field_accessor", vec![("field", name), ("filter", filter)])
+        }
+        Json::Array(items) if this > 4 && !items.is_empty() => {
+            let item = unique(items[pick(items.len())].clone());
+            node("contains", vec![("value", item)])
+        }
+        Json::Array(items) if this > 0 && !items.is_empty() => {
+            let filter = aimed(&items[pick(items.len())], rest / 8);
+            node("any_array_value", vec![("filter", filter)])
+        }
+        _ => node("equals", value()),
+    }
+}
+
 /// Writes a value; `dice` decide on blanks and escapes.
 pub(super) fn written(json: &Json, dice: u64) -> String {
     let mut pen = Pen {
