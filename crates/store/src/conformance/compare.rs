@@ -19,7 +19,7 @@ use sidehook_core::{
 use super::driver::Driver;
 use crate::{
     catalog::{Catalog, Write, Written},
-    error::StoreError,
+    error::{CallError, StoreError},
     inspect::Inspection,
     model::Model,
     port::Store,
@@ -97,6 +97,28 @@ fn away<T>(answer: Result<T, StoreError>) -> Result<Result<T, StoreError>, Store
     }
 }
 
+/// Where nothing is known of one call, the turn is to be made again.
+fn known(replies: &[Replies]) -> Result<(), StoreError> {
+    let unknown = replies.iter().flat_map(|one| {
+        let errors = [
+            one.settle.as_ref().and_then(|one| one.as_ref().err()),
+            one.publish.as_ref().and_then(|one| one.as_ref().err()),
+            one.claim.as_ref().and_then(|one| one.as_ref().err()),
+            one.tick.as_ref().and_then(|one| one.as_ref().err()),
+        ];
+        errors.into_iter().flatten()
+    });
+    for error in unknown {
+        if let CallError::Unknown { detail } = error {
+            return Err(StoreError::Unavailable {
+                detail: detail.clone(),
+                retry_after: Duration::ZERO,
+            });
+        }
+    }
+    Ok(())
+}
+
 impl Comparison {
     /// Begins a sequence, with an empty model.
     #[must_use]
@@ -159,7 +181,8 @@ impl Comparison {
     /// Makes one call, to the model first, and compares the answers.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] when the store is; the model has done the step.
+    /// [`StoreError::Unavailable`] when the store is, or when nothing is known of one
+    /// call of a turn; the model has done the step.
     ///
     /// # Panics
     /// When the answers differ.
@@ -287,6 +310,7 @@ impl Comparison {
             Asked::Turn(turn, wanted) => {
                 let got = away(store.turn(0, turn).await)?;
                 let got = got.expect("a turn's calls fail by themselves").calls;
+                known(&got)?;
                 let all = |replies: &[Replies]| {
                     let replies = replies.iter().map(|one| comparable(one.clone(), again));
                     format!("{:?}", replies.collect::<Vec<_>>())
