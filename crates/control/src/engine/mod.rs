@@ -18,6 +18,7 @@
 mod apply;
 mod clock;
 mod compose;
+mod held;
 mod inbox;
 mod lane;
 mod metrics;

@@ -1,8 +1,9 @@
 //! A turn worker: composes a turn, has it executed, applies the answers, again.
 //!
-//! Calls whose fate is unknown stay in the turn, with their stamps, and are repeated
-//! until it is known; no later call of the same partition and kind is made meanwhile.
-//! Everything else goes on beside them.
+//! Calls whose fate is unknown are repeated with their stamps until it is known; no
+//! later call of the same partition and kind is made meanwhile. While the store answers
+//! others, they are held back for a while (`held`), and everything else goes on beside
+//! them; a store that answers nothing is left alone for as long.
 
 use std::{
     sync::Arc,
@@ -16,6 +17,7 @@ use sidehook_store::turn::{Calls, Claim, Demand, Turn};
 use super::{
     Complaint, Shared, apply,
     compose::{self, ClaimFlight, PublishFlight, SettleFlight},
+    held::{self, Held},
     lane::{CallKind, LaneState},
 };
 use crate::board::{Partitions, bit};
@@ -24,6 +26,9 @@ use crate::board::{Partitions, bit};
 const TICK_EVERY: Duration = Duration::from_secs(1);
 /// And at most this often, whatever is due.
 const TICK_SPACING: Duration = Duration::from_millis(5);
+/// A store that has answered within this time is not away as a whole: every partition
+/// is asked at least each second.
+const PARTLY: Duration = Duration::from_secs(3);
 
 /// What is under way in one partition, beside the calls themselves.
 #[derive(Debug, Default)]
@@ -45,6 +50,10 @@ pub(super) struct Worker {
     pub(super) next_ticks: Vec<Instant>,
     turn: Turn,
     flights: Vec<Flight>,
+    /// Calls that are to be repeated later.
+    held: Held,
+    /// When the store answered last.
+    answered: Instant,
     backoff: Backoff,
 }
 
@@ -61,6 +70,8 @@ impl Worker {
             next_ticks: vec![Instant::now(); partitions],
             turn: Turn::default(),
             flights: Vec::new(),
+            held: Held::new(),
+            answered: Instant::now(),
             backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(2)),
             shared,
         }
@@ -69,12 +80,17 @@ impl Worker {
     /// Works until it is dropped.
     pub(super) async fn run(mut self) {
         loop {
+            self.take_up();
             self.compose();
             if self.turn.calls.is_empty() {
                 let next_tick = self.next_tick();
+                let next = self
+                    .held
+                    .until()
+                    .map_or(next_tick, |until| until.min(next_tick));
                 tokio::select! {
                     () = self.shared.inboxes[self.number].woken() => {}
-                    () = tokio::time::sleep_until(next_tick.into()) => {}
+                    () = tokio::time::sleep_until(next.into()) => {}
                 }
                 continue;
             }
@@ -85,8 +101,17 @@ impl Worker {
         }
     }
 
-    /// Executes the turn and keeps of it what must be repeated. Answers whether
-    /// everything is known.
+    /// Adds to the turn what was held back long enough.
+    fn take_up(&mut self) {
+        for (calls, flight) in self.held.due(Instant::now()) {
+            let slot = self.slot(calls.partition);
+            let (into, its) = (&mut self.turn.calls[slot], &mut self.flights[slot]);
+            held::join(into, its, calls, flight);
+        }
+    }
+
+    /// Executes the turn and keeps of it what must be repeated. Answers whether to go
+    /// on at once.
     async fn execute(&mut self) -> bool {
         let metrics = &self.shared.metrics;
         metrics.turns.increment(1);
@@ -98,28 +123,44 @@ impl Worker {
             Ok(reply) => reply,
             Err(error) => {
                 self.complain(&error.to_string());
-                return false;
+                if asked.duration_since(self.answered) > PARTLY {
+                    return false;
+                }
+                let calls = std::mem::take(&mut self.turn.calls).into_iter();
+                let flights = std::mem::take(&mut self.flights);
+                calls
+                    .zip(flights)
+                    .filter(|(calls, _)| has_calls(calls))
+                    .for_each(|(calls, flight)| self.held.hold(calls, flight));
+                self.held.wait(Instant::now(), rand::random());
+                return true;
             }
         };
+        self.answered = Instant::now();
         self.shared.clock.set(reply.now);
         let calls = std::mem::take(&mut self.turn.calls);
         let flights = std::mem::take(&mut self.flights);
         let mut replies = reply.calls.into_iter();
         let mut unknown = None;
         for (mut calls, mut flight) in calls.into_iter().zip(flights) {
+            let mut detail = None;
             if let Some(replies) = replies.next() {
-                let detail = apply::replies(self, &mut calls, &mut flight, replies);
-                unknown = unknown.or(detail);
+                detail = apply::replies(self, &mut calls, &mut flight, replies);
             }
             calls.tick = false;
-            if calls.settle.is_some() || calls.publish.is_some() || calls.claim.is_some() {
+            if detail.is_some() {
+                self.held.hold(calls, flight);
+                unknown = unknown.or(detail);
+            } else if has_calls(&calls) {
                 self.turn.calls.push(calls);
                 self.flights.push(flight);
             }
         }
         if let Some(detail) = unknown {
             self.complain(&detail);
-            return false;
+            self.held.wait(Instant::now(), rand::random());
+        } else {
+            self.held.all_is_well();
         }
         self.backoff.reset();
         true
@@ -242,7 +283,8 @@ impl Worker {
     }
 
     fn under_way(&self, has: impl Fn(&Calls) -> bool) -> Partitions {
-        let calls = self.turn.calls.iter().filter(|calls| has(calls));
+        let calls = self.turn.calls.iter().chain(self.held.calls());
+        let calls = calls.filter(|calls| has(calls));
         calls.fold(0, |all, calls| all | bit(calls.partition))
     }
 
@@ -256,6 +298,11 @@ impl Worker {
         self.flights.push(Flight::default());
         self.turn.calls.len() - 1
     }
+}
+
+/// Whether there is a call that is to be answered.
+const fn has_calls(calls: &Calls) -> bool {
+    calls.settle.is_some() || calls.publish.is_some() || calls.claim.is_some()
 }
 
 /// A partition's place in tables.
