@@ -2,14 +2,18 @@
 //! carries on the same machine in the same run.
 //!
 //! Every part is a process of its own (receiver, Redis, control plane, agent, and
-//! this load generator), so that each one's CPU and memory can be told apart.
+//! this load generator), so that each one's CPU and memory can be told apart. What
+//! only the store decides is measured at the store port, without the others.
 //! Absolute figures are of this machine only; see `docs/performance.md`.
 
-mod bare_client;
+mod desk;
+mod limit;
 mod load;
+mod plan;
 mod proc_stat;
 mod receiver;
 mod report;
+mod rig;
 mod scenarios;
 mod stats;
 mod target;
@@ -27,20 +31,27 @@ struct Arguments {
     #[arg(long, default_value_t = 3)]
     runs: usize,
     /// Seconds of each paced run.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 5)]
     seconds: u64,
     /// Deliveries of each saturated run.
     #[arg(long, default_value_t = 150_000)]
     events: u64,
+    /// Deliveries that wait for an agent's start.
+    #[arg(long, default_value_t = 100_000)]
+    drain: u64,
+    /// Deliveries in the long backlog, over 10,000 subscriptions.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    backlog: u64,
+    /// A little of everything: shows that it runs, not how fast.
+    #[arg(long)]
+    quick: bool,
     /// Where to write the figures.
     #[arg(long, default_value = "target/bench.json")]
     output: std::path::PathBuf,
-    /// Deliveries in the backlog that is drained.
-    #[arg(long, default_value_t = 100_000)]
-    backlog: u64,
-    /// Only the scenarios whose names contain this.
-    #[arg(long, default_value = "")]
-    only: String,
+    /// Only these scenarios, separated by commas: saturated, latency, drain, black-hole,
+    /// stores, backlog, clearing, queued.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 #[derive(Subcommand)]

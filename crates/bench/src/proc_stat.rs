@@ -8,7 +8,7 @@ use crate::Failure;
 /// (`getconf CLK_TCK`).
 const TICKS_PER_SECOND: u64 = 100;
 
-/// CPU time that a process has used, user and system.
+/// CPU time that a process has used, user and system, to a hundredth of a second.
 pub(crate) fn cpu(pid: u32) -> Result<Duration, Failure> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The command's name may hold spaces and parentheses: fields count from its end.
@@ -23,6 +23,13 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration, Failure> {
     Ok(Duration::from_millis(
         (field(11)? + field(12)?) * 1000 / TICKS_PER_SECOND,
     ))
+}
+
+/// CPU time that a process' main thread has used, to the nanosecond while it sleeps.
+pub(crate) fn main_thread_cpu(pid: u32) -> Result<Duration, Failure> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let used = stat.split(' ').next().ok_or("empty /proc/PID/schedstat")?;
+    Ok(Duration::from_nanos(used.parse()?))
 }
 
 /// Resident memory of a process, in KiB.

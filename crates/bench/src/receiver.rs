@@ -2,7 +2,8 @@
 //!
 //! Bodies carry `"sent_us":<microseconds since 1970>`; both processes share the
 //! machine's clock. `GET /counts` answers the counts, `GET /stats`
-//! also the percentiles since the last `GET /reset`; a path `/hang…` never answers.
+//! also the percentiles since the last `GET /reset`; a path `/hang…` answers only after
+//! the next `GET /release`.
 
 use std::{
     convert::Infallible,
@@ -18,7 +19,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
     Failure,
@@ -28,8 +29,26 @@ use crate::{
 #[derive(Default)]
 struct Counters {
     received: AtomicU64,
+    /// Those that hang at this moment.
     hanging: AtomicU64,
+    release: Notify,
     delays_us: Mutex<Vec<u64>>,
+}
+
+/// Counted as hanging until it is dropped.
+struct Hanging<'a>(&'a AtomicU64);
+
+impl<'a> Hanging<'a> {
+    fn count(hanging: &'a AtomicU64) -> Self {
+        hanging.fetch_add(1, Ordering::SeqCst);
+        Self(hanging)
+    }
+}
+
+impl Drop for Hanging<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// Serves until killed.
@@ -67,9 +86,13 @@ async fn answer(
             counters.delays_us.lock().clear();
             return Ok(Response::new(Full::default()));
         }
+        "/release" => {
+            counters.release.notify_waiters();
+            return Ok(Response::new(Full::default()));
+        }
         path if path.starts_with("/hang") => {
-            counters.hanging.fetch_add(1, Ordering::Relaxed);
-            std::future::pending::<()>().await;
+            counters.hang().await;
+            return Ok(Response::new(Full::default()));
         }
         _ => {}
     }
@@ -100,6 +123,14 @@ fn json(text: String) -> Response<Full<Bytes>> {
 }
 
 impl Counters {
+    /// Hangs until the release, or until whoever asked goes away.
+    async fn hang(&self) {
+        // It waits from before it is counted: who sees it counted can release it.
+        let released = self.release.notified();
+        let _counted = Hanging::count(&self.hanging);
+        released.await;
+    }
+
     fn delays(&self) -> Summary {
         let mut delays = self.delays_us.lock().clone();
         Summary::of(&mut delays)

@@ -2,57 +2,74 @@
 
 mod backlog;
 mod black_hole;
+mod clearing;
+mod drain;
 mod latency;
+mod memory;
+mod queued;
 mod saturated;
+mod stores;
 
-use std::{fs, time::Duration};
+use std::fs;
 
-use bytes::Bytes;
-use sidehook_api::v1;
-use sidehook_testkit::{
-    client::{Client, subscription},
-    process::binary,
-    system::System,
-};
+use sidehook_testkit::System;
 use tempfile::TempDir;
 
+pub(crate) use self::{
+    backlog::Backlog, black_hole::BlackHole, clearing::Clearing, drain::Drain, latency::Latency,
+    memory::Memory, queued::Queued, saturated::Saturated, stores::StoreFigures,
+};
 use crate::{
     Arguments, Failure,
-    bare_client::posts_per_second,
-    load::{Pace, publish},
-    proc_stat::{cpu, resident_kib},
+    limit::{self, BarePosts, Limit},
+    plan::Plan,
     report::Report,
-    stats::median,
+    rig::Rig,
     target::Target,
 };
 
-/// Deliveries that the agent takes at one time.
-const CAPACITY: u32 = 4_096;
-/// Events of a publishing batch when saturated.
-const BATCH: usize = 64;
-/// Time-out of subscriptions, but those that are to hang.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// The scenarios, as `--only` names them.
+const NAMES: [&str; 8] = [
+    "saturated",
+    "latency",
+    "drain",
+    "black-hole",
+    "stores",
+    "backlog",
+    "clearing",
+    "queued",
+];
+/// Those that measure the whole system over Redis as it is recommended.
+const WHOLE: [&str; 4] = ["saturated", "latency", "drain", "black-hole"];
 
-/// Runs everything and writes the report.
+/// Runs what is wanted and writes the report.
 pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut bench = Bench::start(arguments).await?;
-    bench.memory_idle()?;
-    bench.limit().await?;
-    let wanted = |name: &str| name.contains(&arguments.only);
-    if wanted("saturated") {
-        bench.report.saturated_fanout_1 = Some(bench.saturated("one", 1).await?);
-        bench.report.saturated_fanout_10 = Some(bench.saturated("ten", 10).await?);
-        bench.memory_after_load()?;
+    let unknown = |name: &&String| !NAMES.contains(&name.as_str());
+    if let Some(name) = arguments.only.iter().find(unknown) {
+        return Err(format!("no scenario {name}: there are {}", NAMES.join(", ")).into());
     }
-    if wanted("latency") {
-        bench.latencies().await?;
+    let only = &arguments.only;
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|one| one == name);
+    let mut bench = Bench::start(arguments).await?;
+    if WHOLE.into_iter().any(wanted) {
+        bench.whole_system(&wanted).await?;
+    }
+    if wanted("stores") {
+        bench.report.stores = bench.stores().await?;
     }
     if wanted("backlog") {
-        bench.report.backlog = Some(bench.backlog().await?);
+        bench.report.backlog = Some(backlog::measure(&bench.plan).await?);
     }
-    if wanted("black-hole") {
-        bench.report.black_hole = Some(bench.black_hole().await?);
+    if wanted("clearing") {
+        bench.report.clearing = Some(clearing::measure(&bench.plan).await?);
     }
+    if wanted("queued") {
+        bench.report.queued = queued::measure(&bench.plan).await?;
+    }
+    if !bench.limits.is_empty() {
+        bench.report.limit = Some(Limit::of(&bench.limits));
+    }
+    bench.report.conclude();
     println_report(&bench.report);
     if let Some(folder) = arguments.output.parent() {
         fs::create_dir_all(folder)?;
@@ -67,110 +84,56 @@ fn println_report(report: &Report) {
     println!("{}", report.table());
 }
 
-/// The system under measurement, and what has been found.
-struct Bench<'a> {
-    arguments: &'a Arguments,
-    system: System,
-    client: Client,
+/// What all scenarios share, and what has been found.
+struct Bench {
+    plan: Plan,
     target: Target,
     report: Report,
+    /// Every measurement of the limit.
+    limits: Vec<BarePosts>,
     /// Held for its end alone.
     _folder: TempDir,
 }
 
-impl<'a> Bench<'a> {
-    async fn start(arguments: &'a Arguments) -> Result<Self, Failure> {
+impl Bench {
+    async fn start(arguments: &Arguments) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
-        let target = Target::start(folder.path()).await?;
-        let system = System::builder().capacity(CAPACITY).start().await;
-        let report = Report {
-            runs: arguments.runs,
-            agent_binary_bytes: fs::metadata(binary("sidehook-agent"))?.len(),
-            ..Report::default()
-        };
-        let bench = Self {
-            arguments,
-            client: system.client(0),
-            system,
-            target,
-            report,
+        Ok(Self {
+            plan: Plan::of(arguments),
+            target: Target::start(folder.path()).await?,
+            report: Report::default(),
+            limits: Vec::new(),
             _folder: folder,
-        };
-        bench.warm_up().await?;
-        Ok(bench)
+        })
     }
 
-    /// One event all the way, so that nothing starts during a measurement.
-    async fn warm_up(&self) -> Result<(), Failure> {
-        self.subscribe("warm_up", "/warm-up").await?;
-        self.target.reset().await?;
-        let pace = Pace::Saturate {
-            batch: 1,
-            events: 1,
-        };
-        publish(&self.client, "warm_up", pace).await?;
-        self.target.wait_for(|counts| counts.received >= 1).await?;
-        Ok(())
+    /// The limit at this moment.
+    async fn limit(&mut self) -> Result<BarePosts, Failure> {
+        let measured = limit::measure(&self.target, self.plan.limit_time).await?;
+        self.limits.push(measured);
+        Ok(measured)
     }
 
-    async fn limit(&mut self) -> Result<(), Failure> {
-        // What a delivery of the benchmark's event weighs on the wire.
-        let body = Bytes::from(vec![b'x'; 1024]);
-        let time = Duration::from_secs(self.arguments.seconds.min(5));
-        let mut runs = Vec::new();
-        for _ in 0..self.arguments.runs {
-            runs.push(posts_per_second(self.target.address, &body, time).await?);
+    async fn whole_system(&mut self, wanted: &impl Fn(&str) -> bool) -> Result<(), Failure> {
+        let mut rig = Rig::start(System::builder(), &self.target).await?;
+        let mut memory = Memory::idle(&rig)?;
+        if wanted("saturated") {
+            let fanned = self.saturated(&rig, "one", 1).await?;
+            self.report.saturated_fanout_1 = Some(fanned);
+            let fanned = self.saturated(&rig, "ten", 10).await?;
+            self.report.saturated_fanout_10 = Some(fanned);
+            memory.after_load(&rig)?;
         }
-        self.report.limit_posts_per_second = median(runs);
-        Ok(())
-    }
-
-    async fn subscribe(&self, object_type: &str, path: &str) -> Result<(), Failure> {
-        let wanted = self.subscription(object_type, path, TIMEOUT)?;
-        self.client.create(wanted).await;
-        Ok(())
-    }
-
-    fn subscription(
-        &self,
-        object_type: &str,
-        path: &str,
-        timeout: Duration,
-    ) -> Result<v1::Subscription, Failure> {
-        let url = format!("http://{}{path}", self.target.address);
-        let mut wanted = subscription(&url, object_type);
-        wanted.timeouts = Some(v1::Timeouts {
-            total: Some(timeout.try_into()?),
-            ..v1::Timeouts::default()
-        });
-        Ok(wanted)
-    }
-
-    /// Process ids of control plane, agent and Redis.
-    fn processes(&self) -> Result<[u32; 3], Failure> {
-        let agent = self.system.agent().ok_or("the agent is not running")?;
-        let redis = self.system.redis.as_ref();
-        let redis = redis.ok_or("Redis is not running")?;
-        Ok([self.system.server_id(0), agent.id(), redis.id()])
-    }
-
-    fn cpu(&self) -> Result<[Duration; 3], Failure> {
-        let [control, agent, redis] = self.processes()?;
-        Ok([cpu(control)?, cpu(agent)?, cpu(redis)?])
-    }
-
-    fn memory_idle(&mut self) -> Result<(), Failure> {
-        let [control, agent, _] = self.processes()?;
-        self.report.memory.agent_idle = resident_kib(agent)?;
-        self.report.memory.control_idle = resident_kib(control)?;
-        Ok(())
-    }
-
-    fn memory_after_load(&mut self) -> Result<(), Failure> {
-        let [control, agent, redis] = self.processes()?;
-        self.report.memory.agent_after_load = resident_kib(agent)?;
-        self.report.memory.control_after_load = resident_kib(control)?;
-        self.report.memory.redis_after_load = resident_kib(redis)?;
+        if wanted("latency") {
+            self.latencies(&rig).await?;
+        }
+        if wanted("drain") {
+            self.report.drain = Some(self.drain(&mut rig).await?);
+        }
+        if wanted("black-hole") {
+            self.report.black_hole = Some(self.black_hole(&rig, &mut memory).await?);
+        }
+        self.report.memory = Some(memory);
         Ok(())
     }
 }

@@ -25,15 +25,16 @@ const POLL: Duration = Duration::from_millis(10);
 
 /// The running receiver.
 pub(crate) struct Target {
-    /// Held for its end alone.
-    _process: Process,
+    process: Process,
     pub(crate) address: SocketAddr,
 }
 
-/// What it has counted since it was reset.
+/// What it counts.
 #[derive(Deserialize)]
 pub(crate) struct Counts {
+    /// Received and answered since it was reset.
     pub(crate) received: u64,
+    /// Hanging at this moment.
     pub(crate) hanging: u64,
     pub(crate) delay_us: Summary,
 }
@@ -45,7 +46,7 @@ impl Target {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["receiver", "--port", &port.to_string()]);
         let target = Self {
-            _process: Process::start(command, &folder.join("receiver.log")),
+            process: Process::start(command, &folder.join("receiver.log")),
             address: loopback(port),
         };
         let deadline = Instant::now() + START;
@@ -58,7 +59,17 @@ impl Target {
         Ok(target)
     }
 
-    /// Forgets all counts.
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Answers all that hangs.
+    pub(crate) async fn release(&self) -> Result<(), Failure> {
+        self.ask("/release").await.map(drop)
+    }
+
+    /// Forgets what was received.
     pub(crate) async fn reset(&self) -> Result<(), Failure> {
         self.ask("/reset").await.map(drop)
     }

@@ -3,76 +3,145 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BATCH, Bench};
+use serde::Serialize;
+
+use super::Bench;
 use crate::{
     Failure,
-    load::{Pace, publish},
-    report::Saturated,
-    stats::median,
-    target::Counts,
+    load::Pace,
+    report::{Row, percent},
+    rig::{BATCH, Cpu, Rig},
+    stats::Spread,
 };
 
-impl Bench<'_> {
+/// First goals: share of the limit, and CPU of our processes per delivery.
+const GOAL_RATIO: f64 = 0.15;
+const GOAL_CPU_US: f64 = 100.0;
+
+/// Saturated runs.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Saturated {
+    /// Subscriptions of each event.
+    pub(crate) fanout: u32,
+    /// Deliveries of each run.
+    pub(crate) deliveries: u64,
+    /// Deliveries per second as a share of the limit, measured just before each run.
+    pub(crate) ratio_to_limit: Spread,
+    /// Deliveries per second.
+    pub(crate) deliveries_per_second: f64,
+    /// CPU time of the control plane per delivery, in microseconds.
+    pub(crate) control_cpu_us: f64,
+    /// CPU time of the agent per delivery, in microseconds.
+    pub(crate) agent_cpu_us: f64,
+    /// CPU time of Redis per delivery, in microseconds; 0 without one.
+    pub(crate) redis_cpu_us: f64,
+}
+
+/// One run.
+struct Run {
+    ratio: f64,
+    rate: f64,
+    cpu_us: [f64; 3],
+}
+
+impl Bench {
     pub(super) async fn saturated(
-        &self,
+        &mut self,
+        rig: &Rig,
         object_type: &str,
         fanout: u32,
     ) -> Result<Saturated, Failure> {
         for index in 0..fanout {
             let path = format!("/{object_type}/{index}");
-            self.subscribe(object_type, &path).await?;
+            rig.subscribe(&self.target, object_type, &path).await?;
         }
-        let mut runs: Vec<Saturated> = Vec::new();
-        for _ in 0..self.arguments.runs {
-            self.target.reset().await?;
-            let before = self.cpu()?;
-            let start = Instant::now();
-            let pace = Pace::Saturate {
-                batch: BATCH,
-                events: self.arguments.events / u64::from(fanout),
-            };
-            let accepted = publish(&self.client, object_type, pace).await?;
-            let expected = accepted * u64::from(fanout);
-            let all = |counts: &Counts| counts.received >= expected;
-            let counts = self.target.wait_for(all).await?;
-            let after = self.cpu()?;
-            runs.push(self.saturated_run(&counts, start.elapsed(), before, after));
+        let events = self.plan.deliveries / u64::from(fanout);
+        let mut runs = Vec::new();
+        for _ in 0..self.plan.runs {
+            runs.push(self.saturate(rig, object_type, events, fanout).await?);
         }
-        Ok(Saturated::median(&runs))
+        let of = |field: fn(&Run) -> f64| Spread::of(runs.iter().map(field).collect());
+        Ok(Saturated {
+            fanout,
+            deliveries: events * u64::from(fanout),
+            ratio_to_limit: of(|run| run.ratio),
+            deliveries_per_second: of(|run| run.rate).median,
+            control_cpu_us: of(|run| run.cpu_us[0]).median,
+            agent_cpu_us: of(|run| run.cpu_us[1]).median,
+            redis_cpu_us: of(|run| run.cpu_us[2]).median,
+        })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts of a benchmark")]
-    fn saturated_run(
-        &self,
-        counts: &Counts,
-        elapsed: Duration,
-        before: [Duration; 3],
-        after: [Duration; 3],
-    ) -> Saturated {
-        let deliveries = counts.received as f64;
-        let per_delivery = |process: usize| {
-            after[process].saturating_sub(before[process]).as_secs_f64() * 1e6 / deliveries
+    async fn saturate(
+        &mut self,
+        rig: &Rig,
+        object_type: &str,
+        events: u64,
+        fanout: u32,
+    ) -> Result<Run, Failure> {
+        let limit = self.limit().await?.per_second;
+        self.target.reset().await?;
+        let before = rig.cpu()?;
+        let start = Instant::now();
+        let batch = BATCH;
+        let pace = Pace::Saturate { batch, events };
+        let expected = rig.publish(object_type, pace).await? * u64::from(fanout);
+        let all = self.target.wait_for(|counts| counts.received >= expected);
+        let deliveries = all.await?.received as f64;
+        let rate = deliveries / start.elapsed().as_secs_f64();
+        let after = rig.cpu()?;
+        let each = |of: fn(&Cpu) -> Duration| {
+            of(&after).saturating_sub(of(&before)).as_secs_f64() * 1e6 / deliveries
         };
-        let rate = deliveries / elapsed.as_secs_f64();
-        Saturated {
-            deliveries_per_second: rate,
-            ratio_to_limit: rate / self.report.limit_posts_per_second,
-            control_cpu_us: per_delivery(0),
-            agent_cpu_us: per_delivery(1),
-            redis_cpu_us: per_delivery(2),
-        }
+        Ok(Run {
+            ratio: rate / limit,
+            rate,
+            cpu_us: [
+                each(|cpu| cpu.control),
+                each(|cpu| cpu.agent),
+                each(|cpu| cpu.redis),
+            ],
+        })
     }
 }
 
 impl Saturated {
-    fn median(runs: &[Self]) -> Self {
-        let of = |field: fn(&Self) -> f64| median(runs.iter().map(field).collect());
-        Self {
-            deliveries_per_second: of(|run| run.deliveries_per_second),
-            ratio_to_limit: of(|run| run.ratio_to_limit),
-            control_cpu_us: of(|run| run.control_cpu_us),
-            agent_cpu_us: of(|run| run.agent_cpu_us),
-            redis_cpu_us: of(|run| run.redis_cpu_us),
-        }
+    /// CPU time of our processes per delivery, in microseconds.
+    fn cpu_us(&self) -> f64 {
+        self.control_cpu_us + self.agent_cpu_us + self.redis_cpu_us
+    }
+
+    /// What it carries, and what each delivery costs.
+    pub(super) fn plain_rows(&self, name: &str) -> [Row; 2] {
+        let ratio = self.ratio_to_limit.text(percent);
+        let rate = self.deliveries_per_second;
+        let redis = if self.redis_cpu_us > 0.0 {
+            format!(" + Redis {:.1}", self.redis_cpu_us)
+        } else {
+            String::new()
+        };
+        let cpu = format!(
+            "control {:.1} + agent {:.1}{redis} = {:.1} us",
+            self.control_cpu_us,
+            self.agent_cpu_us,
+            self.cpu_us(),
+        );
+        [
+            Row::new(
+                format!("saturated, {name}"),
+                format!("{ratio} of the limit; {rate:.0}/s"),
+            ),
+            Row::new(format!("CPU per delivery, {name}"), cpu),
+        ]
+    }
+
+    pub(crate) fn rows(&self, name: &str) -> [Row; 2] {
+        let [rate, cpu] = self.plain_rows(name);
+        let enough = self.ratio_to_limit.median >= GOAL_RATIO;
+        [
+            rate.goal(">= 15 %", enough),
+            cpu.goal("<= 100 us", self.cpu_us() <= GOAL_CPU_US),
+        ]
     }
 }

@@ -43,7 +43,10 @@ const LAYERS: &[(&str, Allowed)] = &[
     ("sidehook", System),
     // Around the system: these meet it over the wire.
     ("sidehook-testkit", Only(&["api", "core", "signature"])),
-    ("sidehook-bench", Only(&["api", "testkit"])),
+    (
+        "sidehook-bench",
+        Only(&["api", "core", "redis", "store", "testkit"]),
+    ),
     (
         "sidehook-sim",
         Only(&[
