@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::{io, path::PathBuf};
 
-use sidehook_store::StoreError;
+use sidehook_store::{StoreError, format::OtherFormat};
 
 use crate::tables::Index;
 
@@ -22,14 +22,8 @@ pub enum OpenError {
         detail: String,
     },
     /// It was written by a version with another format.
-    #[error("the store has format {found}; this version of sidehook reads format {known}: {}",
-        if found > known { "use a newer version" } else { "export it with the version that wrote it" })]
-    Format {
-        /// The format that was found.
-        found: u32,
-        /// The format of this version.
-        known: u32,
-    },
+    #[error(transparent)]
+    Format(#[from] OtherFormat),
     /// The file is a database, but not a store of ours.
     #[error("the file holds a database that sidehook did not write")]
     Foreign,

@@ -3,6 +3,7 @@
 //! what has the name is opened, and never made anew.
 
 use redb::{Builder, Database, DatabaseError, Durability, ReadableDatabase as _, StorageError};
+use sidehook_store::format;
 
 use crate::{
     codec::Reader,
@@ -80,11 +81,7 @@ fn check_format(database: &Database) -> Result<(), OpenError> {
     let format = meta.get(layout::FORMAT_KEY)?.ok_or(OpenError::Foreign)?;
     let format: [u8; 4] = format[..].try_into().map_err(|_| OpenError::Foreign)?;
     let found = u32::from_be_bytes(format);
-    if found != layout::FORMAT {
-        let known = layout::FORMAT;
-        return Err(OpenError::Format { found, known });
-    }
-    Ok(())
+    Ok(format::check(found, layout::FORMAT)?)
 }
 
 fn write_prelude(database: &Database) -> Result<(), Fault> {

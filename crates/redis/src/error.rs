@@ -9,7 +9,7 @@
 use core::time::Duration;
 
 use redis::{ErrorKind, RedisError, ServerError, Value};
-use sidehook_store::{CallError, StoreError};
+use sidehook_store::{CallError, StoreError, format::OtherFormat};
 
 /// The wait that callers are told of.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(250);
@@ -54,6 +54,9 @@ pub enum ConnectError {
         /// The server's version.
         found: String,
     },
+    /// The store has another packed format than this version.
+    #[error(transparent)]
+    Format(OtherFormat),
     /// The server would evict keys, and with them deliveries.
     #[error("Redis' maxmemory-policy is `{found}`: set it to `noeviction`, or deliveries are lost")]
     Eviction {

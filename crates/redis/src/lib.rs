@@ -19,6 +19,7 @@ mod catalog;
 mod claim;
 mod connection;
 mod error;
+mod format;
 mod hints;
 mod image;
 mod import;

@@ -16,7 +16,7 @@ use crate::{
 /// Entries of one page at most.
 const PAGE: usize = 1_000;
 
-fn records(kind: Kind) -> String {
+pub(crate) fn records(kind: Kind) -> String {
     format!("{{shsys}}:reg:{}", kind.as_str())
 }
 

@@ -28,6 +28,7 @@ use crate::{
     address::Address,
     catalog,
     error::ConnectError,
+    format,
     hints::Hints,
     image, import, inspect, leases, occupancy, outcomes, reads, registry,
     route::{Route, least},
@@ -127,6 +128,7 @@ impl RedisStore {
         let system = Arc::new(System::find(address, settings).await?);
         let aside = Route::of_many(Arc::clone(&system));
         aside.open().await?;
+        format::agree(&aside).await?;
         let worker = |_| Route::of_worker(Arc::clone(&system));
         let (hints, listen) = Hints::listen(Arc::clone(&system)).await?;
         let mut keepers = JoinSet::new();

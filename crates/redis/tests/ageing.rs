@@ -82,7 +82,9 @@ async fn words(client: &mut redis::aio::MultiplexedConnection) -> BTreeSet<Strin
         rest.and_then(|rest| rest.split(':').next().map(str::to_owned))
             .expect("every key carries its partition's tag")
     };
-    keys.iter().map(word).collect()
+    // What belongs to all partitions stays.
+    let own = keys.iter().filter(|key| !key.starts_with(b"{shsys}:"));
+    own.map(word).collect()
 }
 
 /// The words of the layout's table: all kinds of keys that a partition has.

@@ -16,6 +16,7 @@ pub mod catalog;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod error;
+pub mod format;
 pub mod hint;
 pub mod image;
 pub mod inspect;
