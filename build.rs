@@ -4,10 +4,26 @@
 //! A field marked `debug_redact` (the option that protobuf has for this) holds a secret:
 //! the `Debug` of its message is written here instead of derived, and shows that there
 //! is such a field, not what is in it. The mark in the proto is all that is needed.
+//!
+//! With the feature `later` it plays the next version, for the test that two versions
+//! share a store (`tests/two_versions.rs`): every record has one more field, which is
+//! always written, and every message on the wire one that nobody knows.
 
-use std::{env, error::Error, fmt::Write as _, path::PathBuf};
+use std::{
+    env,
+    error::Error,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use protox::prost_reflect::{FieldDescriptor, MessageDescriptor, Value};
+use protox::prost_reflect::{
+    FieldDescriptor, MessageDescriptor, Value,
+    prost_types::{
+        FieldDescriptorProto, FileDescriptorSet,
+        field_descriptor_proto::{Label, Type},
+    },
+};
 
 const FILES: &[&str] = &[
     "sidehook/v1/admin_service.proto",
@@ -17,8 +33,9 @@ const FILES: &[&str] = &[
     "sidehook/v1/webhook_service.proto",
     "sidehook/agent/v1/agent_service.proto",
     "sidehook/record/v1/image.proto",
-    "sidehook/record/v1/records.proto",
+    RECORDS,
 ];
+const RECORDS: &str = "sidehook/record/v1/records.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     // Cargo runs build scripts in the folder of their package: crates/api.
@@ -30,12 +47,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     // Encoded by the compiler, which knows options that prost's types do not.
     let encoded = compiler.encode_file_descriptor_set();
-    std::fs::write(out.join("descriptors.bin"), encoded)?;
+    fs::write(out.join("descriptors.bin"), encoded)?;
 
     let pool = compiler.descriptor_pool();
     let secretive: Vec<_> = pool.all_messages().filter(has_secret).collect();
     let debugs = secretive.iter().map(debug).collect::<Result<String, _>>()?;
-    std::fs::write(out.join("debug.rs"), debugs)?;
+    fs::write(out.join("debug.rs"), debugs)?;
+    let later = env::var_os("CARGO_FEATURE_LATER").is_some();
+    let mut files = compiler.file_descriptor_set();
+    if later {
+        add_fields(&mut files);
+    }
     tonic_prost_build::configure()
         .skip_debug(
             secretive
@@ -47,7 +69,45 @@ fn main() -> Result<(), Box<dyn Error>> {
         // collide with AgentService.Connect.
         .build_transport(false)
         .bytes(".")
-        .compile_fds(compiler.file_descriptor_set())?;
+        .compile_fds(files)?;
+    if later {
+        replace_codec(&out)?;
+    }
+    Ok(())
+}
+
+/// Adds a field to every record. It is required, so that it is written without anybody
+/// setting it: whoever makes a record takes the default for what he does not name.
+fn add_fields(files: &mut FileDescriptorSet) {
+    let records = files.file.iter_mut();
+    for file in records.filter(|file| file.name() == RECORDS) {
+        // It tells where each field is written, and this one nowhere is.
+        file.source_code_info = None;
+        for message in &mut file.message_type {
+            message.field.push(FieldDescriptorProto {
+                name: Some("later".to_owned()),
+                number: Some(1_000),
+                label: Some(Label::Required.into()),
+                r#type: Some(Type::String.into()),
+                default_value: Some("written by a later version".to_owned()),
+                json_name: Some("later".to_owned()),
+                ..FieldDescriptorProto::default()
+            });
+        }
+    }
+}
+
+/// Has the generated services send messages through `crate::later`.
+fn replace_codec(out: &Path) -> Result<(), Box<dyn Error>> {
+    for package in ["sidehook.v1.rs", "sidehook.agent.v1.rs"] {
+        let file = out.join(package);
+        let code = fs::read_to_string(&file)?;
+        let codec = "tonic_prost::ProstCodec";
+        if !code.contains(codec) {
+            return Err(format!("{package} has no {codec}").into());
+        }
+        fs::write(&file, code.replace(codec, "crate::later::Codec"))?;
+    }
     Ok(())
 }
 

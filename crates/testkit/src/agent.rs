@@ -30,12 +30,21 @@ impl Agent {
     /// If the agent's binary is missing.
     #[must_use]
     pub fn start(system: &System, settings: &str) -> Self {
+        Self::with_token(system, system.token(), settings)
+    }
+
+    /// As `start`, of the pool of another token.
+    ///
+    /// # Panics
+    ///
+    /// If the agent's binary is missing.
+    #[must_use]
+    pub fn with_token(system: &System, token: &str, settings: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let config = folder.path().join("agent.toml");
         let text = format!(
-            "server = \"http://{}\"\ntoken = \"{}\"\nstate_dir = \"{}\"\n{settings}",
+            "server = \"http://{}\"\ntoken = \"{token}\"\nstate_dir = \"{}\"\n{settings}",
             system.agents(0),
-            system.token(),
             folder.path().display(),
         );
         fs::write(&config, text).expect("the configuration can be written");

@@ -14,6 +14,8 @@
 //! | [`load`] | a publisher that does not give up, and its receiver |
 //! | [`ledger`] | the books: what was acknowledged against what arrived |
 //! | [`fault_proxy`] | a line between two of them that can be cut, stalled and delayed |
+//! | [`clock`], [`redis_kept`] | another time of day for a process; a Redis on a snapshot of another day |
+//! | [`mod@later`] | the binaries of the next version, as far as this one can play it |
 //! | [`power`] | a disk that forgets what was not synced when its power is cut |
 //! | [`redis_server`], [`process`] | a Redis, and any other process, that dies with its value |
 //! | [`redis_sentinels`], [`redis_cluster`] | who promotes a Redis' replica; a Redis Cluster, and its slots on their way |
@@ -53,13 +55,16 @@
 
 pub mod agent;
 pub mod client;
+pub mod clock;
 pub mod fault_proxy;
+pub mod later;
 pub mod ledger;
 pub mod load;
 pub mod power;
 pub mod process;
 pub mod receiver;
 pub mod redis_cluster;
+pub mod redis_kept;
 pub mod redis_sentinels;
 pub mod redis_server;
 pub mod system;
@@ -67,7 +72,9 @@ pub mod verify;
 
 pub use agent::Agent;
 pub use client::{Client, event, subscription};
+pub use clock::Clock;
 pub use fault_proxy::FaultProxy;
+pub use later::build_later;
 pub use ledger::Ledger;
 pub use load::Load;
 pub use process::{Process, binary};

@@ -117,10 +117,21 @@ impl System {
     /// If the agent's binary is missing.
     #[must_use]
     pub fn agent_at(&self, name: &str, server: SocketAddr) -> Process {
-        self.launch_agent(name, server, &self.token)
+        self.launch_agent("sidehook-agent", name, server, &self.token)
     }
 
-    fn launch_agent(&self, name: &str, server: SocketAddr, token: &str) -> Process {
+    /// As `another_agent`, of the version that `build_later` made.
+    ///
+    /// # Panics
+    ///
+    /// If the agent's binary is missing.
+    #[must_use]
+    pub fn later_agent(&self, name: &str, replica: usize) -> Process {
+        let server = self.agents(replica);
+        self.launch_agent("sidehook-agent-later", name, server, &self.token)
+    }
+
+    fn launch_agent(&self, program: &str, name: &str, server: SocketAddr, token: &str) -> Process {
         let state = self.folder.path().join(name);
         fs::create_dir_all(&state).expect("the agent's folder can be made");
         let drain = self.builder.drain_timeout.as_ref();
@@ -142,7 +153,7 @@ impl System {
         );
         let config = self.folder.path().join(format!("{name}.toml"));
         fs::write(&config, text).expect("the configuration can be written");
-        let mut command = Command::new(binary("sidehook-agent"));
+        let mut command = Command::new(binary(program));
         command.env_clear().arg("--config").arg(config);
         Process::start(command, &self.folder.path().join(format!("{name}.log")))
     }

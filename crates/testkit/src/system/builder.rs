@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{System, server::Server};
-use crate::{power::Disk, redis_server::RedisServer};
+use crate::{clock::Clock, power::Disk, redis_server::RedisServer};
 
 /// What a system is to be; see `System::builder`.
 pub struct Builder {
@@ -18,6 +18,7 @@ pub struct Builder {
     pub(super) store: Option<String>,
     embedded: bool,
     pub(super) variables: Vec<(String, PathBuf)>,
+    pub(super) later: Vec<usize>,
     agent: bool,
 }
 
@@ -35,6 +36,7 @@ impl Builder {
             store: None,
             embedded: false,
             variables: Vec::new(),
+            later: Vec::new(),
             agent: true,
         }
     }
@@ -128,6 +130,22 @@ impl Builder {
     pub fn on(mut self, disk: &Disk) -> Self {
         let variables = disk.variables();
         self.variables = variables.map(|(name, path)| (name.to_owned(), path)).into();
+        self
+    }
+
+    /// This replica is of the version that `build_later` made.
+    #[must_use]
+    pub fn later(mut self, replica: usize) -> Self {
+        self.later.push(replica);
+        self
+    }
+
+    /// Servers have the time of day of `clock`: what counts over an embedded store. Over
+    /// Redis it is that of Redis.
+    #[must_use]
+    pub fn at(mut self, clock: &Clock) -> Self {
+        let variables = clock.variables();
+        self.variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
         self
     }
 

@@ -72,7 +72,12 @@ impl Server {
     }
 
     pub(super) fn launch(builder: &Builder, folder: &Path, replica: usize) -> Process {
-        let mut command = Command::new(binary("sidehook"));
+        let name = if builder.later.contains(&replica) {
+            "sidehook-later"
+        } else {
+            "sidehook"
+        };
+        let mut command = Command::new(binary(name));
         let config = folder.join(format!("server-{replica}.toml"));
         // Variables of the developer's shell must not configure a test.
         command.env_clear().args(["server", "--config"]).arg(config);

@@ -67,6 +67,7 @@ impl System {
     /// If the agent's binary is missing.
     #[must_use]
     pub fn agent_of(&self, tenant: &Tenant, name: &str, replica: usize) -> Process {
-        self.launch_agent(name, self.agents(replica), &tenant.token)
+        let server = self.agents(replica);
+        self.launch_agent("sidehook-agent", name, server, &tenant.token)
     }
 }

@@ -131,7 +131,9 @@ fn scheme(subscription: &v1::Subscription) -> &'static str {
         Some(Scheme::StandardWebhooks(_)) => "standard_webhooks",
         Some(Scheme::Close(_)) => "close",
         Some(Scheme::HmacHeader(_)) => "hmac_header",
-        Some(Scheme::Unsigned(_)) | None => "unsigned",
+        Some(Scheme::Unsigned(_)) => "unsigned",
+        // One of a later version: never taken for none.
+        None => "unknown",
     }
 }
 
