@@ -21,7 +21,7 @@
 //! | `meta` | `name` (no partition) | random 16: which store it is |
 //! | `meta` | `commit` (no partition) | number 8 of the last commit; relaxed level only |
 //! | `registry` | kind 1 (no partition), key | record |
-//! | `tenants` | tenant | version 16, last position in the log 8, subscriptions 4, position up to which the log was trimmed 8, pending bytes 8, log bytes 8, budgets as told last: pending 8, log 8 (0: none) |
+//! | `tenants` | tenant | version 16, last position in the log 8, subscriptions 4, position up to which the log was trimmed 8, pending bytes 8, log bytes 8, budgets as told last: pending 8, log 8 (both 0: none) |
 //! | `subscriptions` | queue | version 16, record |
 //! | `graves` | queue | version that the deleted subscription had |
 //! | `queues` | queue | window 4, in flight 4, ready 8, head 8, tail 8, ring position 8 (0: in none), charges of what is queued and waits 8, paused 1, stage 1, pool |

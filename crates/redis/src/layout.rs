@@ -18,7 +18,7 @@
 //!
 //! | key | type | content |
 //! |---|---|---|
-//! | `state` | hash | `t` tenant → version 16, segments that left the front of its log 8, pending bytes 8, log bytes 8, its budgets as told last: pending 8, log 8; `q` queue → window 4, in flight 4, ready 4, epoch 4, paused 1, deleted 1, in a ring 1, charges of what is queued and waits 8, pool; `idem`, `lanes` → how far the sweeps are |
+//! | `state` | hash | `t` tenant → version 16, segments that left the front of its log 8, pending bytes 8, log bytes 8, its budgets as told last: pending 8, log 8 (both 0: none); `q` queue → window 4, in flight 4, ready 4, epoch 4, paused 1, deleted 1, in a ring 1, charges of what is queued and waits 8, pool; `idem`, `lanes` → how far the sweeps are |
 //! | `lanes` | hash | kind 1 (`s`ettle, `p`ublish, `c`laim, `i`mport), lane 8 → sequence 4, time 8, reply of the lane's last call |
 //! | `cat:`tenant | hash | subscription 4 → version 16, record |
 //! | `gone:`tenant | hash | deleted subscription 4 → the version that it had |

@@ -12,6 +12,7 @@
 //! another one.
 
 mod ageing;
+mod budgets;
 mod cases;
 mod catalogs;
 mod choices;

@@ -3,7 +3,7 @@
 -- What a tenant has is written after what it counts is there, and before that ends. So
 -- a script that fails in its middle, and is repeated, leaves it too low at most; and as
 -- it never goes below zero, it is right again when nothing is left to count.
-local owners, changed = {}, {}
+local owners, changed, UNTOLD = {}, {}, string.rep('\0', 16)
 
 -- A tenant; one without any row is as if it had nothing.
 local function owner(id)
@@ -39,8 +39,7 @@ end
 
 -- Whether a log is beyond the budget that was told last.
 local function is_over(t)
-  local budget = unpack_('>I8', t.told, 9)
-  return budget > 0 and t.log > budget
+  return t.told ~= UNTOLD and t.log > unpack_('>I8', t.told, 9)
 end
 
 -- Notes a tenant's budgets; which of them refuses more events (0 pending, 1 log), what

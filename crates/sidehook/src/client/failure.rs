@@ -143,6 +143,7 @@ fn advice(status: &Status) -> Option<String> {
         }
         "ETAG_MISMATCH" => Some("read it again and repeat with the new --etag".to_owned()),
         "UNAVAILABLE" => Some(AGAIN.to_owned()),
+        "PENDING_BUDGET_EXHAUSTED" | "LOG_BUDGET_EXHAUSTED" => Some(BEHIND.to_owned()),
         _ => None,
     }
 }
@@ -150,6 +151,8 @@ fn advice(status: &Status) -> Option<String> {
 const KEY: &str = "give the API key in SIDEHOOK_API_KEY, --api-key-file or --api-key; `sidehook dev` prints \
                    its key when it starts";
 const AGAIN: &str = "this passes: try again in a moment";
+const BEHIND: &str = "receivers are behind: `sidehook delivery list` shows what is still to be delivered. Publish again \
+                      when they have caught up, or delete the subscription of one that never will";
 
 /// What has an id.
 struct Thing {

@@ -91,6 +91,8 @@ pub(super) async fn stats(store: &dyn Store, output: Output) -> Result<ExitCode,
         "QUEUED",
         "WAITING",
         "LENT",
+        "PENDING BYTES",
+        "LOG BYTES",
     ];
     list(output, &tenants, as_json, &head, as_row)?;
     Ok(ExitCode::SUCCESS)
@@ -142,6 +144,8 @@ fn as_json((tenant, counts): &(TenantId, Counts)) -> serde_json::Value {
         "queued": counts.unfinished.ready,
         "waiting": counts.unfinished.waiting,
         "lent": counts.unfinished.lent,
+        "pending_bytes": counts.unfinished.used.pending,
+        "log_bytes": counts.unfinished.used.log,
     })
 }
 
@@ -154,5 +158,7 @@ fn as_row((tenant, counts): &(TenantId, Counts)) -> Vec<String> {
         counts.unfinished.ready.to_string(),
         counts.unfinished.waiting.to_string(),
         counts.unfinished.lent.to_string(),
+        counts.unfinished.used.pending.to_string(),
+        counts.unfinished.used.log.to_string(),
     ]
 }

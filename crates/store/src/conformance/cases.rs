@@ -2,7 +2,7 @@
 
 use core::pin::Pin;
 
-use super::{ageing, catalogs, leasing, publishing, reading, settling, sharing};
+use super::{ageing, budgets, catalogs, leasing, publishing, reading, settling, sharing};
 use crate::port::Store;
 
 type Playing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -75,6 +75,17 @@ pub(super) fn all() -> Vec<Case> {
             registry_keeps_records,
             a_registry_record_is_claimed_once,
             hints_tell_what_happened,
+        },
+        budgets::{
+            a_used_up_budget_refuses_only_its_tenant,
+            ended_deliveries_make_room,
+            a_charge_is_a_part_of_its_segment,
+            redelivering_charges_anew,
+            deleting_discharges,
+            known_events_are_told_all_the_same,
+            the_oldest_finished_leave_a_full_log,
+            the_unfinished_stay_in_a_full_log,
+            both_budgets_together_are_a_bound,
         },
         ageing::{
             old_events_leave,

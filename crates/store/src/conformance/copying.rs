@@ -17,7 +17,7 @@ use super::{
     desk::Desk,
 };
 use crate::{
-    budget::Budget,
+    budget::{Budget, Usage},
     error::CallError,
     image::{Image, Reading, Writing, contents, open_runs},
     inspect::Inspection,
@@ -52,7 +52,8 @@ async fn fill(store: &dyn Store, now: Option<Timestamp>, records: &[Image]) {
     writing.finish().await.expect("a whole export is taken");
 }
 
-/// What is lent is at the heads of its queues, the earliest deadline first.
+/// What is lent is at the heads of its queues, the earliest deadline first. What is lent
+/// of a deleted subscription has ended.
 fn expected(mut held: Holdings) -> Holdings {
     let live: Vec<(TenantId, SubscriptionNumber)> = held.live().collect();
     let mut queues: BTreeMap<_, Vec<DeliveryId>> = BTreeMap::new();
@@ -65,12 +66,15 @@ fn expected(mut held: Holdings) -> Holdings {
         let key = (run.tenant, run.subscription);
         if live.contains(&key) {
             queues.entry(key).or_default().extend(ids(&run));
+        } else if let Some(used) = held.places.used.get_mut(&run.tenant) {
+            used.pending -= u64::from(run.charge) * run.indices.len() as u64;
         }
     }
     for (tenant, id) in held.places.ready.drain(..) {
         let key = (tenant, id.subscription());
         queues.entry(key).or_default().push(id);
     }
+    held.places.used.retain(|_, used| *used != Usage::default());
     held.places.leased.clear();
     held.places.in_flight.clear();
     for ((tenant, _), ids) in queues {

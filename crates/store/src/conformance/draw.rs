@@ -34,6 +34,8 @@ pub(super) struct Draw<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) now: Timestamp,
     pub(super) tenants: &'a [TenantId],
+    /// Whether logs are trimmed, and so no subscriptions deleted.
+    pub(super) trims: bool,
 }
 
 impl Draw<'_> {
@@ -82,7 +84,7 @@ impl Draw<'_> {
             Some(one) if !self.one_in(12) => Expect::Version(one.version),
             _ => Expect::Absent,
         };
-        let change = if known.is_some() && self.one_in(10) {
+        let change = if known.is_some() && self.one_in(10) && !self.trims {
             Change::Delete
         } else {
             Change::Put {
@@ -120,7 +122,7 @@ impl Draw<'_> {
             call.tenants.push(TenantPublish {
                 tenant: *tenant,
                 catalog,
-                budget: budget(&mut self.random),
+                budget: budget(&mut self.random, self.trims),
                 events: (0..count).map(|index| self.event(segment, index)).collect(),
             });
         }

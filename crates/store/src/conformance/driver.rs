@@ -14,7 +14,7 @@ use sidehook_core::{
     version::Version,
 };
 
-use super::choices::{START, budget};
+use super::choices::{START, budget, trims};
 use crate::{
     catalog::{Change, Expect, QueueSettings, Write},
     model::Model,
@@ -60,6 +60,8 @@ pub(super) struct Driver {
     pub(super) segments: Vec<SegmentId>,
     pub(super) ended: Vec<(TenantId, DeliveryId)>,
     pub(super) last: Option<Turn>,
+    /// Whether logs are trimmed, and so no subscriptions deleted.
+    trims: bool,
 }
 
 impl Driver {
@@ -78,6 +80,7 @@ impl Driver {
             segments: Vec::new(),
             ended: Vec::new(),
             last: None,
+            trims: trims(seed),
         }
     }
 
@@ -101,7 +104,7 @@ impl Driver {
             Some(version) if !self.chance(10) => Expect::Version(version),
             _ => Expect::Absent,
         };
-        let change = if known.is_some() && self.chance(6) {
+        let change = if known.is_some() && self.chance(6) && !self.trims {
             Change::Delete
         } else {
             Change::Put {
@@ -146,7 +149,7 @@ impl Driver {
             tenants.push(TenantPublish {
                 tenant,
                 catalog,
-                budget: budget(&mut self.random),
+                budget: budget(&mut self.random, self.trims),
                 events,
             });
         }

@@ -19,7 +19,7 @@ pub(super) use standings::{Attempt, record};
 use turns::answer;
 
 use super::{
-    choices::{START, own, shared, tenants},
+    choices::{START, own, shared, tenants, trims},
     desk::{Lent, TERM, demand, outcomes, tick_out, unfold},
     draw::Draw,
     sequence::{Kind, Step},
@@ -50,6 +50,8 @@ pub(super) struct World<'a> {
     last: HashMap<(Partition, Lane, u8), u32>,
     /// The last turn, without its ticks, and its answer.
     sent: Option<(Turn, Vec<Replies>)>,
+    /// Whether logs are trimmed, and so no subscriptions deleted.
+    trims: bool,
     /// Every call so far, in words.
     pub(super) calls: Vec<String>,
 }
@@ -79,6 +81,7 @@ impl<'a> World<'a> {
             next: 1,
             last: HashMap::new(),
             sent: None,
+            trims: trims(seed),
             calls: Vec::new(),
         }
     }
@@ -96,6 +99,7 @@ impl<'a> World<'a> {
             ledger: &self.ledger,
             now: self.now,
             tenants: &tenants,
+            trims: self.trims,
         };
         match step.kind {
             Kind::Write => {

@@ -25,6 +25,7 @@ impl World<'_> {
             ledger: &self.ledger,
             now: self.now,
             tenants: &self.tenants,
+            trims: self.trims,
         };
         let lane = self.lanes[usize::from(draw.one_in(3))];
         let sequence = Sequence::new(self.next).unwrap_or(Sequence::FIRST);
