@@ -17,14 +17,19 @@ use std::{
     os::unix::fs::{DirEntryExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use rand::{Rng as _, rngs::StdRng};
 use tempfile::TempDir;
 
+use crate::process::POLL;
+
 const SHIM: &str = include_str!("power/shim.c");
 /// What a disk keeps whole even if its power fails.
 const SECTOR: usize = 512;
+/// How long those who are killed may take to end.
+const END: Duration = Duration::from_secs(30);
 
 /// A folder on a disk of its own.
 pub struct Disk {
@@ -157,6 +162,7 @@ impl Disk {
     ///
     /// If a file cannot be read or written.
     pub fn cut(&self, survives: Survives, random: &mut StdRng) -> Taken {
+        self.wait_until_unused();
         let data = self.data();
         let root = fs::metadata(&data).expect("the folder is there").ino();
         let mut seen = inodes(&data);
@@ -176,6 +182,32 @@ impl Disk {
         self.sync();
         taken
     }
+}
+
+impl Disk {
+    /// Waits for the end of everyone who has files here: who was begun by a process
+    /// that is killed is killed with it, but may take a moment to end.
+    fn wait_until_unused(&self) {
+        let shim = self.folder.path().join("shim.so").display().to_string();
+        let began = Instant::now();
+        while uses(&shim) {
+            assert!(
+                began.elapsed() < END,
+                "somebody still has files on the disk"
+            );
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// Whether any process has this library.
+fn uses(library: &str) -> bool {
+    let processes = fs::read_dir("/proc").expect("processes are listed");
+    // One that has ended has none.
+    let maps = |one: fs::DirEntry| fs::read_to_string(one.path().join("maps")).ok();
+    processes
+        .filter_map(|one| maps(one.ok()?))
+        .any(|maps| maps.contains(library))
 }
 
 /// A cut on its way.
