@@ -234,6 +234,14 @@ struct Described {
     retry_after: Option<Duration>,
 }
 
+/// The reason of a tenant that is over this budget.
+const fn over(budget: Which) -> &'static str {
+    match budget {
+        Which::Pending => "PENDING_BUDGET_EXHAUSTED",
+        Which::Log => "LOG_BUDGET_EXHAUSTED",
+    }
+}
+
 impl From<OperationError> for Described {
     fn from(error: OperationError) -> Self {
         use OperationError as E;
@@ -270,11 +278,7 @@ impl From<OperationError> for Described {
                 retry_after = Some(wait);
                 about.push((ABOUT_USED, told.used.to_string()));
                 about.push((ABOUT_BUDGET, told.budget.to_string()));
-                let reason = match told.which {
-                    Which::Pending => "PENDING_BUDGET_EXHAUSTED",
-                    Which::Log => "LOG_BUDGET_EXHAUSTED",
-                };
-                (Code::ResourceExhausted, reason)
+                (Code::ResourceExhausted, over(told.which))
             }
             E::Unauthenticated { reason, .. } => (Code::Unauthenticated, reason),
             E::Denied { rpc, .. } => {

@@ -20,7 +20,7 @@ macro_rules! cases {
 
 /// All of them.
 pub(super) fn all() -> Vec<Case> {
-    cases![
+    let mut cases = cases![
         publishing::{
             goes_to_its_targets,
             stale_catalog_accepts_nothing_of_that_tenant,
@@ -76,6 +76,14 @@ pub(super) fn all() -> Vec<Case> {
             a_registry_record_is_claimed_once,
             hints_tell_what_happened,
         },
+    ];
+    cases.extend(bounded());
+    cases
+}
+
+/// Those about what a store keeps no longer, or takes no more of.
+fn bounded() -> Vec<Case> {
+    cases![
         budgets::{
             a_used_up_budget_refuses_only_its_tenant,
             ended_deliveries_make_room,
