@@ -67,7 +67,7 @@ fn comes_back<T: Debug + PartialEq>(
 }
 
 #[test]
-fn rows_come_back() {
+fn tenants_come_back() {
     let version = Version {
         counter: 3,
         nonce: u64::MAX,
@@ -89,6 +89,10 @@ fn rows_come_back() {
         ..tenant
     };
     comes_back(&untold, untold.pack(), TenantRow::parse, 68);
+}
+
+#[test]
+fn rows_come_back() {
     for stage in [Stage::Live, Stage::Clearing, Stage::Cleared] {
         let mut queue = Queue::new(QueueSettings {
             pool: a_pool("shared"),
