@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use sidehook_api::v1;
 use sidehook_testkit::{
-    client::{event, subscription},
+    client::{Client, event, subscription},
+    process::Process,
     receiver::{Behaviour, Receiver},
-    system::System,
+    system::{System, Tenant},
 };
 
 const EVENTS: u64 = 200;
@@ -50,35 +51,121 @@ async fn healthy_receivers_finish_while_the_bad_ones_still_hang() {
         "a hanging receiver holds at most its window"
     );
     for subscription_id in bad {
-        let mut unfinished = 0;
-        let mut page_token = String::new();
-        loop {
-            let request = v1::ListDeliveriesRequest {
-                subscription_id: subscription_id.clone(),
-                page_size: 500,
-                page_token,
-                ..v1::ListDeliveriesRequest::default()
-            };
-            let page = client
-                .deliveries()
-                .list_deliveries(request)
-                .await
-                .expect("a page");
-            let page = page.into_inner();
-            unfinished += page
-                .deliveries
-                .iter()
-                .filter(|delivery| is_pending(delivery))
-                .count();
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                break;
-            }
-        }
+        let deliveries = deliveries_of(&client, &subscription_id).await;
+        let unfinished = deliveries.iter().filter(|one| is_pending(one)).count();
         assert_eq!(
             unfinished, EVENTS as usize,
             "nothing of the bad ones' is lost"
         );
+    }
+}
+
+/// All deliveries of a subscription.
+async fn deliveries_of(client: &Client, subscription_id: &str) -> Vec<v1::Delivery> {
+    let mut deliveries = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListDeliveriesRequest {
+            subscription_id: subscription_id.to_owned(),
+            page_size: 500,
+            page_token,
+            ..v1::ListDeliveriesRequest::default()
+        };
+        let page = client.deliveries().list_deliveries(request).await;
+        let page = page.expect("a page").into_inner();
+        deliveries.extend(page.deliveries);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return deliveries;
+        }
+    }
+}
+
+/// Places of the agent that several tenants share.
+const PLACES: u32 = 64;
+/// Subscriptions of a tenant that floods it, and their events: four times, and twenty
+/// times, as much as it takes, in windows as large.
+const LOUD: usize = 20;
+const LOUD_EVENTS: u64 = 64;
+
+/// A subscription that the platform's agents serve.
+fn shared(url: &str, object_type: &str) -> v1::Subscription {
+    let longest = Duration::from_secs(60);
+    let longest = longest.try_into().expect("a minute is not too long");
+    v1::Subscription {
+        pool: "platform/default".to_owned(),
+        timeouts: Some(v1::Timeouts {
+            total: Some(longest),
+            ..v1::Timeouts::default()
+        }),
+        max_in_flight: PLACES,
+        ..subscription(url, object_type)
+    }
+}
+
+/// Starts an agent of the platform's default pool.
+async fn shared_agent(system: &System) -> Process {
+    let request = v1::CreateApiKeyRequest {
+        name: "shared".to_owned(),
+        role: v1::Role::Agent.into(),
+        pool: "default".to_owned(),
+        ..v1::CreateApiKeyRequest::default()
+    };
+    let made = system.operator(0).admin().create_api_key(request).await;
+    let platform = Tenant {
+        id: String::new(),
+        key: String::new(),
+        token: made.expect("a token is made").into_inner().secret,
+    };
+    system.agent_of(&platform, "shared", 0)
+}
+
+#[tokio::test]
+async fn a_quiet_tenant_finds_room_on_an_agent_that_others_flood() {
+    let system = System::builder().capacity(PLACES).start().await;
+    let _agent = shared_agent(&system).await;
+    let hanging = Receiver::start(Behaviour::Hang).await;
+    let mut loud = Vec::new();
+    let mut before = 0;
+    for name in ["loud", "louder"] {
+        let client = system.another_tenant(name).await;
+        for _ in 0..LOUD {
+            let made = client.create(shared(&hanging.url(), "order")).await;
+            loud.push((client.clone(), made.id));
+        }
+        let events = (0..LOUD_EVENTS).map(|n| event("order", n)).collect();
+        client.publish(events).await.expect("published");
+        // Each of them has had some of it before the next one comes.
+        assert!(
+            hanging.wait_for(before + 4, PATIENCE).await,
+            "they do flood"
+        );
+        before = hanging.count();
+    }
+    let quiet = system.another_tenant("quiet").await;
+    let receiver = Receiver::start(Behaviour::Ok).await;
+    quiet.create(shared(&receiver.url(), "order")).await;
+    let events = (0..EVENTS).map(|n| event("order", n)).collect();
+    quiet.publish(events).await.expect("published");
+    assert!(
+        receiver.wait_for(EVENTS as usize, PATIENCE).await,
+        "{} arrived, while {} hang",
+        receiver.count(),
+        hanging.count()
+    );
+    assert_eq!(receiver.count(), EVENTS as usize, "each exactly once");
+    assert!(hanging.count() < PLACES as usize, "some places stay free");
+    for (client, subscription_id) in loud {
+        let deliveries = deliveries_of(&client, &subscription_id).await;
+        assert_eq!(deliveries.len(), LOUD_EVENTS as usize);
+        for delivery in deliveries {
+            let state = delivery.state();
+            let hangs = matches!(
+                state,
+                v1::DeliveryState::Queued | v1::DeliveryState::InFlight
+            );
+            assert!(hangs, "{state:?}: no attempt of theirs has ended");
+        }
     }
 }
 
