@@ -7,10 +7,13 @@
 use sidehook_core::{
     address::{Partition, SegmentId},
     id::TenantId,
-    limits::{CALL_BYTES, CALL_RECORDS, LOG_AGE},
+    limits::{CALL_BYTES, CALL_RECORDS, LEASE_MAX, LOG_AGE, RETRY_WAIT_MAX},
     time::Timestamp,
 };
-use sidehook_store::turn::{LeaseId, TickReply};
+use sidehook_store::{
+    clock,
+    turn::{LeaseId, TickReply},
+};
 
 use crate::{
     batch::Batch,
@@ -116,7 +119,10 @@ impl Batch<'_> {
         ticked: Ticked,
     ) -> Result<TickReply, Fault> {
         let next_due = self.next_due(partition)?;
-        let more = ticked.clearing || ticked.dropping;
+        let more = ticked.clearing
+            || ticked.dropping
+            || self.lease_over(partition, now)?.is_some()
+            || self.retry_due(partition, now)?.is_some();
         Ok(TickReply {
             next_due: if more { Some(now) } else { next_due },
             due: self.pools(partition)?,
@@ -127,20 +133,48 @@ impl Batch<'_> {
     fn expire_leases(&mut self, partition: Partition, now: Timestamp) -> Result<u32, Fault> {
         let (mut lost, mut left) = (0_u32, CALL_RECORDS);
         while left > 0 {
-            let first = self.tables.deadlines.first(&layout::partition(partition))?;
-            let Some((key, _)) = first else {
+            let Some(key) = self.lease_over(partition, now)? else {
                 break;
             };
             let blame = |fault: Fault| fault.blame(Index::Deadlines, &key);
-            let (deadline, lease) = layout::parse_timed(&key).map_err(blame)?;
-            if deadline > now {
-                break;
-            }
+            let (_, lease) = layout::parse_timed(&key).map_err(blame)?;
             let taken = self.expire(&key, LeaseId(lease)).map_err(blame)?;
             lost = lost.saturating_add(taken);
             left = left.saturating_sub(taken.max(1) as usize);
         }
         Ok(lost)
+    }
+
+    /// The deadline of a lease that is over.
+    fn lease_over(&self, partition: Partition, now: Timestamp) -> Result<Option<Vec<u8>>, Fault> {
+        let prefix = layout::partition(partition);
+        let Some((key, _)) = self.tables.deadlines.first(&prefix)? else {
+            return Ok(None);
+        };
+        let parsed = layout::parse_timed(&key);
+        let (deadline, _) = parsed.map_err(|fault| fault.blame(Index::Deadlines, &key))?;
+        if clock::is_over(deadline, now) {
+            return Ok(Some(key));
+        }
+        let ahead = layout::after(partition, now + LEASE_MAX);
+        let ahead = self.tables.deadlines.some(&prefix, &ahead, 1)?.pop();
+        Ok(ahead.map(|(key, _)| key))
+    }
+
+    /// The row of a delivery that waits no longer.
+    fn retry_due(&self, partition: Partition, now: Timestamp) -> Result<Option<Vec<u8>>, Fault> {
+        let prefix = layout::partition(partition);
+        let Some((key, _)) = self.tables.due.first(&prefix)? else {
+            return Ok(None);
+        };
+        let parsed = layout::parse_due(&key);
+        let (at, _) = parsed.map_err(|fault| fault.blame(Index::Due, &key))?;
+        if clock::is_due(at, now) {
+            return Ok(Some(key));
+        }
+        let ahead = layout::after(partition, now + RETRY_WAIT_MAX);
+        let ahead = self.tables.due.some(&prefix, &ahead, 1)?.pop();
+        Ok(ahead.map(|(key, _)| key))
     }
 
     /// Takes a lease back whose deadline that is.
@@ -155,15 +189,11 @@ impl Batch<'_> {
 
     fn queue_retries(&mut self, partition: Partition, now: Timestamp) -> Result<(), Fault> {
         for _ in 0..CALL_RECORDS {
-            let first = self.tables.due.first(&layout::partition(partition))?;
-            let Some((key, _)) = first else {
+            let Some(key) = self.retry_due(partition, now)? else {
                 return Ok(());
             };
             let blame = |fault: Fault| fault.blame(Index::Due, &key);
-            let (at, place) = layout::parse_due(&key).map_err(blame)?;
-            if at > now {
-                return Ok(());
-            }
+            let (_, place) = layout::parse_due(&key).map_err(blame)?;
             self.tables.due.delete(&key)?;
             self.queue_retry(&place).map_err(blame)?;
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use redis::Cmd;
 use sidehook_core::{
     address::Partition,
-    limits::{CALL_RECORDS, IDEMPOTENCY_TTL, LOG_AGE},
+    limits::{CALL_RECORDS, IDEMPOTENCY_TTL, LEASE_MAX, LOG_AGE, RETRY_WAIT_MAX},
     time::Timestamp,
 };
 use sidehook_store::{StoreError, turn::TickReply};
@@ -27,6 +27,9 @@ pub(crate) fn command(partition: Partition, now: &str) -> Cmd {
         script.arg(age.as_millis() as u64);
     }
     script.arg(OUTCOMES);
+    for longest in [LEASE_MAX, RETRY_WAIT_MAX] {
+        script.arg(longest.as_millis() as u64);
+    }
     script
 }
 

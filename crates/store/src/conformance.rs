@@ -16,6 +16,7 @@ mod budgets;
 mod cases;
 mod catalogs;
 mod choices;
+mod clocks;
 mod compare;
 mod copying;
 mod desk;

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, EventId, Partition, SegmentId},
     id::{SubscriptionNumber, TenantId},
-    limits::{DELIVERY_OVERHEAD, EVENT_OVERHEAD, IDEMPOTENCY_TTL},
+    limits::{DELIVERY_OVERHEAD, EVENT_OVERHEAD, IDEMPOTENCY_TTL, LEASE_MAX, RETRY_WAIT_MAX},
     time::Timestamp,
     version::Version,
 };
@@ -422,7 +422,8 @@ impl Ledger {
         let over: Vec<LeaseId> = self
             .loans
             .iter()
-            .filter(|loan| loan.deadline <= now && loan.lease.0.partition == partition)
+            .filter(|loan| loan.lease.0.partition == partition)
+            .filter(|loan| loan.deadline <= now || loan.deadline > now + LEASE_MAX)
             .map(|loan| loan.lease)
             .collect();
         let wanted: u32 = over.into_iter().map(|lease| self.take_back(lease, 1)).sum();
@@ -431,7 +432,8 @@ impl Ledger {
         })?;
         for line in &mut self.lines {
             let here = Partition::of(line.tenant) == partition;
-            if here && matches!(line.standing, Standing::Waiting(due) if due <= now) {
+            let over = |due| due <= now || due > now + RETRY_WAIT_MAX;
+            if here && matches!(line.standing, Standing::Waiting(due) if over(due)) {
                 line.standing = Standing::Ready;
             }
         }

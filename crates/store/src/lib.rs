@@ -13,6 +13,7 @@
 
 pub mod budget;
 pub mod catalog;
+pub mod clock;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 pub mod error;

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use sidehook_core::{
     address::{Partition, SegmentId},
     id::{SubscriptionNumber, TenantId},
-    limits::{CALL_BYTES, CALL_PAIRS, CALL_RECORDS, CLAIM_SHARES},
+    limits::{CALL_BYTES, CALL_PAIRS, CALL_RECORDS, CLAIM_SHARES, LEASE_MAX},
 };
 
 use crate::{
@@ -80,8 +80,8 @@ fn events_of(one: &TenantPublish, segment: Option<SegmentId>) -> Result<(), Call
 /// Checks a claim.
 ///
 /// # Errors
-/// [`CallError::Refused`]: too many demands or shares, a demand for nothing, a
-/// tenant's share twice in one.
+/// [`CallError::Refused`]: too many demands or shares, a demand for nothing or for
+/// longer than any lease lasts, a tenant's share twice in one.
 pub fn claim(call: &Claim) -> Result<(), CallError> {
     within("demands", call.demands.len())?;
     let shares: usize = call.demands.iter().map(|demand| demand.shares.len()).sum();
@@ -91,6 +91,9 @@ pub fn claim(call: &Claim) -> Result<(), CallError> {
     for demand in &call.demands {
         if demand.max_deliveries == 0 || demand.per_tenant == 0 {
             return Err(refused("a demand for no deliveries".to_owned()));
+        }
+        if demand.lease > LEASE_MAX {
+            return Err(refused(format!("a lease of {:?}", demand.lease)));
         }
         let tenants = demand.shares.iter().map(|(tenant, _)| tenant);
         if tenants.collect::<HashSet<_>>().len() < demand.shares.len() {

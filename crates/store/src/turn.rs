@@ -209,7 +209,7 @@ pub struct Demand {
     /// a call at most [`CLAIM_SHARES`](sidehook_core::limits::CLAIM_SHARES). Of 0 nothing
     /// is: whoever has had their share is passed over, and keeps their turn.
     pub shares: Vec<(TenantId, u32)>,
-    /// How long to lend them.
+    /// How long to lend them, at most [`LEASE_MAX`](sidehook_core::limits::LEASE_MAX).
     pub lease: Duration,
     /// Random: whoever settles must know it.
     pub token: u128,
@@ -328,7 +328,8 @@ pub enum Disposition {
     /// It waits for another attempt. If its subscription was deleted meanwhile, it
     /// ends instead.
     Retry {
-        /// When it is due.
+        /// When it is due. Beyond
+        /// [`RETRY_WAIT_MAX`](sidehook_core::limits::RETRY_WAIT_MAX) from now: at once.
         at: Timestamp,
         /// What it is to remember.
         retry: Bytes,

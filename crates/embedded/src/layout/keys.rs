@@ -259,6 +259,13 @@ pub(crate) fn timed(at: Timestamp, id: SegmentId) -> Vec<u8> {
     key.finish()
 }
 
+/// The first key behind all those of `at` among those that begin with a time.
+pub(crate) fn after(partition: Partition, at: Timestamp) -> Vec<u8> {
+    let mut key = begin(partition);
+    key.time(at + core::time::Duration::from_millis(1));
+    key.finish()
+}
+
 /// Reads what [`timed`] packed.
 pub(crate) fn parse_timed(key: &[u8]) -> Result<(Timestamp, SegmentId), Fault> {
     let mut from = Reader::copy("the key of a time", key);

@@ -7,14 +7,25 @@
 -- ARGV[4]  how long idempotency keys are remembered, in ms
 -- ARGV[5]  how long an idle lane's record is kept, in ms
 -- ARGV[6]  bytes of outcomes that are read of segments past their age
+-- ARGV[7]  how long a lease can last, in ms
+-- ARGV[8]  how long a retry can wait, in ms
 -- Returns  '=', now, leases lost, next due or 0, the pools that have work (length, pool)
 local now, bound, log_age = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local ttl, lane_age = tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local function due_of(key, limit) return call('ZRANGEBYSCORE', key, '-inf', now, 'LIMIT', 0, limit) end
+-- Times further ahead than they can have been set: the clock has gone back since.
+local ahead = { deadlines = now + tonumber(ARGV[7]), wait = now + tonumber(ARGV[8]) }
+
+local function due_of(kind)
+  local due = call('ZRANGEBYSCORE', P .. kind, '-inf', now, 'LIMIT', 0, bound)
+  if #due == bound then return due end
+  local from = string.format('(%.0f', ahead[kind])
+  for _, name in ipairs(call('ZRANGEBYSCORE', P .. kind, from, '+inf', 'LIMIT', 0, bound - #due)) do due[#due + 1] = name end
+  return due
+end
 
 local function expire_leases()
-  local lost, names = 0, due_of(P .. 'deadlines', bound)
+  local lost, names = 0, due_of('deadlines')
   for _, lease in ipairs(names) do
     if lost >= bound then break end
     local record = call('HGET', P .. 'lease', lease)
@@ -30,7 +41,7 @@ end
 -- Notes what is to be queued again; the names of what waits no longer.
 local entries = {}
 local function queue_retries()
-  local names = due_of(P .. 'wait', bound)
+  local names = due_of('wait')
   local values = hmget(P .. 'rec', names)
   for i, name in ipairs(names) do
     local q = queue(sub(name, 1, 20))
@@ -67,25 +78,52 @@ local function clear()
 end
 
 -- Drops day hashes and history blocks past their age, and idle lanes' records.
-local function sweep()
-  local days = call('HGET', STATE, 'idem')
+-- Days are swept some at a time, towards today: also from ahead, where the clock has been.
+local function sweep_days()
+  local days = tonumber(call('HGET', STATE, 'idem') or nil)
   local last = math.floor(now / ttl) - 2
-  for day = tonumber(days or last - 400) + 1, last do call('UNLINK', P .. 'idem:' .. day) end
-  if tonumber(days or -1) ~= last then call('HSET', STATE, 'pad', PAD, 'idem', last) end
+  if days == last then return end
+  local from = days or last - 400
+  local to = math.max(math.min(last, from + 400), from - 400)
+  for day = from + 1, to do call('UNLINK', P .. 'idem:' .. day) end
+  for day = math.max(to, last + 1) + 3, from + 2 do call('UNLINK', P .. 'idem:' .. day) end
+  call('HSET', STATE, 'pad', PAD, 'idem', to)
+end
+
+-- A block from ahead counts as written when it was found in front, at `found`.
+local function sweep_blocks(found)
   for _ = 1, bound do
     local block = call('LINDEX', P .. 'blocks', 0)
-    if not block or unpack_('>I8', block) + log_age > now then break end
+    local at = block and unpack_('>I8', block)
+    if not block or at <= now + 3600000 then
+      found = 0
+    else
+      if found == 0 or found > now then found = now end
+      at = found
+    end
+    if not block or at + log_age > now then break end
     call('LPOP', P .. 'blocks')
     call('UNLINK', P .. 'blk:' .. sub(block, 9))
   end
-  local cursor, at = string.match(call('HGET', STATE, 'lanes') or '0 0', '(%d+) (%d+)')
-  if now < tonumber(at) then return end
-  local page = call('HSCAN', P .. 'lanes', cursor, 'COUNT', 64)
-  for i = 1, #page[2], 2 do
-    local field, row = page[2][i], page[2][i + 1]
-    if unpack_('>I8', row, 5) + lane_age <= now then forget_lane(field, row) end
+  return found
+end
+
+local function sweep()
+  sweep_days()
+  local cursor, at, had = string.match(call('HGET', STATE, 'lanes') or '0 0', '(%d+) (%d+) ?(%d*)')
+  at, had = tonumber(at), tonumber(had) or 0
+  local found = sweep_blocks(had)
+  if now < at and at <= now + 600000 then
+    if found == had then return end
+  else
+    local page = call('HSCAN', P .. 'lanes', cursor, 'COUNT', 64)
+    for i = 1, #page[2], 2 do
+      local field, row = page[2][i], page[2][i + 1]
+      if math.abs(now - unpack_('>I8', row, 5)) >= lane_age then forget_lane(field, row) end
+    end
+    cursor, at = page[1], now + (page[1] == '0' and 600000 or 0)
   end
-  call('HSET', STATE, 'lanes', page[1] .. ' ' .. string.format('%.0f', now + (page[1] == '0' and 600000 or 0)))
+  call('HSET', STATE, 'lanes', string.format('%s %.0f %.0f', cursor, at, found))
 end
 
 local lost = expire_leases()
@@ -102,8 +140,10 @@ sweep()
 
 local due = more and now or log_due
 for _, key in ipairs({ 'deadlines', 'wait' }) do
-  local first = call('ZRANGE', P .. key, 0, 0, 'WITHSCORES')[2]
-  if first and (not due or tonumber(first) < due) then due = tonumber(first) end
+  local first = tonumber(call('ZRANGE', P .. key, 0, 0, 'WITHSCORES')[2])
+  local last = first and tonumber(call('ZRANGE', P .. key, -1, -1, 'WITHSCORES')[2])
+  if first and last > ahead[key] then first = math.min(first, now) end
+  if first and (not due or first < due) then due = first end
 end
 local pools = {}
 for _, pool in ipairs(call('SMEMBERS', P .. 'pools')) do

@@ -2,7 +2,7 @@
 
 use core::pin::Pin;
 
-use super::{ageing, budgets, catalogs, leasing, publishing, reading, settling, sharing};
+use super::{ageing, budgets, catalogs, clocks, leasing, publishing, reading, settling, sharing};
 use crate::port::Store;
 
 type Playing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -45,6 +45,12 @@ pub(super) fn all() -> Vec<Case> {
             released_leases_change_nothing,
             paused_lends_nothing,
             repeated_claims_lend_once,
+        },
+        clocks::{
+            leases_from_ahead_are_over,
+            retries_from_ahead_are_due,
+            a_jump_and_the_way_back_lose_nothing,
+            no_lease_is_longer_than_any,
         },
         sharing::{
             shares_hold,

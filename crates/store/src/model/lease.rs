@@ -7,6 +7,7 @@ use sidehook_core::time::Timestamp;
 
 use super::state::{Item, QueueKey, State};
 use crate::{
+    clock,
     read::Lease,
     turn::{Holder, LeaseId, Run},
 };
@@ -83,6 +84,15 @@ impl Leases {
         lease.deadline = deadline;
         self.by_deadline.insert((deadline, id));
         true
+    }
+
+    /// A lease that is over.
+    pub(super) fn over(&self, now: Timestamp) -> Option<LeaseId> {
+        let first = self.by_deadline.first();
+        let first = first.filter(|(deadline, _)| *deadline <= now);
+        let ahead = self.by_deadline.iter().rev();
+        let ahead = ahead.take_while(|(deadline, _)| clock::is_over(*deadline, now));
+        first.or_else(|| ahead.last()).map(|(_, id)| *id)
     }
 
     /// The lease that ends first.

@@ -2,13 +2,13 @@
 //! idempotency keys leave. Each up to a bound, so that no tick takes long.
 
 use sidehook_core::{
-    address::SegmentId,
+    address::{DeliveryId, SegmentId},
     limits::{CALL_RECORDS, LOG_AGE},
     time::Timestamp,
 };
 
-use super::state::{State, Tenant};
-use crate::turn::TickReply;
+use super::state::{QueueKey, State, Tenant};
+use crate::{clock, turn::TickReply};
 
 impl State {
     pub(super) fn tick(&mut self, now: Timestamp) -> TickReply {
@@ -17,7 +17,7 @@ impl State {
         self.drop_old(now);
         self.keys.forget(now, CALL_RECORDS);
         TickReply {
-            next_due: self.next_due(),
+            next_due: self.next_due(now),
             due: self.rings.pools(),
             leases_lost,
         }
@@ -26,8 +26,7 @@ impl State {
     fn expire_leases(&mut self, now: Timestamp) -> u32 {
         let mut lost = 0;
         while lost < CALL_RECORDS as u32
-            && let Some((deadline, lease)) = self.leases.first()
-            && deadline <= now
+            && let Some(lease) = self.leases.over(now)
         {
             lost += self.take_back(lease, 1);
         }
@@ -36,13 +35,11 @@ impl State {
 
     fn queue_retries(&mut self, now: Timestamp) {
         for _ in 0..CALL_RECORDS {
-            match self.due.first() {
-                Some((at, ..)) if *at <= now => {}
-                _ => return,
-            }
-            let Some((_, key, id)) = self.due.pop_first() else {
+            let Some(first) = self.next_retry(now) else {
                 return;
             };
+            self.due.remove(&first);
+            let (_, key, id) = first;
             if let Some((_, place)) = self.known.get_mut(&id) {
                 place.due = None;
             }
@@ -53,6 +50,14 @@ impl State {
             }
             self.align(key);
         }
+    }
+
+    /// A delivery that waits no longer.
+    fn next_retry(&self, now: Timestamp) -> Option<(Timestamp, QueueKey, DeliveryId)> {
+        let first = self.due.first().filter(|(at, ..)| *at <= now);
+        let ahead = self.due.iter().rev();
+        let ahead = ahead.take_while(|(at, ..)| clock::is_due(*at, now));
+        first.or_else(|| ahead.last()).copied()
     }
 
     /// Drops events whose last delivery has ended, then the oldest of logs beyond their
@@ -112,7 +117,10 @@ impl State {
         }
     }
 
-    fn next_due(&self) -> Option<Timestamp> {
+    fn next_due(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.leases.over(now).is_some() || self.next_retry(now).is_some() {
+            return Some(now);
+        }
         let lease = self.leases.first().map(|(deadline, _)| deadline);
         let retry = self.due.first().map(|(at, ..)| *at);
         let age = self.ages.first().map(|(at, _)| *at + LOG_AGE);
