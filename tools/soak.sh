@@ -16,11 +16,14 @@ cargo build --workspace --bins
 run() { cargo test "$@" 2>&1 | tee -a target/soak.log; }
 : > target/soak.log
 run -p sidehook-tests --test faults -- --nocapture --test-threads=1
-# The loops leave the machine idle most of the time: both stores at once.
-run -p sidehook-tests --test kill_loop -- --nocapture --test-threads=2
+# The loops leave the machine idle most of the time: all stores at once.
+run -p sidehook-tests --test kill_loop -- --nocapture --test-threads=3 --include-ignored
+heading "masters die and slots move"
+run -p sidehook-tests --test failover --test resharding -- --nocapture --test-threads=1
 heading "the power fails $SIDEHOOK_POWER_ROUNDS times beneath each store"
 run -p sidehook-tests --test power_loss -- --nocapture --test-threads=2
 heading "$SIDEHOOK_SEQUENCES random sequences of calls on each store"
 run -p sidehook-store --lib conformance
 run -p sidehook-embedded --test conformance
 run -p sidehook-redis --test conformance
+run -p sidehook-redis --test cluster

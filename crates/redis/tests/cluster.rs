@@ -5,7 +5,7 @@ mod cluster;
 mod support;
 
 use cluster::Emptied;
-use sidehook_store::conformance::{SEEDS, STEPS, compare, examples, random};
+use sidehook_store::conformance::{STEPS, compare, examples, random, seeds};
 
 #[tokio::test]
 async fn a_cluster_passes_the_examples() {
@@ -14,7 +14,7 @@ async fn a_cluster_passes_the_examples() {
 
 #[tokio::test]
 async fn a_cluster_passes_random_sequences() {
-    random(&Emptied::start().await, SEEDS, STEPS).await;
+    random(&Emptied::start().await, seeds(), STEPS).await;
 }
 
 #[tokio::test]

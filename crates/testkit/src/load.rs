@@ -7,6 +7,8 @@
 //! acknowledgements and refusals, so that it holds on a slow machine too.
 
 use std::{
+    collections::BTreeSet,
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -114,7 +116,7 @@ impl Load {
 
     /// The events that were acknowledged within this time.
     #[must_use]
-    pub fn acknowledged_within(&self, time: std::ops::Range<Instant>) -> Vec<String> {
+    pub fn acknowledged_within(&self, time: Range<Instant>) -> BTreeSet<String> {
         let books = self.shared.books.lock();
         let then = books
             .acknowledged
@@ -191,6 +193,11 @@ impl Load {
     /// Books what has arrived until that is everything, or until `limit` is over: how
     /// long it took, and the ledger.
     pub async fn drain(&self, limit: Duration) -> (Duration, Ledger) {
+        self.drain_but(&BTreeSet::new(), limit).await
+    }
+
+    /// As `drain`, without waiting for these events: they may be lost.
+    pub async fn drain_but(&self, these: &BTreeSet<String>, limit: Duration) -> (Duration, Ledger) {
         let begun = Instant::now();
         loop {
             let news = self.shared.news.notified();
@@ -199,7 +206,9 @@ impl Load {
             {
                 let mut books = self.shared.books.lock();
                 books.ledger.received(RECEIVER, &self.receiver.take());
-                if books.ledger.is_complete() || begun.elapsed() > limit {
+                let lost = books.ledger.lost();
+                let is_over = lost.iter().all(|(event, _)| these.contains(event));
+                if is_over || begun.elapsed() > limit {
                     return (begun.elapsed(), books.ledger.clone());
                 }
             }

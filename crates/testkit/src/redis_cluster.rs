@@ -178,6 +178,14 @@ impl RedisCluster {
         None
     }
 
+    /// A slot that this node owns, as it sees it; `None` if it has none, or no answer.
+    pub async fn slot_of(&self, number: usize) -> Option<u16> {
+        let node = &self.nodes[number];
+        let view = node.view().await?;
+        let own = view.iter().find(|one| one.id == node.id && one.is_master)?;
+        own.slots.first().map(|range| *range.start())
+    }
+
     /// Waits until another node than this one owns the slot; which one does.
     ///
     /// # Panics
