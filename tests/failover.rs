@@ -30,6 +30,8 @@ use sidehook_testkit::{
 const ALWAYS: [&str; 2] = ["--appendfsync", "always"];
 /// How long a receiver takes: somebody is always in the middle of an answer.
 const ANSWER: Behaviour = Behaviour::After(Duration::from_millis(5));
+/// Events meanwhile, of those whom it does not concern.
+const FEW: u64 = 100;
 /// Events of the one call that may be on its way back to the publisher.
 const IN_FLIGHT: u64 = 10;
 /// Events before and after: enough to be in the middle of it.
@@ -230,8 +232,27 @@ async fn settle(system: &System, cluster: &RedisCluster) -> Vec<Settled> {
     settled
 }
 
+/// What happens to a master.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    /// It is killed, and started again once it has a successor.
+    Kill,
+    /// It is silent with all its connections open, and goes on when it has a successor,
+    /// taking itself for the master.
+    Silence,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_master_of_a_cluster_dies_and_only_its_own_wait() {
+    a_master_of_a_cluster_fails(Fault::Kill).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_of_a_cluster_is_silent_for_a_while_and_only_its_own_wait() {
+    a_master_of_a_cluster_fails(Fault::Silence).await;
+}
+
+async fn a_master_of_a_cluster_fails(fault: Fault) {
     let mut cluster = RedisCluster::start_with_replicas(&ALWAYS).await;
     let system = system(&cluster.url(), 1).await;
     let registry = cluster.owner(cluster.slot("{shsys}").await).await;
@@ -249,30 +270,41 @@ async fn a_master_of_a_cluster_dies_and_only_its_own_wait() {
         cluster.slot(&key[..6]).await
     };
 
-    let killed = Instant::now();
-    cluster.node_mut(victim.node).kill9();
-    victim.load.until_refused(1).await;
-    let before = victim.load.acknowledged();
-    for other in &settled {
-        other.load.until_acknowledged(SOME).await;
+    let failed = Instant::now();
+    match fault {
+        Fault::Kill => cluster.node_mut(victim.node).kill9(),
+        Fault::Silence => cluster.node(victim.node).pause(),
     }
-    let owner = cluster.wait_promoted(slot, victim.node).await;
-    let promoted = killed.elapsed();
-    assert_eq!(owner, victim.node + MASTERS, "its replica");
+    let succeeds = async {
+        let owner = cluster.wait_promoted(slot, victim.node).await;
+        assert_eq!(owner, victim.node + MASTERS, "its replica");
+        failed.elapsed()
+    };
+    let others_go_on = async {
+        for other in &settled {
+            other.load.until_acknowledged(FEW).await;
+        }
+    };
+    let refused = victim.load.until_refused(1);
+    let (promoted, ..) = tokio::join!(succeeds, others_go_on, refused);
+    let before = victim.load.acknowledged();
     // The new master has no replica before the old one follows it.
     victim.load.until_refused(1).await;
     assert_eq!(victim.load.acknowledged(), before, "there is no replica");
-    cluster.node_mut(victim.node).restart().await;
+    match fault {
+        Fault::Kill => cluster.node_mut(victim.node).restart().await,
+        Fault::Silence => cluster.node(victim.node).resume(),
+    }
     victim.load.until_acknowledged(SOME).await;
 
     settled.push(victim);
     for (number, one) in settled.iter_mut().enumerate() {
         let who = if number == MASTERS - 1 {
-            "the dead"
+            "its"
         } else {
             "another"
         };
-        let what = format!("Cluster, on {who} master");
+        let what = format!("Cluster, {fault:?}, tenant on {who} master");
         drain_whole(&what, promoted, &mut one.load).await;
     }
 }

@@ -82,8 +82,12 @@ impl Process {
     ///
     /// If the signal cannot be sent.
     pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
         assert!(sent.is_ok_and(|s| s.success()), "cannot signal {id}");
     }
 

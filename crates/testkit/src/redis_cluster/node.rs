@@ -1,10 +1,13 @@
 //! One node, and what it says about the others.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::{process::free_ports, redis_server::RedisServer};
 
 use super::NODE_TIMEOUT;
+
+/// How long it may take to tell what it sees.
+const SOON: Duration = Duration::from_secs(1);
 
 /// One server of a cluster.
 pub(super) struct Node {
@@ -51,9 +54,11 @@ impl Node {
         info.is_ok_and(|text| text.lines().any(|one| one == line))
     }
 
-    /// The nodes as it sees them; `None` if it does not answer.
+    /// The nodes as it sees them; `None` if it does not answer, or not soon: it may
+    /// be paused.
     pub(super) async fn view(&self) -> Option<Vec<Seen>> {
-        let nodes = self.server.try_command(&["CLUSTER", "NODES"]).await.ok()?;
+        let asked = self.server.try_command(&["CLUSTER", "NODES"]);
+        let nodes = tokio::time::timeout(SOON, asked).await.ok()?.ok()?;
         Some(nodes.lines().filter_map(Seen::read).collect())
     }
 }

@@ -74,6 +74,24 @@ impl RedisServer {
         .await;
     }
 
+    /// Stops it where it is: from now on it is silent, and keeps its connections.
+    ///
+    /// # Panics
+    ///
+    /// If the signal cannot be sent.
+    pub fn pause(&self) {
+        self.process.signal("STOP");
+    }
+
+    /// Lets it go on after `pause`, as if no time had passed.
+    ///
+    /// # Panics
+    ///
+    /// As `pause`.
+    pub fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
     /// Whether it is a master now; `None` if it does not answer.
     pub async fn is_master(&self) -> Option<bool> {
         let role = self.info("replication", "role").await;
