@@ -303,5 +303,5 @@ async fn an_export_of_every_version_is_read() {
 #[ignore = "writes what the other tests read"]
 async fn make() {
     let folder = env::var_os("SIDEHOOK_KEEP_IN").expect("SIDEHOOK_KEEP_IN names a folder");
-    making::make(Path::new(&folder)).await;
+    Box::pin(making::make(Path::new(&folder))).await;
 }

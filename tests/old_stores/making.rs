@@ -26,7 +26,7 @@ pub(crate) async fn make(folder: &Path) {
         std::fs::write(folder.join(name), text + "\n").expect("it can be written");
     };
     let system = System::builder().without_agent().start().await;
-    write("redis.json", &fill(&system).await);
+    write("redis.json", &Box::pin(fill(&system)).await);
     let redis = system.redis.as_ref().expect("it is over Redis");
     redis.command(&["SAVE"]).await;
     let place = redis.command(&["CONFIG", "GET", "dir"]).await;
@@ -34,7 +34,7 @@ pub(crate) async fn make(folder: &Path) {
     std::fs::copy(dump, folder.join("redis.rdb")).expect("it can be copied");
 
     let mut system = System::builder().embedded().without_agent().start().await;
-    write("embedded.json", &fill(&system).await);
+    write("embedded.json", &Box::pin(fill(&system)).await);
     system.terminate_server().await;
     let file = folder.join("sidehook.image");
     let place = system.place();
