@@ -64,6 +64,8 @@ fn all_mistakes_of_a_server_are_told_at_once() {
         drain_timeuot = "5s"
         [store]
         redis = "http://someone:pass-phrase@127.0.0.1/"
+        replicas = 99
+        sentinel_username = "watcher"
         [grpc]
         listen = "nowhere"
         [agents]
@@ -78,6 +80,8 @@ fn all_mistakes_of_a_server_are_told_at_once() {
         "drain_timeuot",
         "did you mean drain_timeout?",
         "store.redis",
+        "store.replicas",
+        "store.sentinel_password",
         "grpc.listen",
         "agents.",
         "log.format",
@@ -114,6 +118,10 @@ fn all_mistakes_of_an_agent_are_told_at_once() {
 #[test]
 fn what_is_right_is_accepted() {
     assert_accepted("sidehook", &server(""));
+    let watched = "redis://someone:pass@one:26379,two,three:26379/0#orders";
+    let watched = server("replicas = 2\nsentinel_password = \"watch\"\n")
+        .replace("redis://127.0.0.1:6379/", watched);
+    assert_accepted("sidehook", &watched);
     assert_accepted(
         "sidehook-agent",
         "server = \"https://sidehook.example\"\ntoken = \"a-token-0123456789\"\n",
