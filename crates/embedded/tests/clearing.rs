@@ -19,8 +19,8 @@ use sidehook_store::{
     port::Durability,
     rules,
     turn::{
-        Calls, Claim, Demand, Disposition, Grant, Holder, LeaseSettle, NewEvent, Publish, Replies,
-        Settle, SettleItem, TenantPublish,
+        Calls, Claim, Demand, Disposition, Grant, Holder, NewEvent, Publish, Replies, Settle,
+        TenantPublish,
     },
 };
 
@@ -107,20 +107,7 @@ impl Desk {
     }
 
     async fn settle(&mut self, grant: &Grant, disposition: &Disposition) {
-        let items = (0..).zip(&grant.runs).map(|(position, run)| SettleItem {
-            position,
-            tenant: run.tenant,
-            subscription: run.subscription,
-            segment: run.segment,
-            index: run.indices[0],
-            generation: run.generation,
-            disposition: disposition.clone(),
-        });
-        let one = LeaseSettle {
-            lease: grant.lease,
-            token: TOKEN,
-            items: items.collect(),
-        };
+        let one = grant.settle(TOKEN, |_| disposition.clone());
         let replies = self.turn(|calls, stamp| {
             calls.settle = Some((stamp, Settle { leases: vec![one] }));
         });

@@ -18,8 +18,8 @@ use sidehook_store::{
     port::Durability,
     rules,
     turn::{
-        Calls, Claim, ClaimReply, Demand, Disposition, Holder, LeaseSettle, NewEvent, Publish,
-        Settle, SettleItem, TenantPublish,
+        Calls, Claim, ClaimReply, Demand, Disposition, Holder, NewEvent, Publish, Settle,
+        TenantPublish,
     },
 };
 
@@ -136,29 +136,13 @@ impl Line {
 }
 
 fn ends(claim: &ClaimReply) -> Settle {
+    let record = Bytes::from_static(&[7; 100]);
+    let end = |_| Disposition::End {
+        record: record.clone(),
+    };
     let grants = claim.grants.iter().flatten();
-    let leases = grants.map(|grant| {
-        let runs = grant.runs.iter();
-        let all = runs.flat_map(|run| run.indices.iter().map(move |index| (run, *index)));
-        let items = (0..).zip(all).map(|(position, (run, index))| SettleItem {
-            position,
-            tenant: run.tenant,
-            subscription: run.subscription,
-            segment: run.segment,
-            index,
-            generation: run.generation,
-            disposition: Disposition::End {
-                record: Bytes::from_static(&[7; 100]),
-            },
-        });
-        LeaseSettle {
-            lease: grant.lease,
-            token: 4242,
-            items: items.collect(),
-        }
-    });
     Settle {
-        leases: leases.collect(),
+        leases: grants.map(|grant| grant.settle(4242, end)).collect(),
     }
 }
 

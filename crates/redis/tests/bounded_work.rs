@@ -17,7 +17,7 @@ use sidehook_redis::RedisStore;
 use sidehook_store::{
     Store as _,
     read::{Pair, Redeliver},
-    turn::{Claim, Disposition, Grant, Holder, LeaseSettle, Run, Settle, SettleItem},
+    turn::{Claim, Disposition, Grant, Holder, Settle},
 };
 use support::{Line, START, Server, calls, claim, demand, events, execute, subscribe, tenant};
 
@@ -108,28 +108,11 @@ impl Bench {
 }
 
 fn ending(grant: &Grant, record: &Bytes) -> Settle {
-    let ids = grant
-        .runs
-        .iter()
-        .flat_map(|run| run.indices.iter().map(move |index| (run, *index)));
-    let item = |(position, (run, index)): (usize, (&Run, u8))| SettleItem {
-        position: position as u16,
-        tenant: run.tenant,
-        subscription: run.subscription,
-        segment: run.segment,
-        index,
-        generation: run.generation,
-        disposition: Disposition::End {
-            record: record.clone(),
-        },
-    };
-    let lease = LeaseSettle {
-        lease: grant.lease,
-        token: 4242,
-        items: ids.enumerate().map(item).collect(),
+    let end = |_| Disposition::End {
+        record: record.clone(),
     };
     Settle {
-        leases: vec![lease],
+        leases: vec![grant.settle(4242, end)],
     }
 }
 

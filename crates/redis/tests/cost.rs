@@ -11,7 +11,7 @@ use bytes::Bytes;
 use sidehook_core::version::Version;
 use sidehook_store::{
     Store, Turn,
-    turn::{Disposition, Grant, Idempotency, LeaseSettle, Publish, Settle, SettleItem},
+    turn::{Disposition, Grant, Idempotency, Publish, Settle},
 };
 use support::{Line, Server, calls, claim, events, subscribe};
 
@@ -33,28 +33,12 @@ async fn cpu(client: &mut redis::aio::MultiplexedConnection) -> f64 {
 }
 
 fn ends(grant: &Grant) -> Settle {
-    let mut items = Vec::new();
-    for run in &grant.runs {
-        for index in &run.indices {
-            items.push(SettleItem {
-                position: items.len() as u16,
-                tenant: run.tenant,
-                subscription: run.subscription,
-                segment: run.segment,
-                index: *index,
-                generation: run.generation,
-                disposition: Disposition::End {
-                    record: Bytes::from_static(&[7; 150]),
-                },
-            });
-        }
-    }
+    let record = Bytes::from_static(&[7; 150]);
+    let end = |_| Disposition::End {
+        record: record.clone(),
+    };
     Settle {
-        leases: vec![LeaseSettle {
-            lease: grant.lease,
-            token: 4242,
-            items,
-        }],
+        leases: vec![grant.settle(4242, end)],
     }
 }
 

@@ -9,7 +9,7 @@ use sidehook_core::address::Partition;
 use sidehook_store::{
     Store,
     hint::{Hint, HistoryRecord},
-    turn::{Disposition, LeaseSettle, Settle, SettleItem},
+    turn::{Disposition, Settle},
 };
 use support::{Line, START, Server, calls, claim, events, execute, pool, subscribe, tenant};
 use tokio::sync::broadcast::Receiver;
@@ -45,27 +45,13 @@ async fn what_one_store_does_another_hears() {
     let replies = execute(&store, START, one).await;
     let grants = replies.claim.expect("asked").expect("it works").grants;
     let grant = grants[0].as_ref().expect("something was queued");
-    let run = &grant.runs[0];
     let record = Bytes::from_static(b"an attempt");
-    let item = SettleItem {
-        position: 0,
-        tenant: run.tenant,
-        subscription: run.subscription,
-        segment: run.segment,
-        index: run.indices[0],
-        generation: run.generation,
-        disposition: Disposition::End {
-            record: record.clone(),
-        },
+    let end = |_| Disposition::End {
+        record: record.clone(),
     };
     let mut one = calls();
-    let lease = LeaseSettle {
-        lease: grant.lease,
-        token: 4242,
-        items: vec![item],
-    };
     let settle = Settle {
-        leases: vec![lease],
+        leases: vec![grant.settle(4242, end)],
     };
     one.settle = Some((line.stamp(0), settle));
     execute(&store, START, one).await;

@@ -17,7 +17,7 @@ use sidehook_store::{
     CallError, Store as _, StoreError,
     catalog::{Change, Expect, QueueSettings, Write},
     registry::Kind,
-    turn::{Calls, Disposition, Grant, LeaseSettle, Replies, Settle, SettleItem},
+    turn::{Calls, Disposition, Grant, Replies, Settle},
 };
 use support::{
     Line, START, Server, calls, claim, demand, events, execute, pool, subscribe, tenant,
@@ -139,39 +139,26 @@ impl Story {
 
     /// Calls that settle a grant: every fourth waits for a retry, the rest ends.
     fn settle(&mut self, grant: &Grant, retries: bool) -> Calls {
-        let mut items = Vec::new();
-        for run in &grant.runs {
-            for index in &run.indices {
-                let retry = retries && items.len() % 4 == 3;
-                let record = Bytes::from_static(&[7; 150]);
-                let disposition = if retry {
-                    Disposition::Retry {
-                        at: self.now + Duration::from_secs(5),
-                        retry: Bytes::from_static(b"once"),
-                        record,
-                    }
-                } else {
-                    self.delivered.insert((run.segment, *index));
-                    Disposition::End { record }
-                };
-                items.push(SettleItem {
-                    position: items.len() as u16,
-                    tenant: run.tenant,
-                    subscription: run.subscription,
-                    segment: run.segment,
-                    index: *index,
-                    generation: run.generation,
-                    disposition,
-                });
+        let record = Bytes::from_static(&[7; 150]);
+        let settled = grant.settle(4242, |position| {
+            let record = record.clone();
+            if retries && position % 4 == 3 {
+                Disposition::Retry {
+                    at: self.now + Duration::from_secs(5),
+                    retry: Bytes::from_static(b"once"),
+                    record,
+                }
+            } else {
+                Disposition::End { record }
             }
-        }
+        });
+        let ended = settled.items.iter();
+        let ended = ended.filter(|one| matches!(one.disposition, Disposition::End { .. }));
+        self.delivered
+            .extend(ended.map(|one| (one.segment, one.index)));
         let mut one = calls();
         let settle = Settle {
-            leases: vec![LeaseSettle {
-                lease: grant.lease,
-                token: 4242,
-                items,
-            }],
+            leases: vec![settled],
         };
         one.settle = Some((self.line.stamp(0), settle));
         one

@@ -9,7 +9,7 @@ use sidehook_core::version::Version;
 use sidehook_redis::RedisStore;
 use sidehook_store::{
     Store as _, Turn,
-    turn::{Disposition, Grant, LeaseSettle, Settle, SettleItem},
+    turn::{Disposition, Grant, Settle},
 };
 use support::{Line, START, Server, calls, claim, events, subscribe};
 
@@ -64,29 +64,12 @@ async fn counted(client: &mut redis::aio::MultiplexedConnection) -> Counted {
 }
 
 fn ends(grant: &Grant) -> Settle {
-    let mut items = Vec::new();
-    for run in &grant.runs {
-        for index in &run.indices {
-            items.push(SettleItem {
-                position: items.len() as u16,
-                tenant: run.tenant,
-                subscription: run.subscription,
-                segment: run.segment,
-                index: *index,
-                generation: run.generation,
-                disposition: Disposition::End {
-                    record: Bytes::from_static(&[7; 150]),
-                },
-            });
-        }
-    }
-    let lease = LeaseSettle {
-        lease: grant.lease,
-        token: 4242,
-        items,
+    let record = Bytes::from_static(&[7; 150]);
+    let end = |_| Disposition::End {
+        record: record.clone(),
     };
     Settle {
-        leases: vec![lease],
+        leases: vec![grant.settle(4242, end)],
     }
 }
 

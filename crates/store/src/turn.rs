@@ -252,6 +252,31 @@ pub struct Grant {
     pub runs: Vec<Run>,
 }
 
+impl Grant {
+    /// What becomes of all its deliveries: of each, by its position, what `how` says.
+    #[must_use]
+    pub fn settle(&self, token: u128, mut how: impl FnMut(u16) -> Disposition) -> LeaseSettle {
+        let ids = self.runs.iter();
+        let ids = ids.flat_map(|run| run.indices.iter().map(move |index| (run, *index)));
+        let items = (0_u16..)
+            .zip(ids)
+            .map(|(position, (run, index))| SettleItem {
+                position,
+                tenant: run.tenant,
+                subscription: run.subscription,
+                segment: run.segment,
+                index,
+                generation: run.generation,
+                disposition: how(position),
+            });
+        LeaseSettle {
+            lease: self.lease,
+            token,
+            items: items.collect(),
+        }
+    }
+}
+
 /// Events of one segment for one subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {

@@ -16,10 +16,7 @@ use sidehook_store::{
     read::Redeliver,
     registry::Kind,
     rules,
-    turn::{
-        Calls, Claim, Disposition, Grant, Idempotency, LeaseSettle, Publish, Run, Settle,
-        SettleItem,
-    },
+    turn::{Calls, Claim, Disposition, Grant, Idempotency, Publish, Settle, SettleItem},
 };
 
 use crate::support::{START, calls, demand, events, pool, tenant};
@@ -88,71 +85,34 @@ fn publishing(past: &Past, sequence: u32) -> (Stamp, Publish) {
 fn settling(past: &Past) -> Settle {
     let grant = past.grant.clone().expect("a claim was granted");
     let record = Bytes::from_static(&[7; 40]);
-    let mut items = Vec::new();
-    let ids = grant
-        .runs
-        .iter()
-        .flat_map(|run| run.indices.iter().map(move |index| (run, *index)));
-    for (position, (run, index)) in ids.enumerate().take(3) {
-        let disposition = match position {
-            0 => Disposition::End {
-                record: record.clone(),
-            },
-            1 => Disposition::Retry {
-                at: at(20),
-                retry: Bytes::from_static(b"once"),
-                record: record.clone(),
-            },
-            _ => Disposition::Release,
-        };
-        items.push(SettleItem {
-            position: position as u16,
-            tenant: run.tenant,
-            subscription: run.subscription,
-            segment: run.segment,
-            index,
-            generation: run.generation,
-            disposition,
-        });
-    }
+    let mut settled = grant.settle(4242, |position| match position {
+        0 => Disposition::End {
+            record: record.clone(),
+        },
+        1 => Disposition::Retry {
+            at: at(20),
+            retry: Bytes::from_static(b"once"),
+            record: record.clone(),
+        },
+        _ => Disposition::Release,
+    });
+    settled.items.truncate(3);
     Settle {
-        leases: vec![LeaseSettle {
-            lease: grant.lease,
-            token: 4242,
-            items,
-        }],
+        leases: vec![settled],
     }
 }
 
 /// Ends all that was granted; the deliveries.
 #[allow(dead_code, reason = "each test binary uses a part of it")]
 pub(crate) fn ending(grant: &Grant) -> (Settle, Vec<DeliveryId>) {
-    let ids = grant
-        .runs
-        .iter()
-        .flat_map(|run| run.indices.iter().map(move |index| (run, *index)));
-    let item = |(position, (run, index)): (usize, (&Run, u8))| SettleItem {
-        position: position as u16,
-        tenant: run.tenant,
-        subscription: run.subscription,
-        segment: run.segment,
-        index,
-        generation: run.generation,
-        disposition: Disposition::End {
-            record: Bytes::from_static(b"ended"),
-        },
-    };
-    let items: Vec<_> = ids.enumerate().map(item).collect();
+    let settled = grant.settle(4242, |_| Disposition::End {
+        record: Bytes::from_static(b"ended"),
+    });
     let name = |one: &SettleItem| {
         DeliveryId::new(one.segment, one.index, one.subscription, one.generation)
     };
-    let names = items.iter().map(name).collect();
-    let lease = LeaseSettle {
-        lease: grant.lease,
-        token: 4242,
-        items,
-    };
-    let leases = vec![lease];
+    let names = settled.items.iter().map(name).collect();
+    let leases = vec![settled];
     (Settle { leases }, names)
 }
 
