@@ -123,6 +123,10 @@ impl Story {
             assert_eq!(ledger.unexpected(), [], "nobody published it");
             assert_eq!(ledger.repeated(), 0, "no lease ran out");
         }
+        let place = Place::Redis(self.cluster.url());
+        let (well, _, error) = place.store("check", &[]);
+        let is_told = error.contains("2 other processes use this store");
+        assert!(!well && is_told, "both servers are at work: {error}");
         for agent in &mut self.agents {
             agent.terminate();
             let ended = agent.wait_exit(DRAIN).await.expect("it drains");
@@ -130,7 +134,6 @@ impl Story {
         }
         self.system.terminate_server().await;
         self.system.kill_server(1);
-        let place = Place::Redis(self.cluster.url());
         let (well, told, error) = place.store("check", &[]);
         assert!(well && told.contains("sound"), "{told}{error}");
     }
