@@ -38,10 +38,16 @@ async fn find(route: &Route) -> Result<Vec<u8>, StoreError> {
     }
     let agreed = records(Kind::Agreement);
     let there = route.one(command(&["EXISTS", &agreed])).await?;
-    let format = if there == Value::Int(0) { FORMAT } else { FIRST };
+    let format = if there == Value::Int(0) {
+        FORMAT
+    } else {
+        FIRST
+    };
     let format = format.to_string();
     // Of several servers that start at one moment one is the first.
-    route.one_kept(command(&["SET", KEY, &format, "NX"])).await?;
+    route
+        .one_kept(command(&["SET", KEY, &format, "NX"]))
+        .await?;
     match route.one(command(&["GET", KEY])).await? {
         Value::BulkString(found) => Ok(found),
         _ => Ok(format.into_bytes()),

@@ -145,7 +145,9 @@ impl Builder {
     #[must_use]
     pub fn at(mut self, clock: &Clock) -> Self {
         let variables = clock.variables();
-        self.variables = variables.map(|(name, value)| (name.to_owned(), value)).into();
+        self.variables = variables
+            .map(|(name, value)| (name.to_owned(), value))
+            .into();
         self
     }
 
