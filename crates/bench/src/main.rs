@@ -39,8 +39,9 @@ struct Arguments {
     /// Deliveries that wait for an agent's start.
     #[arg(long, default_value_t = 100_000)]
     drain: u64,
-    /// Deliveries in the long backlog, over 10,000 subscriptions.
-    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(10_000..))]
+    /// Deliveries in the long backlog, over 10,000 subscriptions: at least what a claim takes
+    /// of each.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(160_000..))]
     backlog: u64,
     /// A little of everything: shows that it runs, not how fast.
     #[arg(long)]
