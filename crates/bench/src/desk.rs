@@ -49,6 +49,15 @@ pub(crate) struct Sample {
     pub(crate) commands: u64,
 }
 
+/// Ticks until nothing more was due.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Ticks {
+    /// How many.
+    pub(crate) count: u64,
+    /// CPU time of Redis' main thread for the dearest, its reading and answering included.
+    pub(crate) longest_cpu: Duration,
+}
+
 impl Desk {
     /// Starts a Redis, and makes tenants with so many subscriptions each.
     pub(crate) async fn start(tenants: usize, subscriptions: u32) -> Result<Self, Failure> {
@@ -133,16 +142,19 @@ impl Desk {
         Ok(settle)
     }
 
-    /// Ticks a tenant's partition until nothing more is due; how many ticks.
-    pub(crate) async fn tick(&self, at: usize) -> Result<u64, Failure> {
-        let mut ticks = 0;
+    /// Ticks a tenant's partition until nothing more is due.
+    pub(crate) async fn tick(&self, at: usize) -> Result<Ticks, Failure> {
+        let mut ticks = Ticks::default();
         loop {
             let mut calls = Calls::new(self.flows[at].partition());
             calls.tick = true;
+            let before = main_thread_cpu(self.redis.id())?;
             let reply = self.store.turn(0, &turn(vec![calls])).await?;
+            let cpu = main_thread_cpu(self.redis.id())?.saturating_sub(before);
             let (now, ticked) = (reply.now, reply.calls.into_iter().find_map(|one| one.tick));
             let due = ticked.ok_or("a tick was not answered")??.next_due;
-            ticks += 1;
+            ticks.count += 1;
+            ticks.longest_cpu = ticks.longest_cpu.max(cpu);
             if due.is_none_or(|due: Timestamp| due > now) {
                 return Ok(ticks);
             }
