@@ -48,7 +48,10 @@ async fn a_store_is_used_only_by_those_who_know_its_format() {
     }
     format(&server, &["SET", "1"]).await;
     let told = refusal(&server).await;
-    assert!(told.contains("format 1,") && told.contains("store export"), "{told}");
+    assert!(
+        told.contains("format 1,") && told.contains("store export"),
+        "{told}"
+    );
 
     // Without a number, but with what every server writes: from before there was one.
     format(&server, &["SET", &own]).await;

@@ -7,7 +7,7 @@ use sidehook_core::{
     address::{DeliveryId, Lane, Sequence},
     id::AgentId,
 };
-use sidehook_store::registry::Kind;
+use sidehook_store::{read::Segment, registry::Kind};
 
 use super::*;
 
@@ -174,22 +174,6 @@ fn leases_and_segments_come_back() {
     let packed = pack_segment(segment.tenant, &segment.records);
     let length = packed.len();
     comes_back(&segment, packed, parse_segment, length);
-}
-
-#[test]
-fn parts_fill_their_pages() {
-    for length in (1..70_000)
-        .step_by(97)
-        .chain([4_032, 4_033, 65_472, 1 << 20, 3 << 20])
-    {
-        let payload: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
-        let parts = cut(&payload);
-        assert_eq!(parts.concat(), payload, "{length}");
-        assert!(parts.len() <= 12, "{length}: {} parts", parts.len());
-        let pages = parts.iter().map(|part| (part.len() + PAGE_HEAD).max(PAGE));
-        let pages: usize = pages.map(usize::next_power_of_two).sum();
-        assert!(pages <= length + 2 * PAGE, "{length} takes {pages}");
-    }
 }
 
 #[test]
