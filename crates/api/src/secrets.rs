@@ -24,6 +24,7 @@ fn shown(field: &FieldDescriptor) -> String {
         "sidehook.v1.CreateSubscriptionRequest" => debug::<v1::CreateSubscriptionRequest>(&encoded),
         "sidehook.v1.RotateSigningKeyRequest" => debug::<v1::RotateSigningKeyRequest>(&encoded),
         "sidehook.v1.SigningKey" => debug::<v1::SigningKey>(&encoded),
+        "sidehook.v1.FilterVerdict" => debug::<v1::FilterVerdict>(&encoded),
         "sidehook.v1.Header" => debug::<v1::Header>(&encoded),
         "sidehook.agent.v1.HttpHeader" => debug::<agent_v1::HttpHeader>(&encoded),
         "sidehook.agent.v1.SigningSettings" => debug::<agent_v1::SigningSettings>(&encoded),
@@ -77,8 +78,11 @@ fn what_sounds_like_a_secret_is_marked() {
     for field in fields().into_iter().filter(is_text) {
         let name = field.name();
         let sounds = name.contains("secret") || name == "sealed";
-        let header = field.parent_message().name().ends_with("Header") && name == "value";
-        assert_eq!(is_marked(&field), sounds || header, "{}", field.full_name());
+        let parent = field.parent_message();
+        // A header's value, and the part of a payload that a filter looked at.
+        let holder = parent.name().ends_with("Header") || parent.name() == "FilterVerdict";
+        let wanted = sounds || (holder && name == "value");
+        assert_eq!(is_marked(&field), wanted, "{}", field.full_name());
     }
 }
 
