@@ -14,6 +14,7 @@ use sidehook_core::{
 use sidehook_embedded::Embedded;
 use sidehook_store::{
     Stamp, Store as _, Turn,
+    budget::{self, Budget, Usage},
     catalog::{Change, Expect, QueueSettings, Write, Written},
     inspect::Inspection,
     port::Durability,
@@ -27,6 +28,7 @@ use sidehook_store::{
 const TENANT: TenantId = TenantId::from_bits(7);
 const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
 const TOKEN: u128 = 99;
+const EVENT: &[u8] = b"event";
 
 /// A store, and a line of turns to its one partition.
 struct Desk {
@@ -70,14 +72,14 @@ impl Desk {
             let segment = rules::address(calls.partition, stamp, 0).expect("the first");
             let event = NewEvent {
                 id: EventId::new(START, segment, 0),
-                record: Bytes::from_static(b"event"),
+                record: Bytes::from_static(EVENT),
                 idempotency: None,
                 targets: vec![SubscriptionNumber(1)],
             };
             let one = TenantPublish {
                 tenant: TENANT,
                 catalog,
-                budget: sidehook_store::budget::Budget::UNLIMITED,
+                budget: Budget::UNLIMITED,
                 events: vec![event],
             };
             calls.publish = Some((stamp, Publish { tenants: vec![one] }));
@@ -185,8 +187,14 @@ async fn what_is_deleted_ends_bit_by_bit() {
     let record = Bytes::from_static(b"done");
     desk.settle(&lent, &Disposition::End { record }).await;
     let seen = desk.look().await;
+    let kept = 4 * CALL_RECORDS as u64 * u64::from(budget::kept(EVENT.len() as u64, 1, 1));
+    let used = Usage {
+        pending: 0,
+        log: kept,
+    };
     let left = Inspection {
         segments: 4 * CALL_RECORDS,
+        used: [(TENANT, used)].into(),
         ..Inspection::default()
     };
     assert_eq!(seen, left, "the log alone");
