@@ -182,8 +182,9 @@ fn over_budget(
         ),
         Which::Log => format!(
             "the events that are kept count {used} bytes, of {budget} that the tenant may \
-             have, and the oldest are still to be delivered: wait until receivers have \
-             caught up, or delete subscriptions that never will"
+             have, and the oldest have not left yet: those that are delivered leave within \
+             seconds; for the others wait until receivers have caught up, or delete \
+             subscriptions that never will"
         ),
     }
 }

@@ -64,6 +64,7 @@ struct Plate {
     /// How often an error was met.
     errors: u32,
     syncs: u64,
+    growths: u64,
 }
 
 /// A disk in memory, which forgets what was not synced when its power fails.
@@ -178,6 +179,12 @@ impl Disk {
     /// How many syncs there were.
     pub(crate) fn syncs(&self) -> u64 {
         self.0.0.lock().syncs
+    }
+
+    /// How often the file was given another length, each time with a sync of its own.
+    #[allow(dead_code, reason = "not every test counts them")]
+    pub(crate) fn growths(&self) -> u64 {
+        self.0.0.lock().growths
     }
 
     /// Waits for the next sync; whether there was one.
@@ -296,6 +303,7 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
+        self.0.0.lock().growths += 1;
         self.change(Pending::Length(index(length)))
     }
 
