@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo run build test check fmt clippy doc deny proto structure faults bench soak
+.PHONY: help demo run build test check fmt clippy doc deny proto structure faults bench soak valkey
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -49,6 +49,9 @@ faults: build ## A minute of kills, cuts and restarts under load
 
 soak: ## The same for half an hour, with larger numbers, power cuts and random calls: before a release
 	tools/soak.sh
+
+valkey: ## The tests of the Redis store over Valkey
+	tools/valkey.sh
 
 bench: ## Throughput, latency and cost, as ratios to a bare HTTP client
 	tools/install-redis.sh
