@@ -157,10 +157,18 @@ fn merge_lists(old: &[Value], seen: &[Value], new: &mut [Value]) -> Result<(), D
     Ok(())
 }
 
-/// Whether two elements have the same first field.
+/// Whether two elements are one thing before and after a change: their first fields name
+/// them, and of a pattern of events, which has no name, the first two together.
 fn named_alike(one: &DynamicMessage, other: &DynamicMessage) -> bool {
-    let first = one.descriptor().get_field(1);
-    first.is_some_and(|first| one.has_field(&first) && same(one, other, &first))
+    let descriptor = one.descriptor();
+    let names = 1..=if descriptor.name() == "EventPattern" {
+        2
+    } else {
+        1
+    };
+    let field = |number| descriptor.get_field(number);
+    let mut fields = names.map(field);
+    fields.all(|field| field.is_some_and(|field| one.has_field(&field) && same(one, other, &field)))
 }
 
 #[cfg(test)]
