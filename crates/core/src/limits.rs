@@ -93,13 +93,19 @@ pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(20 * 60);
 /// Longest back-off of any retry policy.
 pub const BACKOFF_MAX_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Longest lease that can be configured.
-pub const LEASE_MAX: Duration = Duration::from_secs(3_600);
+pub const LEASE_CONFIGURED_MAX: Duration = Duration::from_secs(3_600);
+/// Longest lease that a store lends: what seems longer was lent by a clock that was
+/// ahead. The minute above what can be configured is for clocks that differ a little.
+pub const LEASE_MAX: Duration = Duration::from_secs(3_660);
 /// How far a receiver's Retry-After can put a retry off.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
-/// How long a delivery can wait for its next attempt.
-pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(24 * 3600);
-const _: () = assert!(BACKOFF_MAX_MAX.as_secs() <= RETRY_WAIT_MAX.as_secs());
-const _: () = assert!(RETRY_AFTER_MAX.as_secs() <= RETRY_WAIT_MAX.as_secs());
+/// How long a delivery can wait for its next attempt: what seems to wait longer was
+/// told by a clock that was ahead. The hour above what can be asked for is for clocks
+/// that differ: the time comes from one node's, and is compared with another's.
+pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(25 * 3600);
+const _: () = assert!(BACKOFF_MAX_MAX.as_secs() < RETRY_WAIT_MAX.as_secs());
+const _: () = assert!(RETRY_AFTER_MAX.as_secs() < RETRY_WAIT_MAX.as_secs());
+const _: () = assert!(LEASE_CONFIGURED_MAX.as_secs() < LEASE_MAX.as_secs());
 /// How long the default retry policy tries, from the first attempt on.
 pub const RETRY_AGE_DEFAULT: Duration = Duration::from_secs(72 * 3600);
 /// How long any retry policy may try: less than events are kept.

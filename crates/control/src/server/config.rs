@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_core::limits::{
-    EVENT_BYTES_DEFAULT, EVENT_BYTES_MAX, LEASE_MAX, TENANT_BYTES_MIN, TENANT_LOG_BYTES_DEFAULT,
-    TENANT_PENDING_BYTES_DEFAULT, TIMEOUT_MIN, TOTAL_TIMEOUT_MAX,
+    EVENT_BYTES_DEFAULT, EVENT_BYTES_MAX, LEASE_CONFIGURED_MAX, TENANT_BYTES_MIN,
+    TENANT_LOG_BYTES_DEFAULT, TENANT_PENDING_BYTES_DEFAULT, TIMEOUT_MIN, TOTAL_TIMEOUT_MAX,
 };
 use sidehook_runtime::{
     config::{ByteSize, Reader},
@@ -174,7 +174,7 @@ fn read_limits(r: &mut Reader<'_>) -> (usize, Budget) {
 fn read_dispatch(r: &mut Reader<'_>, drain_timeout: Duration) -> DispatchConfig {
     let default = DispatchConfig::default();
     let second = Duration::from_secs(1);
-    let lease = r.value_in("lease", default.lease, 3 * second..=LEASE_MAX);
+    let lease = r.value_in("lease", default.lease, 3 * second..=LEASE_CONFIGURED_MAX);
     let tenth = Duration::from_millis(100);
     let heartbeat = r.value_in("heartbeat", default.heartbeat, tenth..=60 * second);
     if lease < 2 * heartbeat + second {
