@@ -5,11 +5,18 @@
 //! itself (`topology`), so that nothing can be set wrongly. The name behind `#` is the
 //! one under which Sentinels know the master.
 
-use core::fmt;
+use core::{fmt, time::Duration};
 
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, io::tcp::TcpSettings};
+use redis::{
+    ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _,
+    io::tcp::{TcpSettings, socket2::TcpKeepalive},
+};
 
 use crate::ConnectError;
+
+/// After how long without a word the system asks whether the other end is there, and how
+/// long between further questions.
+const KEEPALIVE: Duration = Duration::from_secs(10);
 
 const SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 
@@ -91,7 +98,7 @@ impl Address {
             seeds,
             master: Some(master.to_owned()).filter(|name| !name.is_empty()),
             database: template.redis_settings().db(),
-            template: template.set_tcp_settings(TcpSettings::default().set_nodelay(true)),
+            template: template.set_tcp_settings(settings()),
         })
     }
 
@@ -120,6 +127,18 @@ impl Address {
     pub(crate) fn has_credentials(&self) -> bool {
         self.template.redis_settings().password().is_some()
     }
+}
+
+/// How connections are kept: nothing waits to be sent, and one that nobody uses, as that
+/// of hints, is looked at by the system, so that it does not stay when its other end is
+/// gone without a word.
+fn settings() -> TcpSettings {
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE);
+    TcpSettings::default()
+        .set_nodelay(true)
+        .set_keepalive(keepalive)
 }
 
 #[cfg(test)]

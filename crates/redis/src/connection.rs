@@ -11,7 +11,7 @@
 //! gives, each is made anew, and with that the server is looked at again.
 
 use core::{
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering},
     time::Duration,
 };
 use std::sync::Arc;
@@ -39,6 +39,8 @@ const BACKOFF_LAST: Duration = Duration::from_secs(2);
 const WAIT_MOST: Duration = Duration::from_millis(500);
 /// And that after replicas were too few.
 const WAIT_AGAIN: Duration = Duration::from_millis(100);
+/// Of so many waits in a row that were in vain, one more lasts as long as the first.
+const WAIT_WHOLE: u32 = 4;
 
 /// A connection that comes back.
 pub(crate) struct Link {
@@ -48,8 +50,8 @@ pub(crate) struct Link {
     level: AtomicU8,
     /// The last connection that got an answer.
     proven: AtomicU64,
-    /// Whether the node's replicas were too few when last waited for.
-    lacks_replicas: AtomicBool,
+    /// How often in a row the node's replicas were too few when waited for.
+    lacks_replicas: AtomicU32,
     state: Mutex<State>,
 }
 
@@ -88,7 +90,7 @@ impl Link {
             node,
             level: AtomicU8::new(0),
             proven: AtomicU64::new(0),
-            lacks_replicas: AtomicBool::new(false),
+            lacks_replicas: AtomicU32::new(0),
             state: Mutex::new(State::default()),
         }
     }
@@ -112,18 +114,23 @@ impl Link {
     }
 
     /// How long to wait for replicas: not long where they were too few just now, since
-    /// that holds up whatever a worker has for other nodes.
+    /// that holds up whatever a worker has for other nodes; but every so often as long
+    /// as ever, since replicas that are back may be slow.
     pub(crate) fn patience(&self) -> Duration {
         let most = WAIT_MOST.min(self.system.response_timeout / 2);
-        if self.lacks_replicas.load(Ordering::Relaxed) {
-            return most.min(WAIT_AGAIN);
+        match self.lacks_replicas.load(Ordering::Relaxed) % WAIT_WHOLE {
+            0 => most,
+            _ => most.min(WAIT_AGAIN),
         }
-        most
     }
 
     /// Whether enough replicas had what was written last.
     pub(crate) fn replicated(&self, enough: bool) {
-        self.lacks_replicas.store(!enough, Ordering::Relaxed);
+        if enough {
+            self.lacks_replicas.store(0, Ordering::Relaxed);
+        } else {
+            self.lacks_replicas.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Sends a pipeline and answers a value for each of its commands; errors of the

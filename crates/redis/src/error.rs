@@ -99,10 +99,11 @@ pub(crate) fn unreached(error: &StoreError) -> Value {
 }
 
 /// What stands for the answer to a call that too few replicas have.
-pub(crate) fn too_few(have: i64, required: u32) -> Value {
+pub(crate) fn too_few(have: i64, required: u32, why: &str) -> Value {
     let detail = format!(
-        "{have} of the {required} replicas that store.replicas asks for have it: it is repeated"
+        "{have} of the {required} replicas that store.replicas asks for have it: it is repeated {why}"
     );
+    let detail = detail.trim_end().to_owned();
     refusal("NOREPLICAS", &detail)
 }
 
@@ -207,7 +208,7 @@ mod tests {
         for (value, words) in [
             (unreached(&away), "no  route"),
             (
-                too_few(0, 2),
+                too_few(0, 2, ""),
                 "0 of the 2 replicas that store.replicas asks for",
             ),
             (unserved(), "nobody has the slot"),

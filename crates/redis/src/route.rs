@@ -52,7 +52,7 @@ use crate::{
 };
 
 /// Answers after which the map is looked at again.
-const DOUBTFUL: [&str; 7] = [
+const DOUBTFUL: [&str; 8] = [
     "MOVED",
     "ASK",
     "TRYAGAIN",
@@ -60,6 +60,8 @@ const DOUBTFUL: [&str; 7] = [
     "READONLY",
     "MASTERDOWN",
     "LOADING",
+    // A master without replicas may be one that others have replaced.
+    "NOREPLICAS",
 ];
 /// How long a call that was sent to the wrong node waits for the map that says so.
 const MOVED: Duration = Duration::from_millis(200);
@@ -281,7 +283,7 @@ impl Route {
     fn judge(&self, map: &Map, parts: &[(Part, Vec<Value>)]) {
         let (mut usable, mut not, mut why) = (Vec::new(), Vec::new(), String::new());
         for (part, values) in parts {
-            for ((_, slot), value) in part.rows.iter().zip(values) {
+            for (row, value) in part.rows.iter().zip(values) {
                 let is_doubtful = error::has_code(value, &DOUBTFUL)
                     || error::has_code(value, &[error::UNREACHED]);
                 if is_doubtful
@@ -290,8 +292,12 @@ impl Route {
                 {
                     why = error::text(error);
                 }
-                let list = if is_doubtful { &mut not } else { &mut usable };
-                list.extend(*slot);
+                if is_doubtful {
+                    not.extend(row.slot);
+                } else if row.is_script {
+                    // What has one key is answered while a slot moves, too.
+                    usable.extend(row.slot);
+                }
             }
         }
         if !not.is_empty() || !why.is_empty() {
@@ -314,7 +320,13 @@ impl Route {
         };
         let link = self.link(map, node, required > 0);
         if required == 0 {
-            return link.send(&pipe).await;
+            let mut values = link.send(&pipe).await?;
+            // The connection that this was sent over may have found the first replicas.
+            let required = self.system.required();
+            if promise == Promise::Kept && required > 0 {
+                withdraw(&mut values, &error::too_few(0, required, ""));
+            }
+            return Ok(values);
         }
         let timeout = link.patience().as_millis() as u64;
         pipe.cmd("WAIT").arg(required).arg(timeout);
@@ -326,16 +338,12 @@ impl Route {
             return Ok(values);
         }
         let refusal = match waited {
-            Some(Value::Int(have)) => error::too_few(have, required),
-            Some(refusal @ Value::ServerError(_)) => refusal,
-            _ => error::too_few(0, required),
+            Some(Value::Int(have)) => error::too_few(have, required, ""),
+            // It is a replica itself by now, for instance: what was executed may be gone.
+            Some(Value::ServerError(why)) => error::too_few(0, required, &error::text(&why)),
+            _ => error::too_few(0, required, ""),
         };
-        // What was refused promises nothing, and stays refused.
-        for value in &mut values {
-            if !matches!(value, Value::ServerError(_)) {
-                *value = refusal.clone();
-            }
-        }
+        withdraw(&mut values, &refusal);
         Ok(values)
     }
 
@@ -349,6 +357,15 @@ impl Route {
         let name = (node.clone(), self.is_apart && for_kept);
         let made = || Arc::new(Link::new(Arc::clone(&self.system), node.clone()));
         Arc::clone(links.all.entry(name).or_insert_with(made))
+    }
+}
+
+/// Takes back what was answered: what was refused promises nothing, and stays refused.
+fn withdraw(values: &mut [Value], refusal: &Value) {
+    for value in values {
+        if !matches!(value, Value::ServerError(_)) {
+            *value = refusal.clone();
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! A pipeline taken apart by node, and its answers put together again.
 
-use redis::{Pipeline, Value};
+use redis::{Arg, Pipeline, Value};
 
 use crate::slots::{Map, slot, slot_of};
 
@@ -12,8 +12,16 @@ pub(crate) struct Part {
     /// Its place among the map's nodes; `None` if nobody has the slots.
     pub(crate) node: Option<usize>,
     pub(crate) pipe: Pipeline,
-    /// For each command its place in the whole, and its slot.
-    pub(crate) rows: Vec<(usize, Option<u16>)>,
+    pub(crate) rows: Vec<Row>,
+}
+
+/// A command of a part.
+pub(crate) struct Row {
+    /// Its place in the whole.
+    pub(crate) place: usize,
+    pub(crate) slot: Option<u16>,
+    /// Whether it is refused while its slot moves, whatever keys are there.
+    pub(crate) is_script: bool,
 }
 
 /// Takes a pipeline apart; the commands of a part stay in their order.
@@ -32,7 +40,12 @@ pub(crate) fn split(pipe: &Pipeline, map: &Map) -> Vec<Part> {
             parts.len() - 1
         });
         parts[at].pipe.add_command(command.clone());
-        parts[at].rows.push((place, its));
+        let is_script = matches!(command.args_iter().next(), Some(Arg::Simple(b"EVALSHA")));
+        parts[at].rows.push(Row {
+            place,
+            slot: its,
+            is_script,
+        });
     }
     parts
 }
@@ -41,7 +54,7 @@ pub(crate) fn split(pipe: &Pipeline, map: &Map) -> Vec<Part> {
 pub(crate) fn join(answers: impl IntoIterator<Item = (Part, Vec<Value>)>) -> Vec<Value> {
     let answers = answers.into_iter();
     let pairs = answers.flat_map(|(part, values)| part.rows.into_iter().zip(values));
-    let mut pairs: Vec<_> = pairs.map(|((place, _), value)| (place, value)).collect();
+    let mut pairs: Vec<_> = pairs.map(|(row, value)| (row.place, value)).collect();
     pairs.sort_unstable_by_key(|(place, _)| *place);
     pairs.into_iter().map(|(_, value)| value).collect()
 }
@@ -79,15 +92,16 @@ mod tests {
         let parts = split(&pipe, &map);
         assert_eq!(parts.len(), 2);
         for part in &parts {
-            assert!(part.rows.is_sorted(), "the order is kept");
+            let places = part.rows.iter().map(|row| row.place);
+            assert!(places.is_sorted(), "the order is kept");
             assert_eq!(part.pipe.len(), part.rows.len());
-            let slots = part.rows.iter().filter_map(|(_, slot)| *slot);
+            let slots = part.rows.iter().filter_map(|row| row.slot);
             let mut owners = slots.map(|slot| map.owner(slot));
             assert!(owners.all(|owner| owner == part.node));
         }
         // Each node answers with the command's place in the whole.
         let answers = parts.into_iter().rev().map(|part| {
-            let values = part.rows.iter().map(|(place, _)| Value::Int(*place as i64));
+            let values = part.rows.iter().map(|row| Value::Int(row.place as i64));
             let values = values.collect();
             (part, values)
         });

@@ -124,10 +124,16 @@ pub(super) async fn accept<'a>(
     let dead_leases = dead.map(|(bytes, _)| bytes.clone()).collect();
 
     let keep: Vec<LeaseId> = alive.into_iter().map(LeaseId).collect();
-    let released = shared.store.release(&closed, &keep).await;
-    let released = released.map_err(OperationError::from)?;
-    if released > 0 {
-        tracing::info!(%agent, released, "deliveries of closed sessions are back in their queues");
+    match shared.store.release(&closed, &keep).await {
+        Ok(0) => {}
+        Ok(released) => {
+            tracing::info!(%agent, released, "deliveries of closed sessions are back in their queues");
+        }
+        // A part of the store that is away concerns its own leases: they run out.
+        Err(StoreError::Unavailable { detail, .. }) => {
+            tracing::warn!(%agent, detail, "not all leases of closed sessions could be given back");
+        }
+        Err(error) => return Err(OperationError::from(error).into()),
     }
     let millis = |time: std::time::Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     Ok(Accepted {

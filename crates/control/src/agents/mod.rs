@@ -14,16 +14,23 @@ pub use outbox::Outgoing;
 pub(crate) use readings::Readings;
 pub(crate) use session::{Session, Sessions, Ticket};
 
-use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{
-    FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered,
+    FutureExt as _, Stream, StreamExt as _,
+    future::{BoxFuture, join_all},
+    stream::FuturesUnordered,
 };
 use sidehook_api::agent_v1::{
     ConnectRequest, Drain, GoAway, Renew, Renewed, agent_service_server::AgentService,
     connect_request, connect_response::Frame,
 };
-use sidehook_core::{limits::CALL_RECORDS, principal::Principal};
+use sidehook_core::{address::Partition, limits::CALL_RECORDS, principal::Principal};
 use sidehook_runtime::tasks::{OnPanic, TaskKind};
 use sidehook_session::server_end::LeaseRef;
 use sidehook_store::turn::LeaseId;
@@ -270,8 +277,31 @@ fn apply(
     Ok(None)
 }
 
-/// Asks the store for more time, for each lease once. Without an answer the agent hears
-/// nothing, and goes by the time that it has.
+/// Whether each of these leases holds for another term; `None` where a part of the
+/// store is away. That is asked again part by part: the others are not to run out for it.
+async fn renewed(shared: &Shared, leases: &[(LeaseId, u128)]) -> Vec<Option<bool>> {
+    let term = shared.config.lease;
+    if let Ok(all) = shared.store.renew(None, leases, term).await {
+        return all.into_iter().map(Some).collect();
+    }
+    let mut parts: HashMap<Partition, Vec<(LeaseId, u128)>> = HashMap::new();
+    for lease in leases {
+        parts.entry(lease.0.0.partition).or_default().push(*lease);
+    }
+    let asked = parts.into_values().map(|part| async move {
+        let holds = shared.store.renew(None, &part, term).await;
+        let holds = holds
+            .inspect_err(|error| tracing::debug!(%error, "leases could not be renewed"))
+            .unwrap_or_default();
+        part.into_iter().map(|lease| lease.0).zip(holds)
+    });
+    let holds: HashMap<LeaseId, bool> = join_all(asked).await.into_iter().flatten().collect();
+    let told = leases.iter().map(|(lease, _)| holds.get(lease).copied());
+    told.collect()
+}
+
+/// Asks the store for more time, for each lease once. Of leases without an answer the
+/// agent hears nothing, and goes by the time that it has.
 async fn renew(shared: &Shared, session: &Session, renewal: Renew, stamp: u64) {
     let (mut known, mut dead_leases) = (Vec::new(), Vec::new());
     {
@@ -290,16 +320,12 @@ async fn renew(shared: &Shared, session: &Session, renewal: Renew, stamp: u64) {
     let mut leases = Vec::with_capacity(known.len());
     for known in known.chunks(CALL_RECORDS) {
         let ids: Vec<_> = known.iter().map(|(_, lease)| *lease).collect();
-        let holds = match shared.store.renew(None, &ids, shared.config.lease).await {
-            Ok(holds) => holds,
-            Err(error) => {
-                tracing::debug!(%error, agent = %session.holder.agent, "leases could not be renewed");
-                return;
+        for ((bytes, _), holds) in known.iter().zip(renewed(shared, &ids).await) {
+            match holds {
+                Some(true) => leases.push(bytes.clone()),
+                Some(false) => dead_leases.push(bytes.clone()),
+                None => {}
             }
-        };
-        for ((bytes, _), holds) in known.iter().zip(holds) {
-            let told = if holds { &mut leases } else { &mut dead_leases };
-            told.push(bytes.clone());
         }
     }
     session.outbox.push(Frame::Renewed(Renewed {
