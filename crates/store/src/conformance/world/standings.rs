@@ -3,14 +3,17 @@
 //!
 //! Where it is queued, lent or waits, a partition laid open says; how it ended, the
 //! records of its attempts, which carry its name here; and cancelled is what ended
-//! without a record, which only a deleted subscription's may.
+//! without a record, which only a deleted subscription's may. Records of attempts are kept
+//! for their age; an event that is older stays for what is unfinished alone.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
     id::SubscriptionNumber,
+    limits::LOG_AGE,
+    time::Timestamp,
 };
 
 use super::{World, words};
@@ -81,13 +84,16 @@ impl World<'_> {
         }
         let segments = self.ledger.segments().iter();
         let segments = segments.filter(|one| one.segment.partition == partition);
-        let ids: Vec<SegmentId> = segments.map(|one| one.segment).collect();
+        let (ids, ages): (Vec<SegmentId>, Vec<Timestamp>) =
+            segments.map(|one| (one.segment, one.at)).unzip();
         let there = self.store.segments(&ids).await.map_err(words)?;
         let outcomes = self.store.outcomes(&ids).await.map_err(words)?;
-        let mut kept = HashSet::new();
-        for ((segment, there), outcomes) in ids.into_iter().zip(there).zip(outcomes) {
+        // Whether the records of attempts, too, are of an age to be kept.
+        let mut kept = HashMap::new();
+        for (((segment, at), there), outcomes) in ids.into_iter().zip(ages).zip(there).zip(outcomes)
+        {
             if there.is_some() {
-                kept.insert(segment);
+                kept.insert(segment, at + LOG_AGE > self.now);
             }
             for (id, attempt) in outcomes.into_iter().filter_map(|one| read(segment, one)) {
                 let stands = found.entry(id).or_default();
@@ -97,14 +103,14 @@ impl World<'_> {
         }
         for line in self.ledger.lines() {
             let id = line.delivery;
-            if !id.segment().is_some_and(|segment| kept.contains(&segment)) {
+            let Some(is_recent) = id.segment().and_then(|segment| kept.get(&segment)) else {
                 continue;
-            }
+            };
             let stands = found.get(&id).copied().unwrap_or_default();
             let subscription = self.ledger.subscription(line.subscription());
             let deleted = subscription.is_none_or(|one| one.queue.is_none());
             let count = stands.places();
-            if count > 1 || (count == 0 && !deleted) {
+            if count > 1 || (count == 0 && *is_recent && !deleted) {
                 return Err(format!("{id} is not in one place: {stands:?}"));
             }
         }
