@@ -233,7 +233,9 @@ fn agent(system: &System, server: usize, number: usize) -> Process {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killing_over_redis_loses_nothing() {
-    kill_one_after_another(System::builder(), SERVERS, None).await;
+    // At the level at which nothing may be lost, however long a sync takes.
+    let system = System::builder().redis(&["--appendfsync", "always"]);
+    kill_one_after_another(system, SERVERS, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
