@@ -2,20 +2,22 @@
 
 use sidehook_api::{event::from_proto, v1};
 use sidehook_core::{
-    filter::{Filter, NodeVerdict},
+    filter::{Filter, NodeVerdict, TooCostly, Unexplained},
     id::TenantId,
-    limits::{EVENT_BYTES_DEFAULT, FILTER_SHOWN_BYTES},
+    limits::FILTER_SHOWN_BYTES,
     violation::Violations,
 };
 
 use crate::errors::OperationError;
 
-/// Evaluates a filter on an event as if `tenant` published it.
+/// Evaluates a filter on an event as if `tenant` published it; payloads have at most `payload_max` bytes. It may take
+/// some tens of milliseconds, so not on a thread that others wait for.
 ///
 /// # Errors
-/// Everything that is wrong with either.
+/// Everything that is wrong with either, or that the filter takes too many steps.
 pub(crate) fn test(
     tenant: TenantId,
+    payload_max: usize,
     request: v1::TestFilterRequest,
 ) -> Result<v1::TestFilterResponse, OperationError> {
     let mut violations = Violations::new();
@@ -26,20 +28,31 @@ pub(crate) fn test(
             violations.add("event", "required");
             Err(())
         }
-        Some(event) => from_proto(event, EVENT_BYTES_DEFAULT)
-            .map_err(|wrong| violations.extend(wrong.under("event"))),
+        Some(event) => {
+            from_proto(event, payload_max).map_err(|wrong| violations.extend(wrong.under("event")))
+        }
     };
     let (Ok(filter), Ok(event)) = (filter, event) else {
         return Err(violations.into());
     };
     let event = event.to_json(tenant);
-    let verdicts = filter
-        .explain(&event)
-        .map_err(|error| OperationError::field("event", error.to_string()))?;
+    let verdicts = filter.explain(&event).map_err(|error| match error {
+        Unexplained::Malformed(error) => OperationError::field("event", error.to_string()),
+        Unexplained::TooCostly(error) => too_costly(error),
+    })?;
     Ok(v1::TestFilterResponse {
         holds: verdicts.first().and_then(|root| root.holds) == Some(true),
         verdicts: verdicts.into_iter().map(verdict).collect(),
     })
+}
+
+/// The same where events are published and where filters are tried out.
+pub(crate) fn too_costly(error: TooCostly) -> OperationError {
+    OperationError::Exhausted {
+        reason: "FILTERS_TOO_COSTLY",
+        message: error.to_string(),
+        retry_after: None,
+    }
 }
 
 fn verdict(found: NodeVerdict<'_>) -> v1::FilterVerdict {

@@ -4,7 +4,10 @@
 mod support;
 
 use sidehook_api::v1;
-use support::{Api, assert_field, event, pattern, start, subscription, with};
+use support::{
+    Api, assert_field, assert_reason, event, pattern, start, start_with, subscription, with,
+};
+use tonic::Code;
 
 /// Holds for events of this user.
 fn of_user(user: &str) -> String {
@@ -162,4 +165,57 @@ async fn what_is_wrong_with_filter_and_event_is_told_at_once() {
     }
     assert_field(test_filter(&api, "", None).await, "extra_filter");
     assert_field(test_filter(&api, "", None).await, "event");
+}
+
+/// Looks for another number in the elements of `data` for each number below `count`.
+fn hostile(count: u32) -> String {
+    let leaf = |value| format!(r#"{{"type":"contains","value":{value}}}"#);
+    let leaves: Vec<String> = (1..=count).map(leaf).collect();
+    let leaves = leaves.join(",");
+    format!(
+        r#"{{"type":"field_accessor","field":"data","filter":{{"type":"field_accessor","field":"x","filter":{{"type":"or","filters":[{leaves}]}}}}}}"#
+    )
+}
+
+fn of_zeros(count: usize) -> v1::Event {
+    v1::Event {
+        data: format!(r#"{{"x":[0{}]}}"#, ",0".repeat(count)).into(),
+        ..event()
+    }
+}
+
+#[tokio::test]
+async fn filters_that_take_too_long_refuse_the_event_and_no_other() {
+    let api = start().await;
+    let asked = v1::Subscription {
+        events: vec![filtered(&hostile(100))],
+        ..subscription()
+    };
+    api.create(asked).await.unwrap();
+    let request = v1::PublishEventsRequest {
+        events: vec![event(), of_zeros(100_000), of_zeros(10)],
+    };
+    let answer = api.events().publish_events(with(&api.admin, request)).await;
+    let results = answer.unwrap().into_inner().results;
+    let refused = results[1].error.as_ref().unwrap();
+    assert_eq!(refused.reason, "FILTERS_TOO_COSTLY");
+    assert!(results[1].event_id.is_empty());
+    for result in [&results[0], &results[2]] {
+        assert_eq!((&result.error, result.matched), (&None, 0));
+    }
+    let tried = test_filter(&api, &hostile(100), Some(of_zeros(100_000))).await;
+    assert_reason(tried, Code::ResourceExhausted, "FILTERS_TOO_COSTLY");
+    let tried = test_filter(&api, &hostile(2), Some(of_zeros(100_000))).await;
+    assert!(!tried.unwrap().holds);
+}
+
+#[tokio::test]
+async fn filters_are_tried_out_on_events_as_large_as_may_be_published() {
+    let any = r#"{"type":"non_null"}"#;
+    let api = start_with(|config| config.event_bytes = 1_000).await;
+    let answer = test_filter(&api, any, Some(of_zeros(1_000))).await;
+    assert_eq!(answer.unwrap_err().code(), Code::InvalidArgument);
+    let api = start_with(|config| config.event_bytes = 1024 * 1024).await;
+    let answer = test_filter(&api, any, Some(of_zeros(300_000))).await;
+    assert!(answer.unwrap().holds);
 }

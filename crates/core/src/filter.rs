@@ -31,7 +31,8 @@
 //! for (`plan.rs`). An event is read once, along that tree (`tape.rs`): what no filter asks for is skipped, what is
 //! asked for is borrowed from the payload, and 1,000 filters then look at the same few values (`evaluate.rs`). Equal
 //! filters are one. The cost is at most linear in the payload for each node; there is no recursion into the payload
-//! beyond what filters ask for, so its own nesting does not matter.
+//! beyond what filters ask for, so its own nesting does not matter. All filters of an event together have a number of
+//! steps ([`crate::limits::FILTER_STEPS`]); when it is spent there is an error and no verdict.
 //!
 //! Deliberately absent: an index over constants. It would make thousands of comparisons of one field cheap that are
 //! cheap already, and could not help with `not`, `contains` and arrays.
@@ -53,8 +54,8 @@ use serde_json::Value;
 
 pub use constant::Constant;
 pub use document::{Document, Field};
-pub use evaluate::Reading;
-pub use explain::NodeVerdict;
+pub use evaluate::{Reading, TooCostly};
+pub use explain::{NodeVerdict, Unexplained};
 use parse::Limits;
 pub use plan::{FilterKey, FilterSet};
 pub use scan::Malformed;

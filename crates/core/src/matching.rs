@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     event::{Event, TEST_OBJECT_TYPE, Word, WordError, is_reserved},
-    filter::{Document, Filter, FilterKey, FilterSet},
+    filter::{Document, Filter, FilterKey, FilterSet, TooCostly},
     id::{SubscriptionNumber, TenantId},
 };
 
@@ -183,11 +183,20 @@ impl MatchIndex {
     /// once; what was in `out` is gone. Without filters it allocates only when `out` has
     /// to grow. No filter holds for an event whose payloads are not JSON: publishing
     /// refuses those.
-    pub fn matches(&self, event: &Event, tenant: TenantId, out: &mut Vec<SubscriptionNumber>) {
+    ///
+    /// # Errors
+    /// When the filters take too many steps on this event: then `out` is empty, for
+    /// nobody knows who wants it.
+    pub fn matches(
+        &self,
+        event: &Event,
+        tenant: TenantId,
+        out: &mut Vec<SubscriptionNumber>,
+    ) -> Result<(), TooCostly> {
         out.clear();
         let object_type = event.object_type.as_str();
         if object_type == TEST_OBJECT_TYPE.as_str() {
-            return;
+            return Ok(());
         }
         let (mut lists, mut is_filtered) = (0, false);
         for wishes in self.wishes(object_type, event.action.as_str()) {
@@ -195,33 +204,43 @@ impl MatchIndex {
             lists += usize::from(!wishes.all.is_empty());
             is_filtered |= !wishes.filtered.is_empty();
         }
-        if is_filtered {
-            self.filter(event, tenant, out);
+        if is_filtered && let Err(error) = self.filter(event, tenant, out) {
+            out.clear();
+            return Err(error);
         }
         if lists > 1 || is_filtered {
             out.sort_unstable();
             out.dedup();
         }
+        Ok(())
     }
 
-    /// Whether matching may have to read payloads: then it takes up to about 100 µs for
-    /// an event instead of one.
+    /// Whether matching may have to read payloads: then it takes about 100 µs for an event
+    /// instead of one, and as much as [`crate::limits::FILTER_STEPS`] allows at most.
     #[must_use]
     pub const fn has_filters(&self) -> bool {
         !self.filters.is_empty()
     }
 
-    fn filter(&self, event: &Event, tenant: TenantId, out: &mut Vec<SubscriptionNumber>) {
+    fn filter(
+        &self,
+        event: &Event,
+        tenant: TenantId,
+        out: &mut Vec<SubscriptionNumber>,
+    ) -> Result<(), TooCostly> {
         let organization = event.organization(tenant);
         let members = event.members(&organization);
         let Ok(mut reading) = self.filters.read(&Document::Members(&members)) else {
-            return;
+            return Ok(());
         };
         for wishes in self.wishes(event.object_type.as_str(), event.action.as_str()) {
-            let filtered = wishes.filtered.iter().copied();
-            let held = filtered.filter(|(_, filter)| reading.holds(*filter));
-            out.extend(held.map(|(number, _)| number));
+            for (number, filter) in &wishes.filtered {
+                if reading.holds(*filter)? {
+                    out.push(*number);
+                }
+            }
         }
+        Ok(())
     }
 
     fn wishes(&self, object_type: &str, action: &str) -> impl Iterator<Item = &Wishes> {

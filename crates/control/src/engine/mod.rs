@@ -33,6 +33,7 @@ use parking_lot::Mutex;
 use sidehook_core::{
     address::{EventId, Partition},
     event::Event,
+    filter::TooCostly,
     id::{SubscriptionNumber, TenantId},
     limits::{PARTITIONS, TENANT_LOG_BYTES_DEFAULT, TENANT_PENDING_BYTES_DEFAULT},
     time::Timestamp,
@@ -159,6 +160,9 @@ pub enum PublishError {
     /// Its idempotency key was used for other content, by this event.
     #[error("the idempotency key was used for other content, by {0}")]
     KeyReused(EventId),
+    /// The tenant's filters take too long on it: who wants it is not known. The event is not stored.
+    #[error(transparent)]
+    FiltersTooCostly(TooCostly),
     /// The store refused the call or holds something unreadable.
     #[error("the store refused the event: {detail}")]
     Refused {

@@ -58,7 +58,7 @@ pub(super) async fn publish(
                 break;
             }
         };
-        match_all(&compiled, &mut items).await;
+        match_all(&compiled, &mut items, &mut outcomes).await;
         let batches = batches(std::mem::take(&mut items));
         let replies: Vec<_> = batches
             .into_iter()
@@ -121,21 +121,29 @@ fn unread(error: StoreError) -> PublishError {
     }
 }
 
-/// Finds who wants the events. A tenant with many filters pays for them in patience: a
-/// thousand events of 100 µs each must not keep a thread from its other tasks.
-async fn match_all(compiled: &Compiled, items: &mut [Matched]) {
+/// Finds who wants the events; those of which that would take too long are refused, and no
+/// longer among `items`. A tenant with many filters pays for them in patience: a thousand
+/// events of 100 µs each must not keep a thread from its other tasks.
+async fn match_all(compiled: &Compiled, items: &mut Vec<Matched>, outcomes: &mut [PublishOutcome]) {
     let index = &compiled.index;
-    for item in items {
+    let mut matched = Vec::with_capacity(items.len());
+    for mut item in std::mem::take(items) {
         match item.target {
             Some(target) => item.targets = vec![target],
             None => {
-                index.matches(&item.event, compiled.tenant, &mut item.targets);
+                let found = index.matches(&item.event, compiled.tenant, &mut item.targets);
                 if index.has_filters() {
                     tokio::task::yield_now().await;
                 }
+                if let Err(too_costly) = found {
+                    outcomes[item.place] = Err(PublishError::FiltersTooCostly(too_costly));
+                    continue;
+                }
             }
         }
+        matched.push(item);
     }
+    *items = matched;
 }
 
 /// Divides the events into what one call carries each.

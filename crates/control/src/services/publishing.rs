@@ -16,6 +16,7 @@ use sidehook_store::{Store, port::Durability};
 use crate::{
     engine::{Engine, PublishError, PublishItem, PublishOutcome, Published},
     errors::OperationError,
+    filters,
 };
 
 /// When to try again once the store is full: room is made by people.
@@ -46,6 +47,11 @@ impl Publishing {
             payload_max,
             store,
         }
+    }
+
+    /// Longest payload of an event, in bytes.
+    pub(super) const fn payload_max(&self) -> usize {
+        self.payload_max
     }
 
     /// Publishes events; each succeeds or fails on its own, in the order of the list.
@@ -165,6 +171,7 @@ impl From<PublishError> for OperationError {
                 retry_after,
             },
             PublishError::KeyReused(event) => Self::KeyReused(event),
+            PublishError::FiltersTooCostly(too_costly) => filters::too_costly(too_costly),
             PublishError::Refused { .. } => Self::Internal(message),
         }
     }

@@ -218,8 +218,14 @@ impl WebhookService for Webhooks {
         request: Request<v1::TestFilterRequest>,
     ) -> Result<Response<v1::TestFilterResponse>, Status> {
         let tenant = principal(&request)?.tenant;
-        let verdicts = filters::test(tenant, request.into_inner())?;
-        Ok(Response::new(verdicts))
+        let payload_max = self.publishing.payload_max();
+        let request = request.into_inner();
+        let testing =
+            tokio::task::spawn_blocking(move || filters::test(tenant, payload_max, request));
+        let tested = testing.await.map_err(|error| {
+            OperationError::Internal(format!("a filter could not be tried out: {error}"))
+        })?;
+        Ok(Response::new(tested?))
     }
 }
 

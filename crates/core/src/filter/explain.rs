@@ -1,15 +1,32 @@
 //! Why a filter holds or does not: the verdict of each of its nodes, and the value that it looked at.
 //!
-//! Nodes that look at a value decide by the very evaluation that matching uses, each on its own value; the verdicts of
-//! the others follow from those beneath them. Nothing is cut short as matching does: whoever asks wants to see all of
-//! it. Of an array that `any_array_value` looks into, one element is shown: the first that it holds for, else the
+//! The event is read once, as for matching. Nodes that look at a value decide by the very evaluation that matching uses,
+//! each on its own value; the verdicts of the others follow from those beneath them. Nothing is cut short as matching
+//! does: whoever asks wants to see all of it; only the steps are as few as an event has. Of an array that `any_array_value` looks into, one element is shown: the first that it holds for, else the
 //! first of all.
 //!
 //! Values are shown as they stand in the event. What of them somebody may see is the caller's matter.
 
 use serde_json::value::RawValue;
 
-use super::{Document, Filter, FilterSet, Malformed, Node, path::Path, scan::Scanner};
+use super::{
+    Filter, FilterSet, Malformed, Node, TooCostly,
+    evaluate::{Evaluation, Steps},
+    path::Path,
+    plan::{PathId, ROOT},
+    tape::Tape,
+};
+
+/// Why there is no explanation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unexplained {
+    /// The event is not JSON text.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// It takes too many steps, as publishing the event may.
+    #[error(transparent)]
+    TooCostly(#[from] TooCostly),
+}
 
 /// What one node of a filter found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,53 +49,66 @@ impl Filter {
     /// The verdicts of all nodes, the filter itself first, each before those beneath it.
     ///
     /// # Errors
-    /// When `event` is not JSON text.
-    pub fn explain<'a>(&self, event: &'a str) -> Result<Vec<NodeVerdict<'a>>, Malformed> {
+    /// When `event` is not JSON text, or the filter takes too many steps on it.
+    pub fn explain<'a>(&self, event: &'a str) -> Result<Vec<NodeVerdict<'a>>, Unexplained> {
         if let Err(error) = serde_json::from_str::<&RawValue>(event) {
             let before = event
                 .split_inclusive('\n')
                 .take(error.line().saturating_sub(1));
             let lines: usize = before.map(str::len).sum();
-            return Err(Malformed {
-                at: lines + error.column().saturating_sub(1),
-            });
+            let at = lines + error.column().saturating_sub(1);
+            return Err(Malformed { at }.into());
         }
-        let mut explaining = Explaining { found: Vec::new() };
-        explaining.node(&self.root, &Path::root(""), Looked::At(event.trim()))?;
+        let mut set = FilterSet::default();
+        set.add(&self.root);
+        let tape = Tape::read_with_spans(&set.plan, event)?;
+        let root = Looked {
+            path: ROOT,
+            at: Some(tape.place(ROOT)),
+        };
+        let mut explaining = Explaining {
+            event,
+            set,
+            tape: &tape,
+            steps: Steps::of_event(),
+            found: Vec::new(),
+        };
+        explaining.node(&self.root, &Path::root(""), root)?;
         Ok(explaining.found)
     }
 }
 
 /// What a node looks at.
 #[derive(Clone, Copy)]
-enum Looked<'a> {
-    At(&'a str),
-    Missing,
-    /// There is not even a missing value.
-    Nothing,
+struct Looked {
+    path: PathId,
+    /// The value's place on the tape; `None` if there is not even a missing value.
+    at: Option<usize>,
 }
 
-struct Explaining<'a> {
+struct Explaining<'t, 'a> {
+    event: &'a str,
+    set: FilterSet,
+    tape: &'t Tape<'a>,
+    steps: Steps,
     found: Vec<NodeVerdict<'a>>,
 }
 
-impl<'a> Explaining<'a> {
+impl<'a> Explaining<'_, 'a> {
     fn node(
         &mut self,
         node: &Node,
         path: &Path<'_>,
-        looked: Looked<'a>,
-    ) -> Result<Option<bool>, Malformed> {
+        looked: Looked,
+    ) -> Result<Option<bool>, TooCostly> {
         let place = self.found.len();
+        let span = looked.at.and_then(|at| self.tape.span(at));
         self.found.push(NodeVerdict {
             path: path.to_string(),
             kind: node.kind(),
             field: String::new(),
             holds: None,
-            value: match looked {
-                Looked::At(text) => Some(text),
-                Looked::Missing | Looked::Nothing => None,
-            },
+            value: span.and_then(|span| self.event.get(span)),
             element: None,
         });
         let verdict = match node {
@@ -89,22 +119,16 @@ impl<'a> Explaining<'a> {
                 .map(|holds| !holds),
             Node::Field { name, filter } => {
                 self.found[place].field = name.to_string();
-                self.node(filter, &path.key("filter"), field(looked, name)?)?
+                let field = self.field(looked, name)?;
+                self.node(filter, &path.key("filter"), field)?
             }
             Node::AnyElement(filter) => {
-                let (element, chosen) = choose(filter, looked)?;
+                let (element, chosen) = self.choose(filter, looked)?;
                 self.found[place].element = element;
                 let beneath = self.node(filter, &path.key("filter"), chosen)?;
-                match looked {
-                    Looked::Nothing => None,
-                    _ => Some(beneath.unwrap_or(false)),
-                }
+                looked.at.map(|_| beneath.unwrap_or(false))
             }
-            leaf => match looked {
-                Looked::Nothing => None,
-                Looked::Missing => Some(holds(leaf, "null")?),
-                Looked::At(text) => Some(holds(leaf, text)?),
-            },
+            leaf => self.leaf(leaf, looked)?,
         };
         self.found[place].holds = verdict;
         Ok(verdict)
@@ -115,9 +139,9 @@ impl<'a> Explaining<'a> {
         &mut self,
         filters: &[Node],
         path: &Path<'_>,
-        looked: Looked<'a>,
+        looked: Looked,
         wanted: bool,
-    ) -> Result<Option<bool>, Malformed> {
+    ) -> Result<Option<bool>, TooCostly> {
         let path = path.key("filters");
         let mut all = Some(true);
         for (index, filter) in filters.iter().enumerate() {
@@ -129,67 +153,45 @@ impl<'a> Explaining<'a> {
         }
         Ok(all)
     }
-}
 
-/// Whether a node holds for a value, as matching would say.
-fn holds(node: &Node, value: &str) -> Result<bool, Malformed> {
-    let mut set = FilterSet::default();
-    let key = set.add(node);
-    Ok(set.read(&Document::Json(value.as_bytes()))?.holds(key))
-}
-
-/// The last field of that name.
-fn field<'a>(of: Looked<'a>, name: &str) -> Result<Looked<'a>, Malformed> {
-    let Looked::At(text) = of else { return Ok(of) };
-    let mut scanner = Scanner::new(text.as_bytes());
-    if scanner.peek()? != b'{' {
-        return Ok(Looked::Missing);
-    }
-    scanner.expect(b'{')?;
-    let mut found = Looked::Missing;
-    let mut first = true;
-    while scanner.more(&mut first, b'}')? {
-        let is_it = *scanner.key()? == *name.as_bytes();
-        let value = scanner.skip()?;
-        if is_it {
-            found = Looked::At(as_str(value)?);
+    const fn evaluation(&mut self) -> Evaluation<'_, 'a> {
+        Evaluation {
+            tape: self.tape,
+            steps: &mut self.steps,
         }
     }
-    Ok(found)
-}
 
-/// The element to show, and its index.
-fn choose<'a>(filter: &Node, of: Looked<'a>) -> Result<(Option<usize>, Looked<'a>), Malformed> {
-    let nothing = (None, Looked::Nothing);
-    let Looked::At(text) = of else {
-        return Ok(nothing);
-    };
-    let mut scanner = Scanner::new(text.as_bytes());
-    if scanner.peek()? != b'[' {
-        return Ok(nothing);
+    /// The verdict of a node that has none beneath it.
+    fn leaf(&mut self, leaf: &Node, looked: Looked) -> Result<Option<bool>, TooCostly> {
+        let Some(at) = looked.at else {
+            return Ok(None);
+        };
+        // It asks for nothing that the whole filter did not ask for: the tape has it.
+        let op = self.set.compile(leaf, looked.path, false);
+        self.evaluation().holds(&op, at).map(Some)
     }
-    let mut set = FilterSet::default();
-    let key = set.add(filter);
-    scanner.expect(b'[')?;
-    let mut chosen = nothing;
-    let mut first = true;
-    let mut index = 0;
-    while scanner.more(&mut first, b']')? {
-        let element = as_str(scanner.skip()?)?;
-        let holds = set.read(&Document::Json(element.as_bytes()))?.holds(key);
-        if holds || index == 0 {
-            chosen = (Some(index), Looked::At(element));
-        }
-        if holds {
-            break;
-        }
-        index += 1;
-    }
-    Ok(chosen)
-}
 
-fn as_str(text: &[u8]) -> Result<&str, Malformed> {
-    core::str::from_utf8(text).map_err(|error| Malformed {
-        at: error.valid_up_to(),
-    })
+    /// The last field of that name.
+    fn field(&mut self, of: Looked, name: &str) -> Result<Looked, TooCostly> {
+        let path = self.set.plan.field(of.path, name.as_bytes());
+        let at = match of.at {
+            Some(at) => Some(self.evaluation().field(at, path)?),
+            None => None,
+        };
+        Ok(Looked { path, at })
+    }
+
+    /// The element to show, and its index.
+    fn choose(&mut self, filter: &Node, of: Looked) -> Result<(Option<usize>, Looked), TooCostly> {
+        let path = self.set.plan.element(of.path);
+        let mut chosen = None;
+        if let Some(array) = of.at.filter(|at| self.tape.is_array(*at)) {
+            let op = self.set.compile(filter, path, false);
+            let first = self.tape.elements(array).next();
+            let held = self.evaluation().first_element(array, &op)?;
+            chosen = held.or_else(|| first.map(|first| (0, first)));
+        }
+        let (index, at) = chosen.unzip();
+        Ok((index, Looked { path, at }))
+    }
 }

@@ -22,6 +22,15 @@ pub(super) fn is_same(a: &[u8], b: &[u8]) -> bool {
     a == b || Decimal::read(a).is(&Decimal::read(b))
 }
 
+/// The same, where both are written in the plainest form of all: integers without sign, point and exponent are the same
+/// if their texts are. `None`: it is not that easy.
+pub(super) fn is_plainly_same(a: &[u8], b: &[u8]) -> Option<bool> {
+    let plain = |text: &[u8]| {
+        text.iter().all(u8::is_ascii_digit) && (text.len() == 1 || text.first() != Some(&b'0'))
+    };
+    (plain(a) && plain(b)).then(|| a == b)
+}
+
 impl<'a> Decimal<'a> {
     fn read(text: &'a [u8]) -> Self {
         let (negative, text) = match text.strip_prefix(b"-") {
@@ -124,6 +133,8 @@ mod tests {
         ] {
             for (a, b) in forms.iter().flat_map(|a| forms.iter().map(move |b| (a, b))) {
                 assert!(is_same(a.as_bytes(), b.as_bytes()), "{a} is {b}");
+                let plainly = is_plainly_same(a.as_bytes(), b.as_bytes());
+                assert_ne!(plainly, Some(false), "{a} is {b}");
             }
         }
     }
@@ -166,6 +177,14 @@ mod tests {
                 written_out(a) == written_out(b),
                 "{} {}", left, right
             );
+        }
+
+        #[test]
+        fn the_plainest_form_decides_alike(a in "0|[1-9][0-9]{0,2}|-?0[.e]?[0-9]?", b in "[0-9]|[1-9][0-9]?") {
+            let (a, b) = (a.as_bytes(), b.as_bytes());
+            if let Some(same) = is_plainly_same(a, b) {
+                prop_assert_eq!(same, is_same(a, b));
+            }
         }
 
         #[test]

@@ -5,7 +5,10 @@
 //! is looking at that place. Within arrays there are as many values as elements, so below an `any_array_value` fields
 //! are looked for in the element, among those few that anybody asks for.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{Constant, Document, Filter, Malformed, Node, Reading};
 
@@ -22,8 +25,9 @@ pub(super) struct Asked {
     /// How deep arrays and objects of it must be known whole: they are compared with constants nested that deep.
     /// With 0 only its kind matters, and its text.
     pub(super) whole: usize,
-    /// The fields that are asked for, sorted by name.
-    fields: Vec<(Box<[u8]>, PathId)>,
+    /// The fields that are asked for, by name. A tree and no sorted list: a tenant's filters may ask for hundreds of
+    /// thousands of names of one object, and each is put in alone.
+    fields: BTreeMap<Box<[u8]>, PathId>,
     /// Any element of it.
     pub(super) element: Option<PathId>,
 }
@@ -57,20 +61,16 @@ impl Plan {
         PathId(self.paths.len() - 1)
     }
 
-    fn field(&mut self, path: PathId, name: &[u8]) -> PathId {
-        let fields = &self.paths[path.0].fields;
-        match fields.binary_search_by(|(known, _)| (**known).cmp(name)) {
-            Ok(place) => fields[place].1,
-            Err(place) => {
-                let field = self.add();
-                let fields = &mut self.paths[path.0].fields;
-                fields.insert(place, (name.into(), field));
-                field
-            }
+    pub(super) fn field(&mut self, path: PathId, name: &[u8]) -> PathId {
+        if let Some(field) = self.paths[path.0].field(name) {
+            return field;
         }
+        let field = self.add();
+        self.paths[path.0].fields.insert(name.into(), field);
+        field
     }
 
-    fn element(&mut self, path: PathId) -> PathId {
+    pub(super) fn element(&mut self, path: PathId) -> PathId {
         if let Some(element) = self.paths[path.0].element {
             return element;
         }
@@ -88,19 +88,11 @@ impl Plan {
 impl Asked {
     /// The path of the field `name`, if it is asked for.
     pub(super) fn field(&self, name: &[u8]) -> Option<PathId> {
-        let place = self
-            .fields
-            .binary_search_by(|(known, _)| (**known).cmp(name));
-        place.ok().map(|place| self.fields[place].1)
-    }
-
-    /// All fields that are asked for.
-    pub(super) fn fields(&self) -> impl Iterator<Item = PathId> {
-        self.fields.iter().map(|(_, path)| *path)
+        self.fields.get(name).copied()
     }
 
     /// Whether any field is asked for.
-    pub(super) const fn has_fields(&self) -> bool {
+    pub(super) fn has_fields(&self) -> bool {
         !self.fields.is_empty()
     }
 }
@@ -173,7 +165,7 @@ impl FilterSet {
     }
 
     /// `placed`: whether the value has one place from the event on, or is within elements.
-    fn compile(&mut self, node: &Node, path: PathId, placed: bool) -> Op {
+    pub(super) fn compile(&mut self, node: &Node, path: PathId, placed: bool) -> Op {
         match node {
             Node::Equals(value) => {
                 self.plan.whole(path, value.nesting());

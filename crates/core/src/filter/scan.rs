@@ -31,6 +31,11 @@ impl<'a> Scanner<'a> {
         Self { text, at: 0 }
     }
 
+    /// How many bytes lie behind.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
     /// What is wrong at this place.
     pub(super) fn malformed(&self) -> Malformed {
         Malformed { at: self.at }

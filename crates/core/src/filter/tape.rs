@@ -5,6 +5,7 @@
 //! string with escapes is copied. Value 0 is a null that was never there: it stands for whatever is missing, so that a
 //! missing field reads as null without a question.
 
+use core::ops::Range;
 use std::borrow::Cow;
 
 use super::{
@@ -47,13 +48,28 @@ pub(super) struct Tape<'a> {
     entries: Vec<Entry<'a>>,
     /// Where the value of each path is; 0 if it is missing. Paths within elements are not used.
     places: Vec<usize>,
+    /// Where in the text each entry's value stands, if that was asked for; empty for keys and what is no JSON text.
+    spans: Option<Vec<Range<usize>>>,
 }
 
 /// What is missing.
-const MISSING: usize = 0;
+pub(super) const MISSING: usize = 0;
 
 impl<'a> Tape<'a> {
     pub(super) fn read(plan: &Plan, event: &Document<'a>) -> Result<Self, Malformed> {
+        Self::walk(plan, event, None)
+    }
+
+    /// Reads JSON text, and remembers where in it each value stands.
+    pub(super) fn read_with_spans(plan: &Plan, text: &'a str) -> Result<Self, Malformed> {
+        Self::walk(plan, &Document::Json(text.as_bytes()), Some(Vec::new()))
+    }
+
+    fn walk(
+        plan: &Plan,
+        event: &Document<'a>,
+        spans: Option<Vec<Range<usize>>>,
+    ) -> Result<Self, Malformed> {
         let mut entries = Vec::with_capacity(4 * plan.len().min(64));
         entries.push(Entry {
             value: Value::Null,
@@ -64,6 +80,7 @@ impl<'a> Tape<'a> {
             tape: Self {
                 entries,
                 places: vec![MISSING; plan.len()],
+                spans,
             },
         };
         let root = Want {
@@ -80,6 +97,16 @@ impl<'a> Tape<'a> {
 
     pub(super) fn value(&self, at: usize) -> &Value<'a> {
         &self.entries[at].value
+    }
+
+    pub(super) fn is_array(&self, at: usize) -> bool {
+        matches!(self.value(at), Value::Array { .. })
+    }
+
+    /// Where in the text the value stands; `None` if it is missing, or nobody asked for spans.
+    pub(super) fn span(&self, at: usize) -> Option<Range<usize>> {
+        let span = self.spans.as_ref()?.get(at)?;
+        (!span.is_empty()).then(|| span.clone())
     }
 
     /// Where the value of a path from the event on is.
@@ -111,15 +138,6 @@ impl<'a> Tape<'a> {
             _ => None,
         })
     }
-
-    /// Where a field of a value is: the last one with its name.
-    pub(super) fn field(&self, of: usize, field: PathId) -> usize {
-        if !matches!(self.value(of), Value::Object { .. }) {
-            return MISSING;
-        }
-        let named = self.members(of).filter(|(_, path, _)| *path == Some(field));
-        named.last().map_or(MISSING, |(_, _, at)| at)
-    }
 }
 
 /// What is wanted of a value.
@@ -146,6 +164,17 @@ impl<'a> Walk<'_, 'a> {
     }
 
     fn value(&mut self, scanner: &mut Scanner<'a>, want: Want) -> Result<usize, Malformed> {
+        scanner.peek()?;
+        let from = scanner.at();
+        let at = self.pushed(scanner, want)?;
+        if let Some(spans) = &mut self.tape.spans {
+            spans.resize(self.tape.entries.len(), 0..0);
+            spans[at] = from..scanner.at();
+        }
+        Ok(at)
+    }
+
+    fn pushed(&mut self, scanner: &mut Scanner<'a>, want: Want) -> Result<usize, Malformed> {
         let value = match scanner.peek()? {
             b'{' => return self.object(scanner, want),
             b'[' => return self.array(scanner, want),
@@ -277,12 +306,17 @@ impl<'a> Walk<'_, 'a> {
         Ok(())
     }
 
-    /// The last of equal keys counts: what was read of an earlier one never was there.
+    /// The last of equal keys counts: what was read of an earlier one never was there. What that was stands on the
+    /// tape, so forgetting costs no more than reading did, however many fields are asked for.
     fn forget(&mut self, path: PathId) {
-        if self.tape.places[path.0] != MISSING {
-            self.tape.places[path.0] = MISSING;
-            let plan = self.plan;
-            plan.at(path).fields().for_each(|field| self.forget(field));
+        let Tape {
+            entries, places, ..
+        } = &mut self.tape;
+        let at = core::mem::replace(&mut places[path.0], MISSING);
+        for entry in &entries[at..entries[at].end] {
+            if let Value::Key(_, Some(path)) = entry.value {
+                places[path.0] = MISSING;
+            }
         }
     }
 

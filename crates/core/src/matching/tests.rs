@@ -45,7 +45,8 @@ fn event(object_type: &str, action: &str, data: String) -> Event {
 
 fn matches_of(index: &MatchIndex, event: &Event) -> Vec<u32> {
     let mut out = vec![SubscriptionNumber(99)];
-    index.matches(event, TenantId::from_bits(1), &mut out);
+    let matched = index.matches(event, TenantId::from_bits(1), &mut out);
+    assert_eq!(matched, Ok(()));
     out.into_iter().map(|number| number.0).collect()
 }
 
@@ -118,6 +119,32 @@ fn a_filter_narrows_its_own_pattern_only() {
     assert_eq!(matches("created", "{}"), [4, 6]);
     assert_eq!(matches("deleted", r#"{"n":2}"#), [3]);
     assert_eq!(matches("created", "no JSON"), [4, 6]);
+}
+
+#[test]
+fn an_event_on_which_filters_take_too_long_is_wanted_by_nobody_known() {
+    let costly = |n: u32| {
+        let filter = format!(
+            r#"{{"type":"field_accessor","field":"data","filter":{{"type":"contains","value":{n}}}}}"#
+        );
+        Pattern {
+            extra_filter: Some(Arc::new(
+                Filter::parse(&filter, "extra_filter").expect("a filter"),
+            )),
+            ..pattern("lead", "*")
+        }
+    };
+    let subscriptions: Vec<_> = (1..100)
+        .map(|n| (SubscriptionNumber(n), vec![costly(n)]))
+        .chain([(SubscriptionNumber(0), vec![pattern("*", "*")])])
+        .collect();
+    let index = MatchIndex::build(subscriptions.iter().map(|(n, p)| (*n, p.as_slice())));
+    let mut out = Vec::new();
+    let hostile = event("lead", "created", format!("[1{}]", ",0".repeat(100_000)));
+    let matched = index.matches(&hostile, TenantId::from_bits(1), &mut out);
+    assert_eq!((matched, out), (Err(TooCostly), Vec::new()));
+    let usual = event("lead", "created", "[2,5]".to_owned());
+    assert_eq!(matches_of(&index, &usual), [0, 2, 5]);
 }
 
 #[test]
