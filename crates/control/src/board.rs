@@ -318,6 +318,11 @@ impl Board {
                 continue;
             }
             let Some(terms) = state.terms(typical, max, partition, room.names) else {
+                if room.names < shares::NAMES && demands.len() > before {
+                    // Those before it took the names: it is the first in the next claim.
+                    pool.sessions.rotate_right(1);
+                    break;
+                }
                 continue;
             };
             state.credit.reserve(max);

@@ -184,11 +184,22 @@ impl Shares {
         })
     }
 
-    /// Whether a demand would be lent something of this tenant.
+    /// Whether a demand would be lent something of this tenant: there is a share left,
+    /// and the demand can be made at all.
     fn takes(&self, credit: &Credit, typical: u64, tenant: TenantId) -> bool {
         let asked = ask(credit, typical);
         let limit = limit(credit, typical, asked);
-        asked > 0 && Self::left(credit, typical, limit, self.of(tenant)) > 0
+        asked > 0
+            && Self::left(credit, typical, limit, self.of(tenant)) > 0
+            && self.nameable(credit, typical, asked, Partition::of(tenant))
+    }
+
+    /// Whether a claim of its own could name whom a demand has to name.
+    fn nameable(&self, credit: &Credit, typical: u64, asked: u32, partition: Partition) -> bool {
+        let few = self.held.len() <= NAMES;
+        few || self
+            .terms(credit, typical, asked, partition, NAMES)
+            .is_some()
     }
 }
 
@@ -273,9 +284,15 @@ impl Board {
         }
         let mut least = u64::MAX;
         let mut taken = Vec::new();
+        // By partition: tenants of one share the answer.
+        let mut nameable = BTreeMap::new();
         pool.held_back.retain(|tenant| {
             let held = shares.of(*tenant);
-            let takes = Shares::left(credit, typical, limit, held) > 0;
+            let here = Partition::of(*tenant);
+            let takes = Shares::left(credit, typical, limit, held) > 0
+                && *nameable
+                    .entry(here)
+                    .or_insert_with(|| shares.nameable(credit, typical, asked, here));
             if takes {
                 taken.push(*tenant);
             } else {

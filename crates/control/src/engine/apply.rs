@@ -48,6 +48,17 @@ pub(super) fn replies(
     settle.or(publish).or(claim)
 }
 
+/// Whether the fate of any of the calls, the tick among them, is not known.
+pub(super) fn is_unknown(replies: &Replies) -> bool {
+    fn unknown<T>(reply: Option<&Result<T, CallError>>) -> bool {
+        matches!(reply, Some(Err(CallError::Unknown { .. })))
+    }
+    unknown(replies.settle.as_ref())
+        || unknown(replies.publish.as_ref())
+        || unknown(replies.claim.as_ref())
+        || unknown(replies.tick.as_ref())
+}
+
 /// What an error means for a call.
 enum Fate {
     Repeat(String),

@@ -10,6 +10,7 @@ use sidehook_runtime::backoff::Backoff;
 use sidehook_store::turn::Calls;
 
 use super::worker::Flight;
+use crate::board::{Partitions, bit};
 
 /// See the module.
 pub(super) struct Held {
@@ -63,6 +64,12 @@ impl Held {
 
     pub(super) const fn until(&self) -> Option<Instant> {
         self.until
+    }
+
+    /// Where something is held.
+    pub(super) fn partitions(&self) -> Partitions {
+        self.calls()
+            .fold(0, |all, calls| all | bit(calls.partition))
     }
 
     pub(super) fn calls(&self) -> impl Iterator<Item = &Calls> {
@@ -120,9 +127,9 @@ mod tests {
         held.hold(calls(2), Flight::default());
         held.wait(now + Duration::from_millis(1), 0.5);
         assert_eq!(held.until(), Some(until));
-        assert_eq!(held.calls().count(), 2);
+        assert_eq!((held.calls().count(), held.partitions()), (2, 0b110));
         let due = held.due(until);
-        assert_eq!((due.len(), held.calls().count()), (2, 0));
+        assert_eq!((due.len(), held.partitions()), (2, 0));
         let (both, _) = &due[0];
         assert!(both.settle.is_some() && both.claim.is_some() && !both.tick);
         assert_eq!(held.until(), None);

@@ -4,7 +4,10 @@
 //! turns in publishing, so that one who floods delays only itself; outcomes keep their
 //! order, for agents wait for all of them alike.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use parking_lot::Mutex;
 use sidehook_core::{address::Partition, id::TenantId, limits::PARTITIONS};
@@ -18,6 +21,8 @@ use crate::board::{Partitions, bit};
 pub(crate) struct Inbox {
     waiting: Mutex<Waiting>,
     notify: Notify,
+    /// Partitions that did not answer the worker.
+    away: AtomicU64,
 }
 
 /// The pieces of one worker.
@@ -50,6 +55,7 @@ impl Inbox {
                 publishing: 0,
             }),
             notify: Notify::new(),
+            away: AtomicU64::new(0),
         }
     }
 
@@ -97,6 +103,16 @@ impl Inbox {
     /// Resolves when something was put in since the last time.
     pub(super) async fn woken(&self) {
         self.notify.notified().await;
+    }
+
+    /// Tells publishers which partitions do not answer.
+    pub(super) fn set_away(&self, partitions: Partitions) {
+        self.away.store(partitions, Ordering::Relaxed);
+    }
+
+    /// Whether a partition did not answer.
+    pub(super) fn is_away(&self, partition: Partition) -> bool {
+        self.away.load(Ordering::Relaxed) & bit(partition) != 0
     }
 
     /// What waits, for the worker to take from.
@@ -161,9 +177,38 @@ impl Waiting {
         }
         taken
     }
+
+    /// Takes out of these partitions the events that nobody waits for any more: behind a
+    /// call that is not answered they would keep their parts of the budget.
+    pub(super) fn take_abandoned(&mut self, partitions: Partitions) -> Vec<PublishPiece> {
+        let mut abandoned = Vec::new();
+        for partition in Partition::all().filter(|one| partitions & bit(*one) != 0) {
+            let queues = &mut self.publishes[usize::from(partition.number())];
+            queues.take_abandoned(&mut abandoned);
+            if queues.order.is_empty() {
+                self.publishing &= !bit(partition);
+            }
+        }
+        abandoned
+    }
 }
 
 impl TenantQueues {
+    fn take_abandoned(&mut self, abandoned: &mut Vec<PublishPiece>) {
+        for queue in self.queues.values_mut() {
+            if !queue.iter().any(|piece| piece.reply.is_closed()) {
+                continue;
+            }
+            let pieces = std::mem::take(queue).into_iter();
+            let (closed, open) =
+                pieces.partition::<VecDeque<_>, _>(|piece| piece.reply.is_closed());
+            abandoned.extend(closed);
+            *queue = open;
+        }
+        self.queues.retain(|_, queue| !queue.is_empty());
+        self.order.retain(|tenant| self.queues.contains_key(tenant));
+    }
+
     fn push(&mut self, piece: PublishPiece) {
         let tenant = piece.tenant;
         let queue = self.queues.entry(tenant).or_default();
@@ -228,7 +273,7 @@ mod tests {
             reply,
             since: Instant::now(),
             _permit: Arc::new(Budget::new(1, 1))
-                .take(0, 0)
+                .take(0, 0, false)
                 .expect("nothing is asked for"),
         };
         (piece, answer)
@@ -271,6 +316,24 @@ mod tests {
     fn one_call_carries_one_version_of_a_tenants_catalog() {
         let (inbox, _answers) = fill(&[(1, 1, 1), (1, 1, 1), (1, 1, 2), (1, 1, 2)]);
         assert_eq!(calls(&inbox), [vec![1, 1], vec![1, 1]]);
+    }
+
+    #[test]
+    fn what_nobody_awaits_is_taken_out_and_the_rest_keeps_its_turns() {
+        let pieces = [(1, 1, 1), (2, 1, 1), (2, 128, 1), (3, 128, 1), (4, 1, 1)];
+        let (inbox, mut answers) = fill(&pieces);
+        drop(answers.remove(4));
+        drop(answers.remove(1));
+        drop(answers.remove(0));
+        let here = bit(Partition::new(PARTITION).expect("below 64"));
+        assert_eq!(inbox.lock().take_abandoned(!here).len(), 0);
+        assert_eq!(inbox.lock().take_abandoned(here).len(), 3);
+        assert_eq!(inbox.lock().publishing, here);
+        assert_eq!(calls(&inbox), [vec![2], vec![3]]);
+        let (inbox, answers) = fill(&pieces);
+        drop(answers);
+        assert_eq!(inbox.lock().take_abandoned(here).len(), 5);
+        assert_eq!(inbox.lock().publishing, 0, "nothing is left");
     }
 
     #[test]

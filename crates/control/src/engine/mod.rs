@@ -73,9 +73,10 @@ pub struct DispatchConfig {
     /// How long a publisher waits for the store before it is told that it is
     /// unavailable.
     pub publish_deadline: Duration,
-    /// Events that may wait for the store; more are refused at once.
+    /// Events that may wait for the store; more are refused at once. While a part of the
+    /// store does not answer, events for it are refused beyond half of that.
     pub waiting_events: usize,
-    /// Bytes of events that may wait for the store; more are refused at once.
+    /// Bytes of events that may wait for the store; more are refused at once, as above.
     pub waiting_bytes: usize,
     /// Bytes of recent events that are kept for agents.
     pub segment_cache_bytes: usize,

@@ -168,8 +168,15 @@ impl Budget {
     }
 
     /// A part of it, if there is as much left. What is larger than the whole fits when
-    /// nothing else waits.
-    pub(super) fn take(self: &Arc<Self>, events: usize, bytes: usize) -> Option<Permit> {
+    /// nothing else waits. What goes to a part of the store that is `away` fits while no
+    /// more than half is taken, so that it leaves room for what can be stored.
+    pub(super) fn take(
+        self: &Arc<Self>,
+        events: usize,
+        bytes: usize,
+        away: bool,
+    ) -> Option<Permit> {
+        let parts = if away { 2 } else { 1 };
         let before_events = self.events.fetch_add(events, Ordering::Relaxed);
         let before_bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let permit = Permit {
@@ -177,8 +184,8 @@ impl Budget {
             events,
             bytes,
         };
-        let fits =
-            before_events + events <= self.max_events && before_bytes + bytes <= self.max_bytes;
+        let fits = before_events + events <= self.max_events / parts
+            && before_bytes + bytes <= self.max_bytes / parts;
         (fits || before_events == 0).then_some(permit)
     }
 }
@@ -197,14 +204,25 @@ mod tests {
     #[test]
     fn a_budget_is_given_back_and_lets_the_oversized_through_alone() {
         let budget = Arc::new(Budget::new(10, 100));
-        let held = budget.take(8, 50).expect("there is room");
-        assert!(budget.take(3, 1).is_none(), "too many events");
-        assert!(budget.take(1, 51).is_none(), "too many bytes");
-        let other = budget.take(2, 50).expect("exactly what is left");
+        let held = budget.take(8, 50, false).expect("there is room");
+        assert!(budget.take(3, 1, false).is_none(), "too many events");
+        assert!(budget.take(1, 51, false).is_none(), "too many bytes");
+        let other = budget.take(2, 50, false).expect("exactly what is left");
         drop((held, other));
-        let alone = budget.take(1, 1_000).expect("nothing else waits");
-        assert!(budget.take(1, 1).is_none());
+        let alone = budget.take(1, 1_000, false).expect("nothing else waits");
+        assert!(budget.take(1, 1, false).is_none());
         drop(alone);
-        assert!(budget.take(10, 100).is_some());
+        assert!(budget.take(10, 100, false).is_some());
+    }
+    #[test]
+    fn what_goes_to_a_part_that_is_away_leaves_half_of_it() {
+        let budget = Arc::new(Budget::new(10, 100));
+        let away = budget.take(5, 50, true).expect("half of it");
+        assert!(budget.take(1, 1, true).is_none(), "too many events");
+        let others = budget.take(5, 50, false).expect("the other half");
+        drop(away);
+        assert!(budget.take(1, 1, true).is_none(), "half is taken");
+        drop(others);
+        assert!(budget.take(1, 51, true).is_some(), "nothing else waits");
     }
 }

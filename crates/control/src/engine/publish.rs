@@ -173,7 +173,10 @@ fn enqueue(
     (items, load): (Vec<Matched>, Load),
     outcomes: &mut [PublishOutcome],
 ) -> Option<oneshot::Receiver<PieceReply>> {
-    let Some(permit) = shared.budget.take(items.len(), load.bytes) else {
+    let partition = Partition::of(compiled.tenant);
+    let inbox = shared.inbox(partition);
+    let away = inbox.is_away(partition);
+    let Some(permit) = shared.budget.take(items.len(), load.bytes, away) else {
         shared
             .metrics
             .publish_overloads
@@ -195,8 +198,7 @@ fn enqueue(
         since: Instant::now(),
         _permit: permit,
     };
-    let partition = Partition::of(compiled.tenant);
-    shared.inbox(partition).publish(partition, piece);
+    inbox.publish(partition, piece);
     Some(answer)
 }
 

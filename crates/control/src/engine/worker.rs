@@ -4,6 +4,11 @@
 //! later call of the same partition and kind is made meanwhile. While the store answers
 //! others, they are held back for a while (`held`), and everything else goes on beside
 //! them; a store that answers nothing is left alone for as long.
+//!
+//! A partition is *away* while its last answer left something unknown. Nothing is
+//! claimed there until one of its calls, a tick at least, is answered: a claim sets aside
+//! credit of agents that other partitions have in common with it, and would keep it for
+//! as long as the partition is away.
 
 use std::{
     sync::Arc,
@@ -29,6 +34,11 @@ const TICK_SPACING: Duration = Duration::from_millis(5);
 /// A store that has answered within this time is not away as a whole: every partition
 /// is asked at least each second.
 const PARTLY: Duration = Duration::from_secs(3);
+/// A partition that was not away before is asked again so soon: it may have been no more
+/// than a lost connection.
+const PROBE_SOON: Duration = Duration::from_millis(20);
+/// How often publishes that nobody waits for any more are looked for behind a call.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// What is under way in one partition, beside the calls themselves.
 #[derive(Debug, Default)]
@@ -52,6 +62,9 @@ pub(super) struct Worker {
     flights: Vec<Flight>,
     /// Calls that are to be repeated later.
     held: Held,
+    /// See the module.
+    away: Partitions,
+    next_sweep: Instant,
     /// When the store answered last.
     answered: Instant,
     backoff: Backoff,
@@ -71,6 +84,8 @@ impl Worker {
             turn: Turn::default(),
             flights: Vec::new(),
             held: Held::new(),
+            away: 0,
+            next_sweep: Instant::now(),
             answered: Instant::now(),
             backoff: Backoff::new(Duration::from_millis(20), Duration::from_secs(2)),
             shared,
@@ -123,6 +138,9 @@ impl Worker {
             Ok(reply) => reply,
             Err(error) => {
                 self.complain(&error.to_string());
+                let asked_for = self.turn.calls.iter();
+                let silent = asked_for.fold(0, |all, calls| all | bit(calls.partition));
+                self.found(0, silent);
                 if asked.duration_since(self.answered) > PARTLY {
                     return false;
                 }
@@ -138,6 +156,12 @@ impl Worker {
         };
         self.answered = Instant::now();
         self.shared.clock.set(reply.now);
+        let (mut heard, mut silent) = (0, 0);
+        for (calls, replies) in self.turn.calls.iter().zip(&reply.calls) {
+            let unknown = apply::is_unknown(replies);
+            *(if unknown { &mut silent } else { &mut heard }) |= bit(calls.partition);
+        }
+        self.found(heard, silent);
         let calls = std::mem::take(&mut self.turn.calls);
         let flights = std::mem::take(&mut self.flights);
         let mut replies = reply.calls.into_iter();
@@ -166,6 +190,17 @@ impl Worker {
         true
     }
 
+    /// Remembers which partitions answered everything and which did not.
+    fn found(&mut self, heard: Partitions, silent: Partitions) {
+        let soon = Instant::now() + PROBE_SOON;
+        for partition in each(silent & !self.away) {
+            let next = &mut self.next_ticks[index(partition)];
+            *next = (*next).min(soon);
+        }
+        self.away = (self.away & !heard) | silent;
+        self.shared.inboxes[self.number].set_away(self.away);
+    }
+
     fn complain(&self, detail: &str) {
         self.shared.metrics.turn_failures.increment(1);
         self.shared.complain(Complaint::Turn, &detail);
@@ -174,7 +209,8 @@ impl Worker {
     /// Adds to the turn whatever waits and may go.
     fn compose(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let (settles, publishes) = {
+        let sweep = self.sweeps();
+        let (settles, publishes, abandoned) = {
             let mut waiting = shared.inboxes[self.number].lock();
             let settling = waiting.settling & !self.under_way(|calls| calls.settle.is_some());
             let publishing = waiting.publishing & !self.under_way(|calls| calls.publish.is_some());
@@ -184,8 +220,12 @@ impl Worker {
             let publishes: Vec<_> = each(publishing)
                 .map(|partition| (partition, waiting.take_publishes(partition)))
                 .collect();
-            (settles, publishes)
+            let behind_a_call = waiting.publishing & !publishing & sweep;
+            let abandoned = waiting.take_abandoned(behind_a_call);
+            (settles, publishes, abandoned)
         };
+        // Not while others wait for the lock: they may be many.
+        drop(abandoned);
         for (partition, pieces) in settles {
             let mut board = shared.board.lock();
             for session in pieces.iter().filter_map(|piece| piece.session.as_ref()) {
@@ -226,8 +266,20 @@ impl Worker {
         self.compose_ticks();
     }
 
+    /// The partitions in which to look for what nobody waits for: all, or none if that
+    /// was done a short while ago.
+    fn sweeps(&mut self) -> Partitions {
+        let now = Instant::now();
+        if self.next_sweep > now {
+            return 0;
+        }
+        self.next_sweep = now + SWEEP_EVERY;
+        self.partitions
+    }
+
     fn compose_claims(&mut self, shared: &Shared) {
-        let free = self.partitions & !self.under_way(|calls| calls.claim.is_some());
+        let asking = self.under_way(|calls| calls.claim.is_some());
+        let free = self.partitions & !asking & !self.away & !self.held.partitions();
         let reservations = shared.board.lock().demands(free);
         for reservation in reservations {
             let partition = reservation.partition;

@@ -1,11 +1,14 @@
 //! What a test lets go wrong in a [`Shaky`](crate::shaky::Shaky) store, and what it can
 //! see of it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use sidehook_core::{address::SegmentId, id::TenantId};
+use sidehook_core::{
+    address::{Partition, SegmentId},
+    id::TenantId,
+};
 use sidehook_store::{
     CallError, StoreError, Turn, TurnReply,
     read::Segment,
@@ -42,6 +45,10 @@ impl Count {
         self.0.send_modify(|count| *count += 1);
     }
 
+    pub(crate) fn now(&self) -> u64 {
+        *self.0.borrow()
+    }
+
     pub(crate) async fn reaches(&self, wanted: u64) {
         let mut count = self.0.subscribe();
         let reached = count.wait_for(|count| *count >= wanted).await;
@@ -54,6 +61,12 @@ impl Count {
 pub(crate) struct Faults {
     /// Turns with outcomes that were not answered.
     pub(crate) unsettled: Count,
+    /// Partitions, one bit each, that answer nothing.
+    pub(crate) missing: AtomicU64,
+    /// Those of them that were asked in vain.
+    pub(crate) missed: watch::Sender<u64>,
+    /// Claims among what they were asked.
+    pub(crate) missed_claims: Count,
     /// Outcomes of this lease are refused, and their call with them.
     pub(crate) poison: Mutex<Option<LeaseId>>,
     /// Shut, it keeps turns with claims from being executed.
@@ -120,6 +133,32 @@ impl Faults {
         reply
     }
 
+    /// Takes out of a turn what the missing partitions are asked; answers it, by place.
+    pub(crate) fn lose(&self, turn: &mut Turn) -> Vec<(usize, Calls)> {
+        let missing = self.missing.load(Ordering::SeqCst);
+        let mut lost = Vec::new();
+        for (place, calls) in turn.calls.iter_mut().enumerate() {
+            let bit = bit(calls.partition);
+            if missing & bit == 0 {
+                continue;
+            }
+            if calls.claim.is_some() {
+                self.missed_claims.add();
+            }
+            let none = Calls::new(calls.partition);
+            lost.push((place, std::mem::replace(calls, none)));
+            self.missed.send_modify(|missed| *missed |= bit);
+        }
+        lost
+    }
+
+    /// Waits until each of these partitions was asked in vain.
+    pub(crate) async fn missed(&self, partitions: u64) {
+        let mut missed = self.missed.subscribe();
+        let all = missed.wait_for(|missed| missed & partitions == partitions);
+        all.await.expect("the faults stay");
+    }
+
     /// Takes out of a turn what is refused; answers the places of the settles.
     pub(crate) fn refuse(&self, turn: &mut Turn) -> Vec<usize> {
         let Some(poison) = *self.poison.lock() else {
@@ -138,6 +177,26 @@ impl Faults {
         }
         refused
     }
+}
+
+/// A partition alone.
+pub(crate) fn bit(partition: Partition) -> u64 {
+    1 << partition.number()
+}
+
+/// The answer to calls that were lost: nobody knows.
+pub(crate) fn lost(mut reply: TurnReply, lost: &[(usize, Calls)]) -> TurnReply {
+    let unknown = || CallError::Unknown {
+        detail: "missing".to_owned(),
+    };
+    for (place, calls) in lost {
+        let replies = &mut reply.calls[*place];
+        replies.settle = calls.settle.as_ref().map(|_| Err(unknown()));
+        replies.publish = calls.publish.as_ref().map(|_| Err(unknown()));
+        replies.claim = calls.claim.as_ref().map(|_| Err(unknown()));
+        replies.tick = calls.tick.then(|| Err(unknown()));
+    }
+    reply
 }
 
 /// The answer to settles that were taken out.

@@ -4,6 +4,7 @@
 mod adopting;
 mod faults;
 mod harness;
+mod partly;
 mod sessions;
 mod settling;
 mod shaky;

@@ -133,6 +133,10 @@ impl Store for Shaky {
             self.faults.claims.pass().await;
         }
         let mut sound = turn.clone();
+        let lost = self.faults.lose(&mut sound);
+        if !lost.is_empty() {
+            return Ok(faults::lost(self.model.turn(worker, &sound).await?, &lost));
+        }
         let places = self.faults.refuse(&mut sound);
         if !places.is_empty() {
             return faults::refused(self.model.turn(worker, &sound).await?, &places);

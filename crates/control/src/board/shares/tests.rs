@@ -303,6 +303,58 @@ fn a_partition_with_too_many_to_name_waits() {
     assert!(asks(&board.demands(u64::MAX)));
 }
 
+#[test]
+fn whoever_cannot_be_asked_for_a_tenant_does_not_have_it_asked_for_again() {
+    let wanted = tenant(0);
+    let mine = Partition::of(wanted);
+    let others = (1..).map(tenant).filter(|one| Partition::of(*one) == mine);
+    let others: Vec<TenantId> = others.take(1_150).collect();
+    let mut held = Tally::default();
+    others.iter().for_each(|tenant| held.add(*tenant, 1, 0));
+    let mut world = World::new(&[64]);
+    let credit = Credit::new(1_200, u64::MAX, 1_150);
+    world.board.join(SessionKey(1), &platform(), credit, &held);
+    world.capacities.insert(SessionKey(1), 1_200);
+    for one in &others {
+        world.held.insert((SessionKey(1), *one), 1);
+    }
+    // The one agent has had its share; the other takes some, but cannot be asked.
+    world.publish(wanted, 1_000);
+    world.settle_down();
+    let has = |world: &World, key| world.held.get(&(SessionKey(key), wanted)).copied();
+    assert!(has(&world, 0) >= Some(24) && has(&world, 1).is_none());
+    // It is once it has fewer to name.
+    for one in &others[..130] {
+        world.report(SessionKey(1), *one, 1);
+    }
+    world.settle_down();
+    assert!(has(&world, 1) > Some(0));
+}
+
+#[test]
+fn agents_whose_names_do_not_fit_into_one_claim_take_turns() {
+    let wanted = tenant(0);
+    let mine = Partition::of(wanted);
+    let others = (1..).map(tenant).filter(|one| Partition::of(*one) == mine);
+    let others: Vec<TenantId> = others.take(600).collect();
+    let mut held = Tally::default();
+    others.iter().for_each(|tenant| held.add(*tenant, 1, 0));
+    let mut world = World::new(&[]);
+    for key in [SessionKey(0), SessionKey(1)] {
+        let credit = Credit::new(700, u64::MAX, 600);
+        world.board.join(key, &platform(), credit, &held);
+        world.capacities.insert(key, 700);
+        for one in &others {
+            world.held.insert((key, *one), 1);
+        }
+    }
+    world.publish(wanted, 1_000);
+    world.settle_down();
+    for key in [SessionKey(0), SessionKey(1)] {
+        assert!(world.held.contains_key(&(key, wanted)), "{key:?}");
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Publish(u128, u32),
