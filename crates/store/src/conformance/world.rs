@@ -197,7 +197,7 @@ impl<'a> World<'a> {
         let ids: Vec<_> = segments.map(|one| one.segment).collect();
         let told = self.store.segments(&ids).await.map_err(words)?;
         let outcomes = self.store.outcomes(&ids).await.map_err(words)?;
-        self.ledger.kept(&ids, &told, &outcomes)
+        self.ledger.kept(self.now, &ids, &told, &outcomes)
     }
 
     /// The log, by pages, is what was published, newest first.
