@@ -21,7 +21,7 @@
 
 mod shares;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use sidehook_core::{
     address::Partition,
@@ -87,6 +87,8 @@ struct PoolState {
     typical_bytes: u64,
     /// Tenants that no session takes anything of, and that may have work.
     held_back: BTreeSet<TenantId>,
+    /// Who is to be asked first for what was held back in a partition.
+    takers: BTreeMap<Partition, SessionKey>,
 }
 
 #[derive(Debug)]
@@ -302,6 +304,13 @@ impl Board {
         let share = u32::try_from(share).unwrap_or(u32::MAX);
         let mut share = share.min(room.deliveries);
         let before = demands.len();
+        // Another one might have its share of what waits here, in each turn again.
+        if let Some(taker) = pool.takers.remove(&partition)
+            && let Some(at) = pool.sessions.iter().position(|one| *one == taker)
+            && let Some(taker) = pool.sessions.remove(at)
+        {
+            pool.sessions.push_front(taker);
+        }
         for _ in 0..pool.sessions.len() {
             if share == 0 {
                 break;
@@ -400,6 +409,7 @@ impl Board {
             queued: 0,
             typical_bytes: TYPICAL_BYTES,
             held_back: BTreeSet::new(),
+            takers: BTreeMap::new(),
         };
         self.pools.insert(key, state);
         key

@@ -257,6 +257,7 @@ impl Board {
                 continue;
             };
             if shares.takes(&state.credit, pool.typical_bytes, tenant) {
+                pool.takers.insert(Partition::of(tenant), *session);
                 self.mark(key, Partition::of(tenant));
                 return;
             }
@@ -301,8 +302,11 @@ impl Board {
             !takes
         });
         shares.least = least;
-        for tenant in taken {
-            self.mark(key, Partition::of(tenant));
+        let taken: Vec<Partition> = taken.into_iter().map(Partition::of).collect();
+        pool.takers
+            .extend(taken.iter().map(|partition| (*partition, session)));
+        for partition in taken {
+            self.mark(key, partition);
         }
     }
 }

@@ -183,6 +183,17 @@ fn exhausted_by(capacity: u32) -> u128 {
 }
 
 #[test]
+fn agents_that_may_take_more_are_not_missed_turn_by_turn() {
+    let mut world = World::new(&[216, 174]);
+    for (number, count) in [(0, 93), (2, 93), (1, 41), (5, 43)] {
+        world.publish(tenant(number), count);
+        world.settle_down();
+        world.check();
+        world.check_settled();
+    }
+}
+
+#[test]
 fn many_tenants_must_hang_before_a_quiet_one_waits() {
     let wanted = [
         (1, 1),
