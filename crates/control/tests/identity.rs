@@ -5,10 +5,12 @@ mod support;
 
 use std::time::Duration;
 
+use futures_util::{FutureExt as _, StreamExt as _};
 use sidehook_api::v1;
 use sidehook_core::id::KeyId;
 use support::{OPERATOR, assert_field, assert_reason, start, subscription, with};
 use tonic::{Code, Request};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 #[tokio::test]
 async fn without_a_key_and_with_a_wrong_one_nothing_is_answered() {
@@ -370,4 +372,34 @@ async fn nothing_of_another_tenant_is_there() {
     let answer = api.deliveries().list_deliveries(with(&other, list)).await;
     assert!(answer.unwrap().into_inner().deliveries.is_empty());
     assert_eq!(api.get(&api.admin, &mine.id).await.unwrap().etag, mine.etag);
+}
+
+#[tokio::test]
+async fn who_is_refused_a_thousand_times_keeps_the_connection() {
+    let api = start().await;
+    let mut health = HealthClient::new(api.channel.clone());
+    let watch = health.watch(HealthCheckRequest::default()).await;
+    let mut watch = watch.unwrap().into_inner();
+    assert!(watch.message().await.unwrap().is_some());
+    let event = v1::Event {
+        data: format!("\"{}\"", "x".repeat(60_000)).into_bytes().into(),
+        ..support::event()
+    };
+    let refused = futures_util::stream::iter(0..3_000).map(|_| {
+        let event = Some(event.clone());
+        let mut events = api.events();
+        async move {
+            let request = with("shk_0000", v1::PublishEventRequest { event });
+            assert_reason(
+                events.publish_event(request).await,
+                Code::Unauthenticated,
+                "INVALID_CREDENTIAL",
+            );
+        }
+    });
+    refused.buffer_unordered(64).collect::<Vec<_>>().await;
+    while let Some(message) = watch.message().now_or_never() {
+        let message = message.expect("what was under way is still");
+        assert!(message.is_some(), "what was under way has not ended");
+    }
 }

@@ -9,14 +9,19 @@ use core::{
     mem,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-use http_body_util::BodyExt as _;
-use sidehook_core::principal::{Principal, Right};
+use http_body_util::{BodyExt as _, Limited};
+use sidehook_core::{
+    limits::FRAME_BYTES,
+    principal::{Principal, Right},
+};
+use tokio::time::timeout;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::{
     Request, Status,
@@ -30,6 +35,12 @@ use super::{
     unknown_key,
 };
 use crate::errors::{OperationError, behind};
+
+/// How much of a refused request is taken, in bytes: a message at its longest, and its
+/// frame.
+const HEARD_OUT_BYTES: usize = FRAME_BYTES + 5;
+/// How long the rest of a refused request may take to come.
+const HEARD_OUT_FOR: Duration = Duration::from_secs(1);
 
 const RPCS: &str = "sidehook_rpcs_total";
 const RPCS_REFUSED: &str = "sidehook_rpcs_refused_total";
@@ -121,10 +132,21 @@ where
                     let answer = reworded(inner.call(request).await?);
                     Ok(answer.map(|body| holding(under_way, body)))
                 }
-                Err(status) => Ok(status.into_http()),
+                Err(status) => {
+                    let _ = timeout(HEARD_OUT_FOR, heard_out(request.into_body())).await;
+                    Ok(status.into_http())
+                }
             }
         })
     }
+}
+
+/// Takes a refused request to its end, if that is near. To answer before it is to reset the
+/// stream, and what of it still arrives is counted: after a thousand such requests h2
+/// closes the connection, and fails with it whatever else is under way there.
+async fn heard_out(body: Body) {
+    let mut body = Limited::new(body, HEARD_OUT_BYTES);
+    while let Some(Ok(_)) = body.frame().await {}
 }
 
 /// The body, under way until its end is sent or nobody wants it any more.
