@@ -16,6 +16,10 @@ use crate::{ConnectError, error, rights, slots::Kind};
 
 /// Settings that decide what is on disk when.
 const SETTINGS: [&str; 3] = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite"];
+/// Setting that decides what becomes of a file whose last write was torn: with `yes`, its
+/// default, Redis drops the torn command and starts. Of a script's writes it may then keep
+/// the first ones without the last.
+const TORN: &str = "aof-load-truncated";
 
 /// What a server is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub(crate) struct Found {
     pub(crate) replicas: u32,
     /// Whether its user may wait for them.
     pub(crate) may_wait: bool,
+    /// Whether it starts from a file that was torn in the middle of a script's writes.
+    pub(crate) takes_torn: bool,
 }
 
 /// What a new connection asks; [`judge`] reads the answers.
@@ -36,7 +42,7 @@ pub(crate) fn questions() -> Pipeline {
     for section in ["server", "memory", "replication"] {
         pipe.cmd("INFO").arg(section);
     }
-    pipe.cmd("CONFIG").arg("GET").arg(&SETTINGS);
+    pipe.cmd("CONFIG").arg("GET").arg(&SETTINGS).arg(TORN);
     pipe.add_command(rights::question());
     pipe
 }
@@ -84,6 +90,8 @@ pub(crate) fn judge(
     Ok(Found {
         replicas: replicas.and_then(|count| count.parse().ok()).unwrap_or(0),
         may_wait,
+        takes_torn: found.durability != Durability::Volatile
+            && settings.is_some_and(|all| all.get(TORN).is_some_and(|value| value == "yes")),
         ..found
     })
 }
@@ -118,6 +126,7 @@ fn durability(settings: &HashMap<String, String>) -> Option<Found> {
             why,
             replicas: 0,
             may_wait: true,
+            takes_torn: false,
         })
     };
     match (on?, fsync?, pauses) {
@@ -144,6 +153,7 @@ const fn as_declared(durability: Durability) -> Found {
         why: "declared in store.durability; Redis does not tell its settings",
         replicas: 0,
         may_wait: true,
+        takes_torn: false,
     }
 }
 
@@ -195,6 +205,22 @@ mod tests {
         all.push(settings.map_or(Value::Nil, pairs));
         all.push(Value::Array(Vec::new()));
         all
+    }
+
+    #[test]
+    fn a_torn_file_that_is_taken_is_told() {
+        let taken = |settings: [&str; 3], torn: &str| {
+            let mut all = answers(MASTER, Some(settings));
+            if let Value::Array(pairs) = &mut all[3] {
+                let more = [TORN, torn].map(|text| Value::BulkString(text.into()));
+                pairs.extend(more);
+            }
+            let found = judge(all, None, Kind::Single);
+            found.expect("it may be used").takes_torn
+        };
+        assert!(taken(["yes", "always", "no"], "yes"));
+        assert!(!taken(["yes", "always", "no"], "no"));
+        assert!(!taken(["no", "always", "no"], "yes"), "there is no file");
     }
 
     #[test]

@@ -73,6 +73,7 @@ mod tests {
                 why: "as it is",
                 replicas,
                 may_wait: true,
+                takes_torn: false,
             };
             let judged = judge(setting, before, &found, is_watched);
             let told = (judged.required, judged.durability);

@@ -194,6 +194,9 @@ impl System {
         } else if before != code(durability) || is_back {
             tracing::info!(%node, ?durability, why, "connected to Redis");
         }
+        if before == 0 && found.takes_torn {
+            tracing::warn!(%node, "set `aof-load-truncated no`: after a power loss this Redis may start with half of what a call wrote");
+        }
         Ok(judged)
     }
 
