@@ -72,6 +72,12 @@ impl Protocol {
         alpn: b"h2",
         opening_bytes: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len(),
     };
+
+    /// HTTP/1.1, whose servers bound the time of a request's head themselves.
+    pub const HTTP1: Self = Self {
+        alpn: b"http/1.1",
+        opening_bytes: 0,
+    };
 }
 
 impl ListenConfig {

@@ -35,7 +35,7 @@ const LAYERS: &[(&str, Allowed)] = &[
         "sidehook-control",
         Only(&["api", "core", "runtime", "session", "signature", "store"]),
     ),
-    ("sidehook-gateway", Only(&["control", "core"])),
+    ("sidehook-gateway", Only(&["api", "core", "runtime"])),
     (
         "sidehook-agent",
         Only(&["api", "core", "runtime", "session", "signature"]),

@@ -1,0 +1,239 @@
+//! How a request finds its row, and what every answer has.
+//!
+//! axum matches the path; the rows of that path say which methods there are. So a path
+//! answers OPTIONS, HEAD and methods that it does not have by the same table.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{RawPathParams, Request, rejection::RawPathParamsRejection},
+    routing::any,
+};
+use http::{HeaderValue, Method, StatusCode, header};
+use serde_json::json;
+
+use crate::{
+    answer::{self, Response},
+    backend::{Backend, InProcess, Limit},
+    call::Call,
+    close::CLOSE,
+    credential::bearer,
+    dialect::{Dialect, Route},
+    openapi,
+    problem::{Kind, Problem, whole_seconds},
+    query::Query,
+};
+
+/// The dialects that are spoken.
+pub(crate) static DIALECTS: &[&Dialect] = &[&CLOSE];
+
+/// Header that says how much of the caller's limit is left.
+const RATE_LIMIT: &str = "ratelimit";
+
+/// The parameters of a path, unless they are not even text.
+type Parameters = Result<RawPathParams, RawPathParamsRejection>;
+
+const REQUESTS: &str = "sidehook_gateway_requests_total";
+
+/// Everything that the gateway answers, over this service.
+pub(crate) fn router(service: &InProcess) -> Router {
+    metrics::describe_counter!(REQUESTS, "Requests to the gateway, by route and status");
+    let described: Arc<str> = openapi::document(DIALECTS).to_string().into();
+    let mut router = Router::new().route(
+        "/openapi.json",
+        any(move |request: Request| async move { describe(&request, &described) }),
+    );
+    for dialect in DIALECTS {
+        for path in paths(dialect) {
+            for served in [path.to_owned(), format!("{path}/")] {
+                let service = service.clone();
+                let answer = move |parameters: Parameters, request: Request| {
+                    let service = service.clone();
+                    async move { dispatch(dialect, path, service, parameters, request).await }
+                };
+                router = router.route(&served, any(answer));
+            }
+        }
+    }
+    router.fallback(|request: Request| async move { nowhere(&request) })
+}
+
+/// The paths of a dialect, each once.
+fn paths(dialect: &Dialect) -> Vec<&'static str> {
+    let mut paths: Vec<_> = dialect.routes.iter().map(|route| route.path).collect();
+    paths.sort_unstable();
+    paths.dedup();
+    paths
+}
+
+/// The methods of a path, as `Allow` says them.
+fn allowed(rows: &[&Route]) -> String {
+    let mut methods = vec!["OPTIONS"];
+    for row in rows {
+        methods.push(row.method.as_str());
+        if row.method == Method::GET {
+            methods.push("HEAD");
+        }
+    }
+    methods.sort_unstable();
+    methods.join(", ")
+}
+
+async fn dispatch(
+    dialect: &'static Dialect,
+    path: &'static str,
+    service: InProcess,
+    parameters: Parameters,
+    request: Request,
+) -> Response {
+    let rows = dialect.routes.iter().filter(|row| row.path == path);
+    let rows: Vec<_> = rows.collect();
+    let allow = allowed(&rows);
+    let method = request.method().clone();
+    if method == Method::OPTIONS {
+        return with_header(answer::empty(StatusCode::NO_CONTENT), header::ALLOW, &allow);
+    }
+    let wanted = if method == Method::HEAD {
+        &Method::GET
+    } else {
+        &method
+    };
+    let Some(row) = rows.iter().find(|row| row.method == *wanted) else {
+        let message = format!("this path has only {allow}");
+        let refused = told(dialect, &Problem::new(Kind::MethodNotAllowed, message));
+        return with_header(refused, header::ALLOW, &allow);
+    };
+    let limit = Limit::default();
+    let answered = answered(dialect, row, service, &limit, parameters, request).await;
+    let mut response = answered.unwrap_or_else(|problem| told(dialect, &problem));
+    if let Some(limit) = limit.take() {
+        response.headers_mut().insert(RATE_LIMIT, limit);
+    }
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = response.status().as_str().to_owned();
+    metrics::counter!(REQUESTS, "route" => row.doc.id, "status" => status).increment(1);
+    response
+}
+
+async fn answered(
+    dialect: &'static Dialect,
+    row: &'static Route,
+    service: InProcess,
+    limit: &Limit,
+    parameters: Parameters,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let bearer = bearer(dialect.credentials, &parts.headers)?;
+    // No id is like what is not even text.
+    let parameters = parameters.map_err(|_| Problem::not_found("thing"))?;
+    let call = Call {
+        backend: Backend::new(service, bearer, row.rpcs, limit.clone()),
+        parameters: parameters
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
+        query: Query::parse(parts.uri.query().unwrap_or_default(), row.doc.query)?,
+        headers: parts.headers,
+        requires_json_type: dialect.requires_json_type,
+        body,
+    };
+    (row.handler)(call).await
+}
+
+/// A problem in the dialect's words, with the headers that are every dialect's.
+fn told(dialect: &Dialect, problem: &Problem) -> Response {
+    let mut response = (dialect.render)(problem);
+    if problem.kind == Kind::Unauthenticated {
+        for form in dialect.credentials {
+            let challenge = HeaderValue::from_static(form.challenge());
+            let headers = response.headers_mut();
+            headers.append(header::WWW_AUTHENTICATE, challenge);
+        }
+    }
+    match problem.retry_after {
+        Some(wait) => with_header(response, header::RETRY_AFTER, &whole_seconds(wait)),
+        None => response,
+    }
+}
+
+fn with_header(mut response: Response, name: header::HeaderName, value: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// The answer where there is no path, in the words of the dialect that it is nearest to.
+fn nowhere(request: &Request) -> Response {
+    metrics::counter!(REQUESTS, "route" => "none", "status" => "404").increment(1);
+    let path = request.uri().path();
+    let problem = Problem::new(Kind::NoRoute, "there is no such path: see /openapi.json");
+    let near = DIALECTS.iter().find(|one| path.starts_with(one.prefix));
+    match near {
+        Some(dialect) => told(dialect, &problem),
+        None => answer::value(StatusCode::NOT_FOUND, &json!({ "error": problem.message })),
+    }
+}
+
+fn describe(request: &Request, described: &Arc<str>) -> Response {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let refused = json!({ "error": "this path has only GET, HEAD" });
+        let refused = answer::value(StatusCode::METHOD_NOT_ALLOWED, &refused);
+        return with_header(refused, header::ALLOW, "GET, HEAD");
+    }
+    let mut response = answer::empty(StatusCode::OK);
+    *response.body_mut() = Body::from(described.to_string());
+    with_header(response, header::CONTENT_TYPE, "application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+
+    use super::*;
+
+    fn rpcs_there_are() -> BTreeSet<String> {
+        let files = prost_types::FileDescriptorSet::decode(sidehook_api::DESCRIPTORS)
+            .expect("our own descriptors");
+        let mut rpcs = BTreeSet::new();
+        for file in &files.file {
+            for service in &file.service {
+                for method in &service.method {
+                    rpcs.insert(format!(
+                        "/{}.{}/{}",
+                        file.package(),
+                        service.name(),
+                        method.name()
+                    ));
+                }
+            }
+        }
+        rpcs
+    }
+
+    /// The guard has exactly one rule for each RPC: so whatever a route does is ruled.
+    #[test]
+    fn every_route_leads_to_rpcs_that_there_are() {
+        let known = rpcs_there_are();
+        let (mut ids, mut rows) = (BTreeSet::new(), BTreeSet::new());
+        for dialect in DIALECTS {
+            for route in dialect.routes {
+                assert!(!route.rpcs.is_empty(), "{}", route.path);
+                for rpc in route.rpcs {
+                    assert!(known.contains(*rpc), "{}: {rpc}", route.path);
+                }
+                assert!(route.path.starts_with(dialect.prefix), "{}", route.path);
+                assert!(!route.path.ends_with('/'), "{}", route.path);
+                assert!(ids.insert(route.doc.id), "{}", route.doc.id);
+                let row = (route.method.as_str(), route.path);
+                assert!(rows.insert(row), "{row:?} is there twice");
+            }
+        }
+    }
+}

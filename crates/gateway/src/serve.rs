@@ -1,0 +1,123 @@
+//! The gateway's port: connections, their limits, and their end.
+//!
+//! It speaks HTTP/1.1, which every client of these dialects does. What a peer can hold
+//! without a key is bounded: connections by the port's configuration, the time for a
+//! request's head (and between two of them) and its body here. On a drain the port
+//! closes, each connection ends with the answer that is under way, and what has not
+//! ended within the grace is cut off.
+
+use core::time::Duration;
+use std::{io, net::SocketAddr};
+
+use axum::Router;
+use futures_util::StreamExt as _;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use sidehook_runtime::{
+    config::Reader,
+    drain::Drain,
+    listen::{Connection, ListenConfig, ListenError, Listener, Protocol},
+    tasks::{OnPanic, TaskKind, Tasks},
+};
+use tower::Service as _;
+
+use crate::{app, backend::InProcess};
+
+/// Without it nobody can connect.
+const PORT: TaskKind = TaskKind::new("gateway", OnPanic::Abort);
+/// One peer's affair.
+const CONNECTION: TaskKind = TaskKind::new("gateway_connection", OnPanic::Log);
+
+/// How long the head of a request may take to come, from when the connection is free for
+/// it.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes of a request's head.
+const HEAD_BYTES: usize = 64 * 1024;
+
+/// How the gateway is served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayConfig {
+    /// Its port.
+    pub listen: ListenConfig,
+    /// How long after the beginning of the drain an answer may be under way.
+    pub patience: Duration,
+}
+
+impl GatewayConfig {
+    /// Where it listens unless told otherwise.
+    pub const DEFAULT_ADDR: SocketAddr =
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8703);
+
+    /// Reads the section `gateway`: that of a port.
+    pub fn read(r: &mut Reader<'_>, patience: Duration) -> Option<Self> {
+        let listen = r.section("gateway", |r| ListenConfig::read(r, Self::DEFAULT_ADDR))?;
+        Some(Self { listen, patience })
+    }
+}
+
+/// Why the gateway does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port cannot be served.
+    #[error("gateway: {0}")]
+    Listen(#[from] ListenError),
+    /// Certificates cannot be watched.
+    #[error("gateway: cannot serve: {0}")]
+    Serve(#[from] io::Error),
+}
+
+/// A running gateway; it runs as long as its tasks do.
+#[derive(Clone, Copy, Debug)]
+pub struct Gateway {
+    /// Where it listens.
+    pub addr: SocketAddr,
+}
+
+impl Gateway {
+    /// Serves the gateway over `service`. It ends when `tasks` drain.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is served then.
+    pub async fn start(
+        config: GatewayConfig,
+        service: &InProcess,
+        tasks: &Tasks,
+    ) -> Result<Self, StartError> {
+        let listener = Listener::bind("gateway", config.listen, Protocol::HTTP1).await?;
+        let addr = listener.local_addr();
+        let mut incoming = listener.incoming(tasks)?;
+        let (router, patience) = (app::router(service), config.patience);
+        let (each, drain) = (tasks.clone(), tasks.drain());
+        tasks.spawn(PORT, async move {
+            while let Some(Ok(connection)) = incoming.next().await {
+                let serving = serve(connection, router.clone(), drain.clone(), patience);
+                each.spawn(CONNECTION, serving);
+            }
+        });
+        tracing::info!(gateway = %addr, "the gateway serves");
+        Ok(Self { addr })
+    }
+}
+
+async fn serve(connection: Connection, router: Router, drain: Drain, patience: Duration) {
+    let peer = connection.peer_addr();
+    let answer = service_fn(move |request| router.clone().call(request));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES);
+    let serving = http.serve_connection(TokioIo::new(connection), answer);
+    let mut serving = core::pin::pin!(serving);
+    let ended = tokio::select! {
+        ended = serving.as_mut() => Ok(ended),
+        () = drain.draining() => {
+            serving.as_mut().graceful_shutdown();
+            tokio::time::timeout(patience, serving.as_mut()).await
+        }
+    };
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "a connection broke"),
+        Err(_) => tracing::warn!(%peer, "cut off: the peer does not take its answer"),
+    }
+}
