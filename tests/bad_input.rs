@@ -145,6 +145,7 @@ async fn a_change_needs_a_known_field_and_the_present_etag() {
         update_mask: Some(FieldMask {
             paths: vec![path.into()],
         }),
+        ..v1::UpdateSubscriptionRequest::default()
     };
     let patch = v1::Subscription {
         id: made.id.clone(),
@@ -297,7 +298,7 @@ async fn foreign_ids_are_unknown_ids() {
     );
     let page = v1::ListSubscriptionsRequest {
         page_token: "rubbish".into(),
-        page_size: 0,
+        ..v1::ListSubscriptionsRequest::default()
     };
     let status = client
         .webhooks()

@@ -90,6 +90,7 @@ pub fn to_proto(delivery: Delivery) -> v1::Delivery {
         reason: delivery.reason,
         attempt_count: delivery.attempt_count,
         attempts: delivery.attempts.iter().map(attempt_to_proto).collect(),
+        ..v1::Delivery::default()
     }
 }
 

@@ -145,7 +145,7 @@ impl Deliveries {
         })
     }
 
-    /// A page of deliveries, newest event first, without their attempts.
+    /// A page of deliveries, newest event first, each with its latest attempt.
     ///
     /// # Errors
     /// The store's.
@@ -372,7 +372,12 @@ fn in_state(filter: &DeliveryFilter, delivery: &v1::Delivery) -> bool {
     filter.state.is_none_or(is)
 }
 
+/// As in a list: of the attempts the latest, and of that not what the receiver said.
 fn short(mut delivery: v1::Delivery) -> v1::Delivery {
+    delivery.last_attempt = delivery.attempts.pop().map(|mut attempt| {
+        attempt.response_body = Bytes::new();
+        attempt
+    });
     delivery.attempts = Vec::new();
     delivery
 }

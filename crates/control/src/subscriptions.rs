@@ -178,6 +178,14 @@ impl Subscriptions {
         }
     }
 
+    /// The time by which keys are in force or over.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn now(&self) -> Result<Timestamp, OperationError> {
+        Ok(self.store.now().await?)
+    }
+
     /// All of a tenant's, oldest first; before them those that cannot be read.
     ///
     /// # Errors
@@ -195,7 +203,8 @@ impl Subscriptions {
     }
 
     /// Lays the fields of `patch` that `mask` names over a subscription. When its kind
-    /// of signing changes it gets a new key; the old ones fit no longer.
+    /// of signing changes it gets a new key; the old ones fit no longer. A `secret` takes
+    /// the place of all keys; it is given none if it is empty.
     ///
     /// # Errors
     /// Wrong fields, not there, a wrong etag, or the store's.
@@ -206,18 +215,26 @@ impl Subscriptions {
         etag: Option<Version>,
         patch: &v1::Subscription,
         mask: &[String],
+        secret: &str,
     ) -> Result<Keyed, OperationError> {
         let change = |current: &Keyed, now| {
-            let subscription = apply_update(&current.subscription, patch, mask)?;
+            let mut subscription = apply_update(&current.subscription, patch, mask)?;
             if subscription.timeouts.total() != current.subscription.timeouts.total() {
                 self.check_total(&subscription)?;
             }
+            if !secret.is_empty() && !names_algorithm(patch) {
+                subscription.signing = signing_keys::led_by(secret, &subscription.signing);
+            }
             let (before, after) = (&current.subscription.signing, &subscription.signing);
-            let keys = signing_keys::carried_over(before, after, &current.keys, now)?;
+            let keys = if secret.is_empty() {
+                signing_keys::carried_over(before, after, &current.keys, now)?
+            } else {
+                signing_keys::first(after, secret, "signing_secret", now)?
+            };
             Ok(Some(Keyed {
                 subscription,
                 keys,
-                unopened: current.unopened.clone(),
+                unopened: current.unopened.clone().filter(|_| secret.is_empty()),
                 foreign: current.foreign.clone(),
             }))
         };
@@ -228,7 +245,7 @@ impl Subscriptions {
     /// Sets whether it delivers; setting what is set already changes nothing.
     ///
     /// # Errors
-    /// Not there, a wrong etag, or the store's.
+    /// Nothing to match though it is to deliver, not there, a wrong etag, or the store's.
     pub async fn set_paused(
         &self,
         who: &Principal,
@@ -240,6 +257,8 @@ impl Subscriptions {
             let before = current.subscription.status;
             let after = if paused {
                 before.paused_by_api()
+            } else if current.subscription.events.is_empty() {
+                return Err(no_events());
             } else {
                 Status::Active
             };
@@ -472,6 +491,15 @@ pub(crate) fn find(
         .filter(|compiled| compiled.subscription.id == id)
         .cloned()
         .ok_or_else(|| OperationError::not_found("subscription", id))
+}
+
+/// A subscription that is to deliver has nothing to match.
+fn no_events() -> OperationError {
+    OperationError::Precondition {
+        reason: "NO_EVENTS",
+        message: "the subscription has no entry in `events`: give it one and resume it then"
+            .to_owned(),
+    }
 }
 
 /// An operation needs what cannot be read of a subscription.

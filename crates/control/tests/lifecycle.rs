@@ -166,3 +166,93 @@ async fn a_receiver_that_is_gone_pauses_its_subscription() {
         .unwrap();
     assert!(resumed.subscription.status.is_active());
 }
+
+#[tokio::test]
+async fn what_is_paused_may_have_no_entry_and_does_not_resume_without_one() {
+    let api = start().await;
+    let mut empty = subscription();
+    empty.events.clear();
+    assert_field(api.create(empty.clone()).await, "subscription.events");
+    empty.set_status(v1::SubscriptionStatus::Paused);
+    let created = api.create(empty).await.unwrap();
+    let resume = async || {
+        let request = v1::ResumeSubscriptionRequest {
+            id: created.id.clone(),
+            ..Default::default()
+        };
+        let mut client = api.webhooks();
+        let answer = client.resume_subscription(with(&api.admin, request)).await;
+        answer.map(|answer| answer.into_inner().subscription)
+    };
+    assert_reason(resume().await, Code::FailedPrecondition, "NO_EVENTS");
+    let patch = |status: v1::SubscriptionStatus, events| v1::Subscription {
+        id: created.id.clone(),
+        status: status.into(),
+        events,
+        ..Default::default()
+    };
+    let active = patch(v1::SubscriptionStatus::Active, Vec::new());
+    assert_field(api.update(active, &["status"]).await, "subscription.events");
+    let unspecified = v1::SubscriptionStatus::Unspecified;
+    let filled = patch(unspecified, subscription().events);
+    api.update(filled, &["events"]).await.unwrap();
+    assert_eq!(resume().await.unwrap().unwrap().pause_reason, "");
+    let emptied = api.update(patch(unspecified, Vec::new()), &["events"]);
+    assert_field(emptied.await, "subscription.events");
+}
+
+#[tokio::test]
+async fn a_secret_given_with_a_change_takes_the_place_of_all_keys() {
+    let api = start().await;
+    let created = api.create(subscription()).await.unwrap();
+    let secrets = async || {
+        let read = api.get(&api.admin, &created.id).await.unwrap();
+        let keys = read.signing.unwrap().keys.into_iter();
+        keys.map(|key| key.secret).collect::<Vec<_>>()
+    };
+    let change = async |scheme: Scheme, secret: &str| {
+        let request = v1::UpdateSubscriptionRequest {
+            subscription: Some(v1::Subscription {
+                id: created.id.clone(),
+                signing: Some(v1::Signing {
+                    scheme: Some(scheme),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+            signing_secret: secret.to_owned(),
+            ..Default::default()
+        };
+        let mut client = api.webhooks();
+        client.update_subscription(with(&api.admin, request)).await
+    };
+    let hmac = || Scheme::HmacHeader(v1::HmacHeaderScheme::default());
+    change(hmac(), "geheim").await.unwrap();
+    assert_eq!(secrets().await, ["geheim"]);
+    change(hmac(), "noch geheimer").await.unwrap();
+    assert_eq!(secrets().await, ["noch geheimer"], "one of the same scheme");
+    let unsigned = change(Scheme::Unsigned(v1::UnsignedScheme {}), "x").await;
+    assert_field(unsigned, "signing_secret");
+    assert_eq!(secrets().await, ["noch geheimer"], "nothing was changed");
+}
+
+#[tokio::test]
+async fn lists_show_keys_where_they_are_asked_for() {
+    let api = start().await;
+    let created = api.create(subscription()).await.unwrap();
+    let (_, viewer) = api.key(&api.tenant, v1::Role::Viewer).await;
+    for (key, show_signing_keys, shown) in [
+        (&api.admin, true, 1),
+        (&api.admin, false, 0),
+        (&viewer, true, 0),
+    ] {
+        let request = v1::ListSubscriptionsRequest {
+            show_signing_keys,
+            ..Default::default()
+        };
+        let answer = api.webhooks().list_subscriptions(with(key, request)).await;
+        let listed = answer.unwrap().into_inner().subscriptions.remove(0);
+        assert_eq!(listed.id, created.id);
+        assert_eq!(listed.signing.unwrap().keys.len(), shown);
+    }
+}

@@ -316,6 +316,7 @@ async fn lists_go_page_by_page_and_refuse_foreign_tokens() {
         let request = v1::ListSubscriptionsRequest {
             page_size,
             page_token,
+            ..Default::default()
         };
         let answer = api
             .webhooks()

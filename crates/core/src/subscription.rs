@@ -31,7 +31,7 @@ pub struct Subscription {
     pub id: SubscriptionId,
     /// Where requests go.
     pub url: Destination,
-    /// What to send: an event that matches any of them. 1 to 100.
+    /// What to send: an event that matches any of them. 1 to 100, or none while paused.
     pub events: Vec<Pattern>,
     /// Whether events are delivered.
     pub status: Status,

@@ -34,6 +34,8 @@ use crate::{errors::OperationError, eventlog::stored_events};
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
     pub(super) event_id: String,
+    pub(super) object_type: String,
+    pub(super) action: String,
     pub(super) segment: SegmentId,
     pub(super) index: u8,
     pub(super) subscription: SubscriptionNumber,
@@ -77,10 +79,12 @@ pub(super) fn pairs(id: SegmentId, segment: Segment) -> Result<Vec<Pair>, Operat
     let mut pairs = Vec::new();
     for stored in stored_events(segment) {
         let (index, stored) = stored?;
-        let event_id = sidehook_api::event::to_proto(&stored)?.id;
+        let event = sidehook_api::event::to_proto(&stored)?;
         for subscription in stored.matches {
             pairs.push(Pair {
-                event_id: event_id.clone(),
+                event_id: event.id.clone(),
+                object_type: event.object_type.clone(),
+                action: event.action.clone(),
                 segment: id,
                 index,
                 subscription,
@@ -175,5 +179,8 @@ fn show(
         reason,
         attempt_count: u32::try_from(made.len()).unwrap_or(u32::MAX),
         attempts: made,
+        object_type: pair.object_type.clone(),
+        action: pair.action.clone(),
+        last_attempt: None,
     }
 }

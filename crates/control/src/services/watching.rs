@@ -116,6 +116,7 @@ impl Watch {
             reason: entry.reason,
             attempt_count: attempt.as_ref().map_or(0, |attempt| attempt.number),
             attempts: attempt.into_iter().collect(),
+            ..v1::Delivery::default()
         })
     }
 

@@ -96,11 +96,15 @@ impl WebhookService for Webhooks {
         violations
             .into_result(())
             .map_err(OperationError::Invalid)?;
+        let keys_at = match request.show_signing_keys {
+            true => Some(self.subscriptions.now().await?),
+            false => None,
+        };
         let all = self.subscriptions.all(tenant).await?;
         let start = all.partition_point(|one| after.is_some_and(|after| one.place() <= after));
         let (mut subscriptions, mut bytes) = (Vec::new(), 0);
         for one in all[start..].iter().take(size) {
-            let proto = shown(one.to_proto(), who);
+            let proto = shown(one.to_proto(keys_at), who);
             bytes += proto.encoded_len();
             if bytes > PAGE_BYTES && !subscriptions.is_empty() {
                 break;
@@ -131,7 +135,10 @@ impl WebhookService for Webhooks {
         if mask.is_empty() || mask.iter().any(|path| path == "headers") {
             given_values(&patch)?;
         }
-        let updated = self.subscriptions.update(&who, id, etag, &patch, &mask);
+        let secret = &request.signing_secret;
+        let updated = self
+            .subscriptions
+            .update(&who, id, etag, &patch, &mask, secret);
         Ok(Response::new(v1::UpdateSubscriptionResponse {
             subscription: Some(updated.await?.without_keys()),
         }))

@@ -101,11 +101,19 @@ impl Listed {
         }
     }
 
-    /// What lists show of it.
+    /// What lists show of it; where they are asked for, with the keys in force at
+    /// `keys_at`.
     #[must_use]
-    pub fn to_proto(&self) -> v1::Subscription {
+    pub fn to_proto(&self, keys_at: Option<Timestamp>) -> v1::Subscription {
         match self {
-            Self::Readable(compiled) => compiled.to_proto(),
+            Self::Readable(compiled) => match keys_at {
+                None => compiled.to_proto(),
+                Some(now) => {
+                    let mut keyed = Keyed::from(&**compiled);
+                    keyed.keys.retain(|key| key.in_force(now));
+                    keyed.to_proto()
+                }
+            },
             Self::Unreadable(unreadable) => unreadable.to_proto(),
         }
     }

@@ -166,6 +166,7 @@ impl Api {
             update_mask: Some(prost_types::FieldMask {
                 paths: mask.iter().map(|path| (*path).to_owned()).collect(),
             }),
+            ..Default::default()
         };
         let answer = self
             .webhooks()

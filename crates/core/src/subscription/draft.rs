@@ -136,10 +136,12 @@ impl Draft {
     }
 
     fn check(&self, violations: &mut Violations) {
+        // A paused one may wait for its first entry: a receiver that is not ready yet.
+        let active = self.status.is_some_and(Status::is_active);
         violations.require(
-            (1..=limits::PATTERNS).contains(&self.events.len()),
+            !(self.events.is_empty() && active) && self.events.len() <= limits::PATTERNS,
             "events",
-            "between 1 and 100 entries are needed",
+            "between 1 and 100 entries are needed, or none as long as it is paused",
         );
         let filters = self.events.iter().flatten();
         let filters = filters.filter_map(|pattern| pattern.extra_filter.as_ref());

@@ -187,6 +187,7 @@ async fn update(
     Ok(v1::UpdateSubscriptionRequest {
         subscription: Some(subscription),
         update_mask: Some(prost_types::FieldMask { paths }),
+        ..v1::UpdateSubscriptionRequest::default()
     })
 }
 

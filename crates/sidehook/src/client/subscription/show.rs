@@ -24,6 +24,7 @@ pub(super) async fn show_list(
             let request = v1::ListSubscriptionsRequest {
                 page_size,
                 page_token,
+                ..v1::ListSubscriptionsRequest::default()
             };
             let page = client.list_subscriptions(request).await?.into_inner();
             Ok((page.subscriptions, page.next_page_token))
