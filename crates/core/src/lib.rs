@@ -9,6 +9,7 @@ pub mod address;
 pub mod delivery;
 pub mod event;
 pub mod filter;
+pub mod health;
 pub mod id;
 pub mod limits;
 pub mod matching;

@@ -119,6 +119,9 @@ pub const RETRY_AGE_MAX: Duration = Duration::from_secs(28 * 24 * 3600);
 /// A delivery that lost its lease this often is dead: it may be killing agents.
 pub const LEASES_LOST_MAX: u8 = 5;
 
+/// Bytes of what a subscription's health notes of an attempt.
+pub const HEALTH_NOTE_BYTES: usize = 200;
+
 /// Events, outcomes or deliveries that one store call carries.
 pub const CALL_RECORDS: usize = 128;
 /// Bytes of records that one store call carries; one larger item is allowed alone.
