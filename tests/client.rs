@@ -258,9 +258,9 @@ fn an_address_that_is_taken_is_named_with_its_flag() {
     let taken = taken.local_addr().map(|addr| (addr, taken));
     let (addr, _held) = taken.expect("bound");
     let addr = addr.to_string();
-    for flag in ["--http", "--grpc", "--agents"] {
+    for flag in ["--http", "--grpc", "--agents", "--gateway"] {
         let mut line = vec!["dev"];
-        for own in ["--http", "--grpc", "--agents"] {
+        for own in ["--http", "--grpc", "--agents", "--gateway"] {
             line.extend([own, if own == flag { &*addr } else { "127.0.0.1:0" }]);
         }
         let said = bare(&line);

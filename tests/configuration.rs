@@ -130,7 +130,7 @@ fn what_is_right_is_accepted() {
 
 #[test]
 fn a_server_listens_without_tls_beyond_the_machine_only_when_told_to() {
-    for section in ["grpc", "agents"] {
+    for section in ["grpc", "agents", "gateway"] {
         let open = server(&format!("[{section}]\nlisten = \"0.0.0.0:0\"\n"));
         assert_refused(
             "sidehook",

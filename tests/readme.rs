@@ -60,7 +60,7 @@ async fn the_ten_commands_work_as_they_stand() {
     let sidehook = binary("sidehook");
     let mut dev = Command::new(&sidehook);
     dev.env_clear().args(["dev", "--ready-file"]).arg(&file);
-    for listener in ["--http", "--grpc", "--agents"] {
+    for listener in ["--http", "--grpc", "--agents", "--gateway"] {
         dev.args([listener, "127.0.0.1:0"]);
     }
     let mut dev = Process::start(dev, &folder.path().join("dev.log"));

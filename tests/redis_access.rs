@@ -101,8 +101,8 @@ async fn refusal(section: &str) -> String {
     fs::write(&config, text).expect("it can be written");
     let mut command = Command::new(binary("sidehook"));
     command.env_clear().args(["server", "--config"]).arg(config);
-    for listener in ["--http-listen", "--grpc-listen", "--agents-listen"] {
-        command.args([listener, "127.0.0.1:0"]);
+    for listener in ["http", "grpc", "agents", "gateway"] {
+        command.args([&format!("--{listener}-listen"), "127.0.0.1:0"]);
     }
     let mut process = Process::start(command, &folder.path().join("server.log"));
     let ended = process.wait_exit(PATIENCE).await.expect("it ends");

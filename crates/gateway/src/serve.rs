@@ -39,8 +39,6 @@ const HEAD_BYTES: usize = 64 * 1024;
 pub struct GatewayConfig {
     /// Its port.
     pub listen: ListenConfig,
-    /// How long after the beginning of the drain an answer may be under way.
-    pub patience: Duration,
 }
 
 impl GatewayConfig {
@@ -49,9 +47,9 @@ impl GatewayConfig {
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8703);
 
     /// Reads the section `gateway`: that of a port.
-    pub fn read(r: &mut Reader<'_>, patience: Duration) -> Option<Self> {
+    pub fn read(r: &mut Reader<'_>) -> Option<Self> {
         let listen = r.section("gateway", |r| ListenConfig::read(r, Self::DEFAULT_ADDR))?;
-        Some(Self { listen, patience })
+        Some(Self { listen })
     }
 }
 
@@ -66,27 +64,42 @@ pub enum StartError {
     Serve(#[from] io::Error),
 }
 
-/// A running gateway; it runs as long as its tasks do.
-#[derive(Clone, Copy, Debug)]
+/// A gateway that has its port.
+#[derive(Debug)]
 pub struct Gateway {
-    /// Where it listens.
-    pub addr: SocketAddr,
+    listener: Listener,
 }
 
 impl Gateway {
-    /// Serves the gateway over `service`. It ends when `tasks` drain.
+    /// Takes the port. Connections wait from now on, until it is served.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is served then.
-    pub async fn start(
-        config: GatewayConfig,
-        service: &InProcess,
-        tasks: &Tasks,
-    ) -> Result<Self, StartError> {
+    /// It cannot be had.
+    pub async fn bind(config: GatewayConfig) -> Result<Self, StartError> {
         let listener = Listener::bind("gateway", config.listen, Protocol::HTTP1).await?;
-        let addr = listener.local_addr();
-        let mut incoming = listener.incoming(tasks)?;
-        let (router, patience) = (app::router(service), config.patience);
+        Ok(Self { listener })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.listener.local_addr()
+    }
+
+    /// Serves the gateway over `service`. It ends when `tasks` drain, within `grace`.
+    ///
+    /// # Errors
+    /// Certificates cannot be watched.
+    pub fn serve(
+        self,
+        service: &InProcess,
+        grace: Duration,
+        tasks: &Tasks,
+    ) -> Result<(), StartError> {
+        let addr = self.local_addr();
+        let mut incoming = self.listener.incoming(tasks)?;
+        // What is left of the grace is for closing connections.
+        let (router, patience) = (app::router(service), grace * 5 / 6);
         let (each, drain) = (tasks.clone(), tasks.drain());
         tasks.spawn(PORT, async move {
             while let Some(Ok(connection)) = incoming.next().await {
@@ -95,7 +108,7 @@ impl Gateway {
             }
         });
         tracing::info!(gateway = %addr, "the gateway serves");
-        Ok(Self { addr })
+        Ok(())
     }
 }
 

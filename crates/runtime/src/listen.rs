@@ -10,6 +10,7 @@
 //! Plaintext is for loopback addresses; anywhere else it must be asked for, because a bearer key sent in the clear is
 //! a key given away.
 
+mod addresses;
 mod connection;
 
 use std::io;
@@ -24,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 
+pub use self::addresses::check_free;
 pub use self::connection::Connection;
 use self::connection::{Io, Opening, Place, Places};
 use crate::backoff::Backoff;

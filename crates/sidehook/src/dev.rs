@@ -4,7 +4,6 @@
 //! that the server's rule holds for every address: plaintext only if it is asked for.
 //! And whoever lets others reach the API gives a key of their own.
 
-use core::time::Duration;
 use std::{
     io::Write as _,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -32,8 +31,6 @@ const API_KEY: &str = "sidehook-dev-key";
 const SEALING_KEY: &str = "6465766465766465766465766465766465766465766465766465766465766465";
 /// Fewest bytes of a key that the control plane takes.
 const KEY_BYTES_MIN: usize = 8;
-/// How long work under way may take at the end.
-const GRACE: Duration = Duration::from_secs(5);
 
 const fn loopback(port: u16) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
@@ -51,6 +48,9 @@ pub(crate) struct Arguments {
     /// Where agents connect
     #[arg(long, value_name = "ADDR", default_value_t = loopback(8702))]
     agents: SocketAddr,
+    /// Where clients of other webhook APIs connect
+    #[arg(long, value_name = "ADDR", default_value_t = loopback(8703))]
+    gateway: SocketAddr,
     /// Listen on addresses beyond this machine too, without TLS
     #[arg(long)]
     allow_plaintext: bool,
@@ -73,7 +73,7 @@ pub(crate) struct Arguments {
     /// File that holds that key; goes before --api-key
     #[arg(long, value_name = "FILE")]
     api_key_file: Option<PathBuf>,
-    /// Write {"http","grpc","agents","tenant","api_key"} here once everything serves;
+    /// Write {"http","grpc","agents","gateway","tenant","api_key"} here once everything serves;
     /// only you can read it
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -120,6 +120,7 @@ impl Arguments {
             ("--http", self.http),
             ("--grpc", self.grpc),
             ("--agents", self.agents),
+            ("--gateway", self.gateway),
         ];
         let mut wrong: Vec<_> = addresses
             .into_iter()
@@ -130,11 +131,13 @@ impl Arguments {
                 ))
             })
             .collect();
-        if !has_own_key && ListenConfig::new(self.grpc).check_plaintext().is_err() {
-            let (grpc, advice) = (self.grpc, "give one of your own in SIDEHOOK_API_KEY");
-            wrong.push(format!(
-                "--grpc: everybody knows the key that would open {grpc}; {advice}"
-            ));
+        for (flag, addr) in [("--grpc", self.grpc), ("--gateway", self.gateway)] {
+            if !has_own_key && ListenConfig::new(addr).check_plaintext().is_err() {
+                wrong.push(format!(
+                    "{flag}: everybody knows the key that would open {addr}; give one of your \
+                     own in SIDEHOOK_API_KEY"
+                ));
+            }
         }
         if wrong.is_empty() {
             Ok(())
@@ -173,6 +176,7 @@ async fn serve(
         http: arguments.http,
         grpc: arguments.listen(arguments.grpc),
         agents: arguments.listen(arguments.agents),
+        gateway: arguments.listen(arguments.gateway),
     };
     let sealing_key = SecretString::from(SEALING_KEY);
     let local = Local::start(Arc::clone(&store), addresses, &api_key, sealing_key, &tasks).await?;
@@ -182,7 +186,7 @@ async fn serve(
             .map_err(|error| format!("--ready-file {}: {error}", file.display()))?;
     }
     greet(&local, &api_key);
-    let ended = local.finish(&tasks, GRACE).await;
+    let ended = local.finish(&tasks).await;
     store::close(&*store).await?;
     Ok(ended.into())
 }
@@ -204,6 +208,7 @@ fn ready(local: &Local, api_key: &SecretString) -> serde_json::Value {
         "http": local.plane.http.to_string(),
         "grpc": local.plane.grpc.to_string(),
         "agents": local.plane.agents.to_string(),
+        "gateway": local.gateway.to_string(),
         "tenant": local.tenant.to_string(),
         "api_key": api_key.expose_secret(),
     })
@@ -222,11 +227,12 @@ fn write_ready_file(file: &Path, ready: &serde_json::Value) -> std::io::Result<(
 
 fn greet(local: &Local, api_key: &SecretString) {
     let text = format!(
-        "sidehook is ready: gRPC {}, agents {}, HTTP {}\n\n  export SIDEHOOK_SERVER=http://{}\n  \
+        "sidehook is ready: gRPC {}, agents {}, HTTP {}, gateway {}\n\n  export SIDEHOOK_SERVER=http://{}\n  \
          export SIDEHOOK_API_KEY={}\n  sidehook subscription list\n\nCtrl-C ends it.\n",
         local.plane.grpc,
         local.plane.agents,
         local.plane.http,
+        local.gateway,
         local.plane.grpc,
         api_key.expose_secret(),
     );
@@ -255,11 +261,16 @@ mod tests {
             .check(has_own_key)
     }
 
+    /// Whether the API's key opens what listens there.
+    fn opens(flag: &str) -> bool {
+        matches!(flag, "--grpc" | "--gateway")
+    }
+
     #[test]
     fn beyond_loopback_plaintext_is_asked_for_and_the_key_is_ones_own() {
         assert_eq!(check(&[], false), Ok(()));
         assert_eq!(check(&["--grpc", "[::1]:0"], false), Ok(()));
-        for flag in ["--http", "--grpc", "--agents"] {
+        for flag in ["--http", "--grpc", "--agents", "--gateway"] {
             let wide = [flag, "0.0.0.0:8700"];
             let wrong = check(&wide, true).expect_err(flag);
             assert!(
@@ -268,11 +279,12 @@ mod tests {
             );
             let asked = [&wide[..], &["--allow-plaintext"]].concat();
             assert_eq!(check(&asked, true), Ok(()), "{flag}");
-            assert_eq!(check(&asked, false).is_ok(), flag != "--grpc");
+            assert_eq!(check(&asked, false).is_ok(), !opens(flag));
         }
         let all = ["--http", "[::]:1", "--grpc", "[::]:2", "--agents", "[::]:3"];
-        let wrong = check(&all, false).expect_err("four are wrong");
-        assert_eq!(wrong.lines().count(), 4, "{wrong}");
+        let all = [&all[..], &["--gateway", "[::]:4"]].concat();
+        let wrong = check(&all, false).expect_err("six are wrong");
+        assert_eq!(wrong.lines().count(), 6, "{wrong}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use sidehook_agent::{Agent, AgentConfig};
 use sidehook_api::v1;
 use sidehook_control::server::{ControlPlane, ControlPlaneConfig};
 use sidehook_core::id::TenantId;
+use sidehook_gateway::{Gateway, GatewayConfig, InProcess};
 use sidehook_runtime::{
     drain::{self, Outcome},
     listen::ListenConfig,
@@ -17,13 +18,15 @@ use sidehook_runtime::{
 };
 use sidehook_store::Store;
 
-use crate::server::explained;
+use crate::server::{explained, gateway_explained};
 
 /// Without it nothing is delivered.
 const AGENT: TaskKind = TaskKind::new("agent", OnPanic::Abort);
 /// Tells the process of a control plane that has failed.
 const PLANE: TaskKind = TaskKind::new("control_plane", OnPanic::Abort).background();
 
+/// How long each part may take to end.
+const GRACE: Duration = Duration::from_secs(5);
 /// Name of the ready-made tenant.
 const TENANT: &str = "dev";
 
@@ -35,12 +38,16 @@ pub(crate) struct Addresses {
     pub(crate) grpc: ListenConfig,
     /// Agents.
     pub(crate) agents: ListenConfig,
+    /// Clients of other webhook APIs.
+    pub(crate) gateway: ListenConfig,
 }
 
 /// A running local system.
 pub(crate) struct Local {
     /// Its control plane.
     pub(crate) plane: ControlPlane,
+    /// Where its gateway listens.
+    pub(crate) gateway: SocketAddr,
     /// Its tenant.
     pub(crate) tenant: TenantId,
     /// The control plane's tasks: it drains after the agent, which reports to it.
@@ -63,10 +70,20 @@ impl Local {
             http: addresses.http,
             ..ControlPlaneConfig::new(sealing_key)
         };
+        let failed = |error| gateway_explained(&error, "");
+        let listen = addresses.gateway;
+        let gateway = Gateway::bind(GatewayConfig { listen })
+            .await
+            .map_err(failed)?;
         let plane_tasks = Tasks::new(drain::channel().0);
         let plane = ControlPlane::start(config, store, metrics, &plane_tasks)
             .await
             .map_err(|error| explained(&error, ""))?;
+        let service = InProcess::new(plane.api.clone());
+        let gateway_addr = gateway.local_addr();
+        gateway
+            .serve(&service, GRACE, &plane_tasks)
+            .map_err(failed)?;
         let (stopped, process) = (plane_tasks.drain(), tasks.trigger().clone());
         tasks.spawn(PLANE, async move {
             stopped.draining().await;
@@ -75,6 +92,7 @@ impl Local {
         let tenant = ready_made(&plane, api_key).await?;
         let local = Self {
             plane,
+            gateway: gateway_addr,
             tenant,
             plane_tasks,
         };
@@ -83,11 +101,11 @@ impl Local {
     }
 
     /// Waits until the process is told to stop, then for the agent, then for the
-    /// control plane, each at most for `grace`.
-    pub(crate) async fn finish(&self, tasks: &Tasks, grace: Duration) -> Outcome {
-        let agent = tasks.finish(grace).await;
+    /// control plane, each at most for [`GRACE`].
+    pub(crate) async fn finish(&self, tasks: &Tasks) -> Outcome {
+        let agent = tasks.finish(GRACE).await;
         self.plane_tasks.trigger().drain("the agent has drained");
-        let plane = self.plane_tasks.finish(grace).await;
+        let plane = self.plane_tasks.finish(GRACE).await;
         if agent == Outcome::Clean {
             plane
         } else {

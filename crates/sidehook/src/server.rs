@@ -4,9 +4,10 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use sidehook_control::server::{ControlPlane, ControlPlaneConfig, StartError};
+use sidehook_gateway::{self as gateway, Gateway, GatewayConfig, InProcess};
 use sidehook_runtime::{
     config::{Layers, Problems},
-    listen::ListenError,
+    listen::{ListenError, check_free},
     logging::LogConfig,
     probe::Metrics,
     tasks::Tasks,
@@ -49,6 +50,9 @@ pub(crate) struct Arguments {
     /// Where health and metrics are
     #[arg(long, value_name = "ADDR")]
     http_listen: Option<String>,
+    /// Where clients of other webhook APIs connect
+    #[arg(long, value_name = "ADDR")]
+    gateway_listen: Option<String>,
     /// A level, or directives such as `info,sidehook_control=debug`
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,
@@ -60,6 +64,7 @@ pub(crate) struct Arguments {
 /// Everything that the process is told.
 struct Config {
     control: ControlPlaneConfig,
+    gateway: GatewayConfig,
     store: StoreConfig,
     log: LogConfig,
 }
@@ -72,6 +77,7 @@ impl Arguments {
             ("grpc.listen", self.grpc_listen),
             ("agents.listen", self.agents_listen),
             ("http.listen", self.http_listen),
+            ("gateway.listen", self.gateway_listen),
             ("log.level", self.log_level),
             ("log.format", self.log_format),
         ];
@@ -86,10 +92,16 @@ impl Arguments {
         let variables = ("SIDEHOOK_", others.as_slice());
         Layers::of_process(self.config.as_deref(), variables, flags).read(|r| {
             let control = ControlPlaneConfig::read(r);
+            let gateway = GatewayConfig::read(r);
+            if let (Some(control), Some(gateway)) = (&control, &gateway) {
+                let others = control.listeners();
+                check_free(r, "gateway.listen", gateway.listen.addr, &others);
+            }
             let store = r.section("store", StoreConfig::read);
             let log = r.section("log", LogConfig::read);
             Some(Config {
                 control: control?,
+                gateway: gateway?,
                 store: store?,
                 log,
             })
@@ -120,13 +132,27 @@ pub(crate) fn explained(error: &StartError, flag_end: &str) -> String {
     }
 }
 
+/// The same for the gateway.
+pub(crate) fn gateway_explained(error: &gateway::StartError, flag_end: &str) -> String {
+    match error {
+        gateway::StartError::Listen(ListenError::Bind(..)) => {
+            format!("{error}; is another one running? --gateway{flag_end} names another address")
+        }
+        _ => error.to_string(),
+    }
+}
+
 async fn serve(config: Config, tasks: Tasks) -> Result<ExitCode, String> {
     let metrics = Metrics::install().map_err(|error| error.to_string())?;
     let store = config.store.open(config.control.dispatch.workers).await?;
     let grace = config.control.drain_timeout;
-    ControlPlane::start(config.control, Arc::clone(&store), metrics, &tasks)
+    let failed = |error| gateway_explained(&error, "-listen");
+    let gateway = Gateway::bind(config.gateway).await.map_err(failed)?;
+    let plane = ControlPlane::start(config.control, Arc::clone(&store), metrics, &tasks)
         .await
         .map_err(|error| explained(&error, "-listen"))?;
+    let service = InProcess::new(plane.api);
+    gateway.serve(&service, grace, &tasks).map_err(failed)?;
     let ended = tasks.finish(grace).await;
     store::close(&*store).await?;
     Ok(ended.into())

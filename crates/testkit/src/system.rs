@@ -217,6 +217,12 @@ impl System {
         self.servers[replica].grpc
     }
 
+    /// Where this replica takes the requests of other webhook APIs.
+    #[must_use]
+    pub fn gateway(&self, replica: usize) -> SocketAddr {
+        self.servers[replica].gateway
+    }
+
     async fn create_keys(&mut self) {
         let made = self.tenant_named("test").await;
         (self.tenant, self.key, self.token) = (made.id, made.key, made.token);

@@ -10,7 +10,7 @@ use sidehook_core::limits::{
 };
 use sidehook_runtime::{
     config::{ByteSize, Reader},
-    listen::ListenConfig,
+    listen::{ListenConfig, check_free},
 };
 use sidehook_store::budget::Budget;
 
@@ -116,6 +116,16 @@ impl ControlPlaneConfig {
         })
     }
 
+    /// The ports by the keys of their addresses, for whoever serves another one.
+    #[must_use]
+    pub fn listeners(&self) -> [(&'static str, SocketAddr); 3] {
+        [
+            ("grpc.listen", self.grpc.addr),
+            ("agents.listen", self.agents.addr),
+            ("http.listen", self.http),
+        ]
+    }
+
     /// The longest time limit of an attempt that the leases leave room for: a lease
     /// outlasts the attempt and two heartbeats.
     #[must_use]
@@ -128,30 +138,15 @@ impl ControlPlaneConfig {
     }
 }
 
-/// Two listeners cannot have one address: the second would find it taken.
+/// The second of two listeners with one address would find it taken.
 fn check_distinct(r: &mut Reader<'_>, listeners: &[(&str, Option<SocketAddr>)]) {
     let known: Vec<_> = listeners
         .iter()
         .filter_map(|(key, addr)| Some((*key, (*addr)?)))
         .collect();
     for (index, (key, addr)) in known.iter().enumerate() {
-        let mut earlier = known.iter().take(index);
-        if let Some((other, taken)) = earlier.find(|(_, taken)| overlap(*addr, *taken)) {
-            r.problem(
-                key,
-                format!("{addr} is taken by {other} ({taken})"),
-                "give each listener an address of its own",
-            );
-        }
+        check_free(r, key, *addr, &known[..index]);
     }
-}
-
-/// Whether a socket on one of them takes the other. Port 0 is any free one; an
-/// unspecified address is all of its kind.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let is_same = a.ip() == b.ip()
-        || (a.is_ipv4() == b.is_ipv4() && (a.ip().is_unspecified() || b.ip().is_unspecified()));
-    a.port() != 0 && a.port() == b.port() && is_same
 }
 
 /// The longest payload, and how much each tenant may have in the store.

@@ -117,9 +117,15 @@ pub enum StartError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
+/// The public services behind their guard, as the `grpc` port serves them: for callers
+/// in this process, which give a credential like any other.
+pub type ApiService = Guarded<Routes>;
+
 /// A running control plane; it runs as long as its tasks do.
 #[derive(Debug)]
 pub struct ControlPlane {
+    /// What the `grpc` port serves, without the port.
+    pub api: ApiService,
     /// Where people and publishers connect.
     pub grpc: SocketAddr,
     /// Where agents connect.
@@ -156,8 +162,12 @@ impl ControlPlane {
         let readiness = Readiness::new(tasks.drain());
         let composed = compose(&config, &store, tasks).await?;
         let (api_health, agents_health) = health::watch(&store, &readiness, tasks);
+        let authenticator = composed.authenticator;
+        let api = reflected(composed.api.add_service(api_health), health::API)?;
+        let api = Guarded::new(api.prepare(), Arc::clone(&authenticator));
         let probe = Probe::new(readiness.clone(), metrics);
         let handle = Self {
+            api: api.clone(),
             grpc: grpc.local_addr(),
             agents: agents.local_addr(),
             http: probe
@@ -170,9 +180,6 @@ impl ControlPlane {
             tenants: composed.tenants,
             readiness,
         };
-        let authenticator = composed.authenticator;
-        let api = reflected(composed.api.add_service(api_health), health::API)?;
-        let api = Guarded::new(api.prepare(), Arc::clone(&authenticator));
         let patience = config.drain_timeout * 5 / 6;
         tasks.spawn(API, serve("grpc", grpc, api, patience, tasks)?);
         let routes = reflected(composed.agents.add_service(agents_health), health::AGENTS)?;

@@ -107,6 +107,7 @@ async fn start_system(screen: &Screen, folder: &Path, tasks: &Tasks) -> Result<C
         http: free,
         grpc: ListenConfig::new(free),
         agents: ListenConfig::new(free),
+        gateway: ListenConfig::new(free),
     };
     // Hex digits: the form of a sealing key, and a good API key too.
     let secret = || {

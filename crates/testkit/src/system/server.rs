@@ -23,6 +23,7 @@ pub(super) struct Server {
     pub(super) http: SocketAddr,
     pub(super) grpc: SocketAddr,
     pub(super) agents: SocketAddr,
+    pub(super) gateway: SocketAddr,
     replica: usize,
 }
 
@@ -33,7 +34,7 @@ impl Server {
         folder: &Path,
         replica: usize,
     ) -> Self {
-        let [http, grpc, agents] = free_ports().map(loopback);
+        let [http, grpc, agents, gateway] = free_ports().map(loopback);
         let mut text = format!(
             "operator_key = \"{OPERATOR_KEY}\"\nsealing_key = \"{}\"\n",
             "5b".repeat(32)
@@ -54,7 +55,8 @@ impl Server {
         };
         text += &format!(
             "[store]\n{store}\n[http]\nlisten = \"{http}\"\n\
-             [grpc]\nlisten = \"{grpc}\"\n[agents]\nlisten = \"{agents}\"\n{}",
+             [grpc]\nlisten = \"{grpc}\"\n[agents]\nlisten = \"{agents}\"\n\
+             [gateway]\nlisten = \"{gateway}\"\n{}",
             builder.log_section(),
         );
         if let Some((certificate, key)) = &builder.tls {
@@ -67,6 +69,7 @@ impl Server {
             http,
             grpc,
             agents,
+            gateway,
             replica,
         }
     }
@@ -131,7 +134,7 @@ impl System {
     }
 }
 
-/// Puts certificate and key into files that both listeners are told of.
+/// Puts certificate and key into files that all listeners are told of.
 fn tls_sections(folder: &Path, certificate: &str, key: &str) -> String {
     let files = [("tls.pem", certificate), ("tls.key", key)].map(|(name, text)| {
         let path = folder.join(name);
@@ -141,7 +144,7 @@ fn tls_sections(folder: &Path, certificate: &str, key: &str) -> String {
     let [cert_file, key_file] = files;
     let section =
         |name| format!("[{name}.tls]\ncert_file = \"{cert_file}\"\nkey_file = \"{key_file}\"\n");
-    section("grpc") + &section("agents")
+    section("grpc") + &section("agents") + &section("gateway")
 }
 
 /// Whether `GET /readyz` is answered 200.
