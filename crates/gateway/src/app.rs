@@ -12,22 +12,26 @@ use axum::{
     routing::any,
 };
 use http::{HeaderValue, Method, StatusCode, header};
+use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::{
     answer::{self, Response},
-    backend::{Backend, InProcess, Limit},
+    backend::{Backend, InProcess, Notes},
     call::Call,
     close::CLOSE,
+    collect::COLLECT,
     credential::bearer,
     dialect::{Dialect, Route},
+    hookshot::HOOKSHOT,
     openapi,
     problem::{Kind, Problem, whole_seconds},
     query::Query,
+    settings::DialectSettings,
 };
 
 /// The dialects that are spoken.
-pub(crate) static DIALECTS: &[&Dialect] = &[&CLOSE];
+pub(crate) static DIALECTS: &[&Dialect] = &[&CLOSE, &COLLECT, &HOOKSHOT];
 
 /// Header that says how much of the caller's limit is left.
 const RATE_LIMIT: &str = "ratelimit";
@@ -37,8 +41,19 @@ type Parameters = Result<RawPathParams, RawPathParamsRejection>;
 
 const REQUESTS: &str = "sidehook_gateway_requests_total";
 
+/// What every route stands on.
+#[derive(Clone)]
+struct Base {
+    service: InProcess,
+    settings: Arc<DialectSettings>,
+}
+
 /// Everything that the gateway answers, over this service.
-pub(crate) fn router(service: &InProcess) -> Router {
+pub(crate) fn router(service: &InProcess, settings: DialectSettings) -> Router {
+    let base = Base {
+        service: service.clone(),
+        settings: Arc::new(settings),
+    };
     metrics::describe_counter!(REQUESTS, "Requests to the gateway, by route and status");
     let described: Arc<str> = openapi::document(DIALECTS).to_string().into();
     let mut router = Router::new().route(
@@ -48,10 +63,10 @@ pub(crate) fn router(service: &InProcess) -> Router {
     for dialect in DIALECTS {
         for path in paths(dialect) {
             for served in [path.to_owned(), format!("{path}/")] {
-                let service = service.clone();
+                let base = base.clone();
                 let answer = move |parameters: Parameters, request: Request| {
-                    let service = service.clone();
-                    async move { dispatch(dialect, path, service, parameters, request).await }
+                    let base = base.clone();
+                    async move { dispatch(dialect, path, base, parameters, request).await }
                 };
                 router = router.route(&served, any(answer));
             }
@@ -84,7 +99,7 @@ fn allowed(rows: &[&Route]) -> String {
 async fn dispatch(
     dialect: &'static Dialect,
     path: &'static str,
-    service: InProcess,
+    base: Base,
     parameters: Parameters,
     request: Request,
 ) -> Response {
@@ -105,10 +120,10 @@ async fn dispatch(
         let refused = told(dialect, &Problem::new(Kind::MethodNotAllowed, message));
         return with_header(refused, header::ALLOW, &allow);
     };
-    let limit = Limit::default();
-    let answered = answered(dialect, row, service, &limit, parameters, request).await;
+    let notes = Notes::default();
+    let answered = answered(dialect, row, base, &notes, parameters, request).await;
     let mut response = answered.unwrap_or_else(|problem| told(dialect, &problem));
-    if let Some(limit) = limit.take() {
+    if let Some(limit) = notes.limit() {
         response.headers_mut().insert(RATE_LIMIT, limit);
     }
     let headers = response.headers_mut();
@@ -121,8 +136,8 @@ async fn dispatch(
 async fn answered(
     dialect: &'static Dialect,
     row: &'static Route,
-    service: InProcess,
-    limit: &Limit,
+    base: Base,
+    notes: &Notes,
     parameters: Parameters,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -131,7 +146,8 @@ async fn answered(
     // No id is like what is not even text.
     let parameters = parameters.map_err(|_| Problem::not_found("thing"))?;
     let call = Call {
-        backend: Backend::new(service, bearer, row.rpcs, limit.clone()),
+        backend: Backend::new(base.service, bearer, row.rpcs, notes.clone()),
+        settings: base.settings,
         parameters: parameters
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -139,7 +155,7 @@ async fn answered(
         query: Query::parse(parts.uri.query().unwrap_or_default(), row.doc.query)?,
         headers: parts.headers,
         requires_json_type: dialect.requires_json_type,
-        body,
+        body: Mutex::new(body),
     };
     (row.handler)(call).await
 }

@@ -10,6 +10,7 @@ use core::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 use std::sync::Arc;
 
@@ -18,12 +19,17 @@ use parking_lot::Mutex;
 use tonic::{Status, body::Body};
 use tower::{Service, util::BoxCloneSyncService};
 
+/// Header of the answers to callers that are known: their tenant's id.
+const TENANT: &str = "sidehook-tenant";
 /// Header of the answers of limited RPCs: `limit=100, remaining=50, reset=5`.
 const RATE_LIMIT: &str = "ratelimit";
 
 /// The guarded service that RPCs are made to. Cheap to clone.
 #[derive(Clone)]
-pub struct InProcess(BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>);
+pub struct InProcess {
+    service: BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>,
+    longest_total: Duration,
+}
 
 impl fmt::Debug for InProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,7 +48,18 @@ impl InProcess {
             + 'static,
         S::Future: Send,
     {
-        Self(BoxCloneSyncService::new(service))
+        Self {
+            service: BoxCloneSyncService::new(service),
+            longest_total: Duration::MAX,
+        }
+    }
+
+    /// Tells the longest time limit of an attempt that `timeouts.total` may ask for: what
+    /// the service's leases leave room for.
+    #[must_use]
+    pub const fn with_longest_total(mut self, longest_total: Duration) -> Self {
+        self.longest_total = longest_total;
+        self
     }
 }
 
@@ -52,22 +69,37 @@ pub(crate) struct Backend {
     service: InProcess,
     bearer: HeaderValue,
     rpcs: &'static [&'static str],
-    limit: Limit,
+    notes: Notes,
 }
 
-/// What the newest answer said of the caller's limit.
+/// What the newest answers said of the caller.
 #[derive(Clone, Default)]
-pub(crate) struct Limit(Arc<Mutex<Option<HeaderValue>>>);
+pub(crate) struct Notes(Arc<Mutex<Noted>>);
 
-impl Limit {
-    /// It, if an answer said something.
-    pub(crate) fn take(&self) -> Option<HeaderValue> {
-        self.0.lock().take()
+#[derive(Default)]
+struct Noted {
+    limit: Option<HeaderValue>,
+    tenant: Option<HeaderValue>,
+}
+
+impl Notes {
+    /// How much of the caller's limit is left, if an answer said something of it.
+    pub(crate) fn limit(&self) -> Option<HeaderValue> {
+        self.0.lock().limit.clone()
+    }
+
+    fn tenant(&self) -> Option<HeaderValue> {
+        self.0.lock().tenant.clone()
     }
 
     fn note(&self, response: &Response<Body>) {
-        if let Some(value) = response.headers().get(RATE_LIMIT) {
-            *self.0.lock() = Some(value.clone());
+        let headers = response.headers();
+        let mut noted = self.0.lock();
+        if let Some(value) = headers.get(RATE_LIMIT) {
+            noted.limit = Some(value.clone());
+        }
+        if let Some(value) = headers.get(TENANT) {
+            noted.tenant = Some(value.clone());
         }
     }
 }
@@ -78,14 +110,26 @@ impl Backend {
         service: InProcess,
         bearer: HeaderValue,
         rpcs: &'static [&'static str],
-        limit: Limit,
+        notes: Notes,
     ) -> Self {
         Self {
             service,
             bearer,
             rpcs,
-            limit,
+            notes,
         }
+    }
+
+    /// The longest time limit of an attempt that can be asked for.
+    pub(crate) const fn longest_total(&self) -> Duration {
+        self.service.longest_total
+    }
+
+    /// The id of the caller's tenant; empty before the first answer.
+    pub(crate) fn tenant(&self) -> String {
+        let noted = self.notes.tenant();
+        let text = noted.as_ref().and_then(|value| value.to_str().ok());
+        text.unwrap_or_default().to_owned()
     }
 }
 
@@ -95,7 +139,7 @@ impl Service<Request<Body>> for Backend {
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.service.0.poll_ready(cx)
+        self.service.service.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
@@ -107,11 +151,11 @@ impl Service<Request<Body>> for Backend {
         }
         let headers = request.headers_mut();
         headers.insert(header::AUTHORIZATION, self.bearer.clone());
-        let answering = self.service.0.call(request);
-        let limit = self.limit.clone();
+        let answering = self.service.service.call(request);
+        let notes = self.notes.clone();
         Box::pin(async move {
             let response = answering.await?;
-            limit.note(&response);
+            notes.note(&response);
             Ok(response)
         })
     }

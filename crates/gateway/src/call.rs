@@ -1,11 +1,13 @@
 //! What a handler gets of a request.
 
 use core::{str::FromStr, time::Duration};
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, Limited};
+use parking_lot::Mutex;
 use sidehook_api::v1::{
     delivery_service_client::DeliveryServiceClient, event_service_client::EventServiceClient,
     webhook_service_client::WebhookServiceClient,
@@ -16,6 +18,7 @@ use crate::{
     backend::Backend,
     problem::{Kind, Problem},
     query::Query,
+    settings::DialectSettings,
 };
 
 /// Bytes of a body: a subscription at its longest, escaped, has about a half of it.
@@ -28,11 +31,14 @@ const ANSWER_BYTES: usize = 64 * 1024 * 1024;
 /// A request of a caller that has given some key.
 pub(crate) struct Call {
     pub(crate) backend: Backend,
+    pub(crate) settings: Arc<DialectSettings>,
     pub(crate) parameters: Vec<(String, String)>,
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) requires_json_type: bool,
-    pub(crate) body: Body,
+    /// In a lock only because a body is not `Sync`, and a call that several places look at
+    /// has to be.
+    pub(crate) body: Mutex<Body>,
 }
 
 impl Call {
@@ -49,10 +55,14 @@ impl Call {
     }
 
     /// A client with the caller's key.
-    #[allow(dead_code, reason = "the dialect that uses it is another module's")]
     pub(crate) fn deliveries(&self) -> DeliveryServiceClient<Backend> {
         let client = DeliveryServiceClient::new(self.backend.clone());
         client.max_decoding_message_size(ANSWER_BYTES)
+    }
+
+    /// The id of the caller's tenant, known once an RPC has answered; empty before.
+    pub(crate) fn tenant(&self) -> String {
+        self.backend.tenant()
     }
 
     /// A parameter of the path; empty if there is none of this name.
@@ -78,7 +88,7 @@ impl Call {
     /// come.
     pub(crate) async fn body(&mut self) -> Result<Bytes, Problem> {
         self.check_declared()?;
-        let body = core::mem::replace(&mut self.body, Body::empty());
+        let body = core::mem::replace(self.body.get_mut(), Body::empty());
         let whole = Limited::new(body, BODY_BYTES).collect();
         let Ok(read) = timeout(BODY_WITHIN, whole).await else {
             let message = format!("the body did not come within {} s", BODY_WITHIN.as_secs());

@@ -21,6 +21,9 @@
 //! | `problem` | what went wrong, before a dialect puts it into words |
 //! | `json`, `query`, `times` | how input is read, strictly |
 //! | `openapi` | `/openapi.json`, made from the same rows |
+//! | `ids` | ids as UUIDs |
+//! | `subscriptions` | how a change keeps what a dialect has no words for |
+//! | `settings` | what the foreign APIs leave open |
 //! | `serve` | connections, their limits, and their end |
 //!
 //! Deliberately absent: the store, the domain's rules, a cache. The crate knows the
@@ -31,16 +34,22 @@ mod app;
 mod backend;
 mod call;
 mod close;
+mod collect;
 mod credential;
 mod dialect;
+mod hookshot;
+mod ids;
 mod json;
 mod openapi;
 mod problem;
 mod query;
 mod serve;
+mod settings;
+mod subscriptions;
 mod times;
 
 pub use self::{
     backend::InProcess,
     serve::{Gateway, GatewayConfig, StartError},
+    settings::DialectSettings,
 };

@@ -16,13 +16,11 @@ pub(crate) fn close(at: &prost_types::Timestamp) -> String {
 }
 
 /// As Collect writes it: `2022-07-13 15:01:38 UTC`.
-#[allow(dead_code, reason = "the dialect that writes it is another module's")]
 pub(crate) fn collect(at: &prost_types::Timestamp) -> String {
     written(at, "%Y-%m-%d %H:%M:%S UTC")
 }
 
 /// As Hookshot writes it: `2020-09-11T14:04:44.053Z`.
-#[allow(dead_code, reason = "the dialect that writes it is another module's")]
 pub(crate) fn hookshot(at: &prost_types::Timestamp) -> String {
     written(at, "%Y-%m-%dT%H:%M:%S%.3fZ")
 }
