@@ -198,6 +198,7 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
         updated_at: Some(timestamp(subscription.updated_at)),
         created_by: subscription.created_by.clone(),
         updated_by: subscription.updated_by.clone(),
+        owner: subscription.owner.clone(),
         etag: subscription.version.to_string(),
         fault: String::new(),
     }

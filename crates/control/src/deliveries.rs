@@ -18,6 +18,7 @@ use sidehook_core::{
     address::{DeliveryId, EventId, SegmentId},
     delivery::DeliveryState,
     id::{SubscriptionId, SubscriptionNumber, TenantId},
+    principal::Principal,
     retry::RetryState,
 };
 use sidehook_store::{
@@ -30,6 +31,7 @@ use crate::{
     catalog::{Catalogs, Compiled},
     errors::OperationError,
     eventlog::{EventLog, Page, Position, stored_events},
+    subscriptions::owning,
     tombstones,
 };
 
@@ -102,12 +104,14 @@ impl Deliveries {
     /// Delivers once more what `id` delivered; answers the new delivery.
     ///
     /// # Errors
-    /// It is not there, has not ended, has no subscription any more, or the store's.
+    /// It is not there, has not ended, has no subscription any more or somebody else's, or
+    /// the store's.
     pub async fn retry(
         &self,
-        tenant: TenantId,
+        who: &Principal,
         id: DeliveryId,
     ) -> Result<v1::Delivery, OperationError> {
+        let tenant = who.tenant;
         let generations = self.generations(tenant, id).await?;
         if !generations.iter().any(|(known, _)| *known == id) {
             return Err(unknown(id));
@@ -120,9 +124,11 @@ impl Deliveries {
             return Err(not_ended(&delivery));
         }
         let compiled = self.catalogs.fresh(tenant).await?;
-        if compiled.id_of(id.subscription()).is_none() {
-            return Err(no_subscription());
-        }
+        let number = id.subscription();
+        let subscription = compiled.id_of(number).ok_or_else(no_subscription)?;
+        let readable = compiled.subscriptions.get(&number);
+        let owner = readable.map(|compiled| compiled.subscription.owner.as_str());
+        owning::check(who, subscription, owner)?;
         let next = latest.next_generation().ok_or_else(too_many)?;
         let redeliver = Redeliver {
             tenant,

@@ -17,6 +17,7 @@
 //! | a limit of the tenant is reached | RESOURCE_EXHAUSTED | one per case |
 //! | no or no valid credential | UNAUTHENTICATED | `NO_CREDENTIAL`, `INVALID_CREDENTIAL` |
 //! | a credential without the right | PERMISSION_DENIED | `RIGHT_MISSING`, and `rpc` says to what |
+//! | a subscription that is somebody else's | PERMISSION_DENIED | `NOT_OWNER` |
 //! | the store or the process is away | UNAVAILABLE | `UNAVAILABLE`, and `RetryInfo` |
 //! | what no caller can help | INTERNAL | `INTERNAL` |
 //!
@@ -131,6 +132,9 @@ pub enum OperationError {
         /// For people: who may not do what.
         message: String,
     },
+    /// Somebody that we know, about something that is another's.
+    #[error("{0}")]
+    NotTheirs(String),
     /// It may work later.
     #[error("{message}")]
     Unavailable {
@@ -285,6 +289,7 @@ impl From<OperationError> for Described {
                 about.push((ABOUT_RPC, rpc));
                 (Code::PermissionDenied, "RIGHT_MISSING")
             }
+            E::NotTheirs(_) => (Code::PermissionDenied, "NOT_OWNER"),
             E::Unavailable {
                 retry_after: wait, ..
             } => {

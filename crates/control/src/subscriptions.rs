@@ -40,6 +40,7 @@ use crate::{
     tombstones,
 };
 
+pub(crate) mod owning;
 mod view;
 
 pub use view::{Keyed, Listed};
@@ -91,7 +92,7 @@ impl Subscriptions {
     /// Creates a subscription; a signing key is generated if `secret` is empty.
     ///
     /// # Errors
-    /// Wrong fields, a full tenant, or the store's.
+    /// Wrong fields, an owner whom only an admin may name, a full tenant, or the store's.
     pub async fn create(
         &self,
         who: &Principal,
@@ -103,6 +104,7 @@ impl Subscriptions {
             // The number in it must be new: another id if it is not.
             let id = SubscriptionId::from_bits(rand::random());
             let mut subscription = create(proto, id, &who.subject, now)?;
+            owning::check_given(who, &subscription.owner)?;
             self.check_total(&subscription)?;
             if !names_algorithm(proto) {
                 subscription.signing = signing_keys::led_by(secret, &subscription.signing);
@@ -171,10 +173,23 @@ impl Subscriptions {
         tenant: TenantId,
         id: SubscriptionId,
     ) -> Result<Version, OperationError> {
+        Ok(self.version_and_owner(tenant, id).await?.0)
+    }
+
+    /// The same, and whose it is; of an unreadable one nobody knows.
+    async fn version_and_owner(
+        &self,
+        tenant: TenantId,
+        id: SubscriptionId,
+    ) -> Result<(Version, Option<String>), OperationError> {
         let catalog = self.catalogs.fresh(tenant).await?;
         match catalog.unreadable.get(&id.number()) {
-            Some(unreadable) if unreadable.is(id) => Ok(unreadable.version),
-            _ => Ok(find(&catalog, id)?.subscription.version),
+            Some(unreadable) if unreadable.is(id) => Ok((unreadable.version, None)),
+            _ => {
+                let found = find(&catalog, id)?;
+                let owner = found.subscription.owner.clone();
+                Ok((found.subscription.version, Some(owner)))
+            }
         }
     }
 
@@ -238,7 +253,7 @@ impl Subscriptions {
                 foreign: current.foreign.clone(),
             }))
         };
-        let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
+        let changed = self.change(who.tenant, Some(who), id, etag, change);
         Ok(changed.await?.0)
     }
 
@@ -264,7 +279,7 @@ impl Subscriptions {
             };
             Ok((after != before).then(|| current.with_status(after)))
         };
-        let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
+        let changed = self.change(who.tenant, Some(who), id, etag, change);
         Ok(changed.await?.0)
     }
 
@@ -299,22 +314,24 @@ impl Subscriptions {
                 foreign: current.foreign.clone(),
             }))
         };
-        let changed = self.change(who.tenant, id, etag, Some(&who.subject), change);
+        let changed = self.change(who.tenant, Some(who), id, etag, change);
         Ok(changed.await?.0)
     }
 
     /// Deletes one; what was queued for it is cancelled.
     ///
     /// # Errors
-    /// Not there, a wrong etag, or the store's.
+    /// Somebody else's, not there, a wrong etag, or the store's.
     pub async fn delete(
         &self,
-        tenant: TenantId,
+        who: &Principal,
         id: SubscriptionId,
         etag: Option<Version>,
     ) -> Result<(), OperationError> {
+        let tenant = who.tenant;
         for _ in 0..TRIES {
-            let current = self.version_of(tenant, id).await?;
+            let (current, owner) = self.version_and_owner(tenant, id).await?;
+            owning::check(who, id, owner.as_deref())?;
             check_etag(etag, current)?;
             tombstones::set(&*self.store, tenant, id).await?;
             let write = Write {
@@ -332,19 +349,22 @@ impl Subscriptions {
     }
 
     /// `change` answers the new state, or `None` if there is nothing to change; this
-    /// answers the state, and whether it is new. With a `subject` the change is
-    /// somebody's and noted as such.
+    /// answers the state, and whether it is new. A change is somebody's, who must have the
+    /// right to it and is noted, or the server's own (`None`).
     async fn change(
         &self,
         tenant: TenantId,
+        who: Option<&Principal>,
         id: SubscriptionId,
         etag: Option<Version>,
-        subject: Option<&str>,
         change: impl Fn(&Keyed, Timestamp) -> Result<Option<Keyed>, OperationError>,
     ) -> Result<(Keyed, bool), OperationError> {
         for _ in 0..TRIES {
             let mut current = Keyed::from(&*self.get(tenant, id).await?);
             let version = current.subscription.version;
+            if let Some(who) = who {
+                owning::check(who, id, Some(&current.subscription.owner))?;
+            }
             check_etag(etag, version)?;
             let now = self.store.now().await?;
             current.keys.retain(|key| key.in_force(now));
@@ -355,8 +375,9 @@ impl Subscriptions {
                 // Written back, it would lose the keys that are there.
                 return Err(unusable(id, &catalog::fault(error)));
             }
-            if let Some(subject) = subject {
-                changed.subscription.touch(subject, now);
+            if let Some(who) = who {
+                owning::check_given(who, &changed.subscription.owner)?;
+                changed.subscription.touch(&who.subject, now);
             }
             let expect = Expect::Version(version);
             if let Written::Done(version) = self.put(tenant, &changed, expect).await? {
@@ -463,7 +484,7 @@ impl Subscriptions {
             let active = current.subscription.status.is_active();
             Ok(active.then(|| current.with_status(paused)))
         };
-        let (_, anew) = self.change(tenant, id, None, None, change).await?;
+        let (_, anew) = self.change(tenant, None, id, None, change).await?;
         Ok(anew.then_some(id))
     }
 }

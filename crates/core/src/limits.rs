@@ -60,6 +60,8 @@ pub const HEADER_NAME_BYTES: usize = 100;
 pub const SIGNATURE_PREFIX_BYTES: usize = 64;
 /// Bytes of a subscription's description.
 pub const DESCRIPTION_BYTES: usize = 500;
+/// Bytes of a subject: of what a caller is called in records.
+pub const SUBJECT_BYTES: usize = 200;
 /// Bytes of a pool's or local key's name.
 pub const NAME_BYTES: usize = 63;
 /// Bytes of a tenant's or key's name for people.

@@ -59,6 +59,8 @@ pub struct Subscription {
     pub created_by: String,
     /// The subject that changed it last.
     pub updated_by: String,
+    /// The subject to whom it belongs: see [`Principal::may_change`](crate::principal::Principal::may_change).
+    pub owner: String,
     /// Its etag.
     pub version: Version,
 }

@@ -27,6 +27,8 @@ const API_KEY: &str = "sidehook.record.v1.ApiKeyRecord";
 pub enum KeyRole {
     /// Everything in the tenant.
     Admin,
+    /// Read, create subscriptions, and change their own.
+    Member,
     /// Publish events.
     Publisher,
     /// Read.
@@ -102,6 +104,7 @@ impl ApiKey {
     pub fn principal(&self) -> Option<Principal> {
         let role = match &self.role {
             KeyRole::Admin => Role::Admin,
+            KeyRole::Member => Role::Member,
             KeyRole::Publisher => Role::Publisher,
             KeyRole::Viewer => Role::Viewer,
             KeyRole::Agent(pool) => Role::Agent(pool.clone()),
@@ -119,6 +122,7 @@ impl ApiKey {
     pub fn to_proto(&self) -> v1::ApiKey {
         let (role, pool) = match &self.role {
             KeyRole::Admin => (v1::Role::Admin, String::new()),
+            KeyRole::Member => (v1::Role::Member, String::new()),
             KeyRole::Publisher => (v1::Role::Publisher, String::new()),
             KeyRole::Viewer => (v1::Role::Viewer, String::new()),
             KeyRole::Agent(pool) => (v1::Role::Agent, pool.display_name()),
@@ -193,6 +197,7 @@ impl ApiKey {
 fn kept_role(number: i32, pool: &str, tenant: TenantId) -> KeyRole {
     let role = match v1::Role::try_from(number) {
         Ok(v1::Role::Admin) => KeyRole::Admin,
+        Ok(v1::Role::Member) => KeyRole::Member,
         Ok(v1::Role::Publisher) => KeyRole::Publisher,
         Ok(v1::Role::Viewer) => KeyRole::Viewer,
         Ok(v1::Role::Agent) => {
@@ -227,6 +232,7 @@ fn read_role(
 ) -> Result<KeyRole, (&'static str, &'static str)> {
     let role = match v1::Role::try_from(number) {
         Ok(v1::Role::Admin) => KeyRole::Admin,
+        Ok(v1::Role::Member) => KeyRole::Member,
         Ok(v1::Role::Publisher) => KeyRole::Publisher,
         Ok(v1::Role::Viewer) => KeyRole::Viewer,
         Ok(v1::Role::Agent) => {

@@ -66,6 +66,11 @@ pub(crate) fn read(proto: &v1::Subscription, identity: Identity) -> Subscription
         description: proto.description.clone(),
         created_at: identity.created_at,
         updated_at: identity.updated_at,
+        // Before there were owners, it was its creator's.
+        owner: match proto.owner.as_str() {
+            "" => identity.created_by.clone(),
+            owner => owner.to_owned(),
+        },
         created_by: identity.created_by,
         updated_by: identity.updated_by,
         version: identity.version,

@@ -144,6 +144,9 @@ const FIELDS: &[Field] = &[
         |p| !p.description.is_empty(),
         |to, from| to.description.clone_from(&from.description)
     ),
+    field!("owner", Leaf, |p| !p.owner.is_empty(), |to, from| to
+        .owner
+        .clone_from(&from.owner)),
 ];
 
 const OUTPUT_ONLY: &[&str] = &[

@@ -45,6 +45,7 @@ pub(super) fn parse(
         },
         retry_policy: reader.retry_policy(proto.retry_policy.unwrap_or_default()),
         description: proto.description.clone(),
+        owner: proto.owner.clone(),
     };
     draft.complete(identity, reader.violations)
 }

@@ -243,6 +243,7 @@ fn denied(principal: &Principal, path: &str) -> OperationError {
     use sidehook_core::principal::Role;
     let role = match principal.role {
         Role::Admin => "an admin",
+        Role::Member => "a member",
         Role::Publisher => "a publisher",
         Role::Viewer => "a viewer",
         Role::Agent(_) => "an agent",

@@ -93,9 +93,9 @@ impl DeliveryService for DeliveryApi {
         &self,
         request: Request<v1::RetryDeliveryRequest>,
     ) -> Result<Response<v1::RetryDeliveryResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let who = principal(&request)?;
         let id = id(&request.get_ref().id, "id")?;
-        let delivery = self.deliveries.retry(tenant, id).await?;
+        let delivery = self.deliveries.retry(who, id).await?;
         Ok(Response::new(v1::RetryDeliveryResponse {
             delivery: Some(delivery),
         }))

@@ -13,7 +13,7 @@ use sidehook_core::{
     event::{Event, TEST_ACTION, TEST_OBJECT_TYPE},
     id::SubscriptionId,
     limits::{KEY_OVERLAP_DEFAULT, KEY_OVERLAP_MAX},
-    principal::{Principal, Right},
+    principal::Principal,
     time::Timestamp,
     violation::Violations,
 };
@@ -28,7 +28,7 @@ use crate::{
     errors::OperationError,
     filters,
     paging::{List, page_size},
-    subscriptions::{Subscriptions, unusable},
+    subscriptions::{Subscriptions, owning, unusable},
 };
 
 /// Subscriptions on a page, unless asked otherwise and at most.
@@ -148,10 +148,10 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<v1::DeleteSubscriptionRequest>,
     ) -> Result<Response<v1::DeleteSubscriptionResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let who = principal(&request)?;
         let request = request.get_ref();
         let (id, etag) = (id(&request.id, "id")?, etag(&request.etag, "etag")?);
-        self.subscriptions.delete(tenant, id, etag).await?;
+        self.subscriptions.delete(who, id, etag).await?;
         Ok(Response::new(v1::DeleteSubscriptionResponse {}))
     }
 
@@ -200,9 +200,11 @@ impl WebhookService for Webhooks {
         &self,
         request: Request<v1::TestSubscriptionRequest>,
     ) -> Result<Response<v1::TestSubscriptionResponse>, Status> {
-        let tenant = principal(&request)?.tenant;
+        let who = principal(&request)?;
+        let tenant = who.tenant;
         let id: SubscriptionId = id(&request.get_ref().id, "id")?;
         let found = self.subscriptions.get(tenant, id).await?;
+        owning::check(who, id, Some(&found.subscription.owner))?;
         if let Err(fault) = found.usable() {
             return Err(unusable(id, &fault).into());
         }
@@ -248,10 +250,10 @@ impl Webhooks {
     }
 }
 
-/// What this principal may see. Whoever may only read must be able neither to sign nor
+/// What this principal may see. Whoever may only read it must be able neither to sign nor
 /// to call the receiver.
 fn shown(mut proto: v1::Subscription, who: &Principal) -> v1::Subscription {
-    if !who.may(Right::Manage) {
+    if !who.may_change(&proto.owner) {
         if let Some(signing) = &mut proto.signing {
             signing.keys.clear();
         }

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use sidehook_api::{agent_v1::Hello, record::AttemptEntry, v1};
-use sidehook_core::delivery::{DeliveryState, reason};
+use sidehook_core::{
+    delivery::{DeliveryState, reason},
+    principal::Role,
+};
 use sidehook_store::{Store, model::Model};
 
 use crate::{
-    harness::{Agent, Replica, TENANT, config, hello, patient},
+    harness::{Agent, Replica, TENANT, config, hello, patient, principal},
     shaky::Shaky,
 };
 
@@ -74,7 +77,8 @@ async fn an_adopted_delivery_of_a_deleted_subscription_is_cancelled() {
     let keyed = here.subscribe().await;
     let deletion = async {
         let id = keyed.subscription.id;
-        let deleted = here.subscriptions.delete(TENANT, id, None).await;
+        let admin = principal(Role::Admin);
+        let deleted = here.subscriptions.delete(&admin, id, None).await;
         deleted.expect("it was there");
     };
     let told = moved(&here, &there, deletion).await;

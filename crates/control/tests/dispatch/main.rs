@@ -344,7 +344,7 @@ async fn what_was_lent_for_a_deleted_subscription_is_cancelled_or_ends() {
     assert_eq!(assign.deliveries.len(), 1);
     let deleted = replica
         .subscriptions
-        .delete(TENANT, keyed.subscription.id, None)
+        .delete(&principal(Role::Admin), keyed.subscription.id, None)
         .await;
     deleted.expect("it was there");
     agent.answer(&assign, 500).await;

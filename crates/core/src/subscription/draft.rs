@@ -35,6 +35,7 @@ pub struct Draft {
     pub max_in_flight: u32,
     pub retry_policy: Option<RetryPolicy>,
     pub description: String,
+    pub owner: String,
 }
 
 /// What the server knows of a subscription.
@@ -114,8 +115,13 @@ impl Draft {
             );
             return Err(violations);
         };
+        let owner = match self.owner {
+            unsaid if unsaid.is_empty() => created_by.clone(),
+            owner => owner,
+        };
         violations.into_result(Subscription {
             id,
+            owner,
             url,
             events: self.events.into_iter().flatten().collect(),
             status,
@@ -167,6 +173,12 @@ impl Draft {
             || "description".to_owned(),
             &self.description,
             limits::DESCRIPTION_BYTES,
+        );
+        check_text(
+            violations,
+            || "owner".to_owned(),
+            &self.owner,
+            limits::SUBJECT_BYTES,
         );
         self.check_headers(violations);
         if let Some(signing) = &self.signing {

@@ -78,6 +78,8 @@ pub(crate) enum Key {
 pub(crate) enum Role {
     /// Everything in the tenant
     Admin,
+    /// Read all of the tenant, create subscriptions, and change their own
+    Member,
     /// Publish events, and nothing else
     Publisher,
     /// Read, and nothing else
@@ -90,6 +92,7 @@ impl From<Role> for v1::Role {
     fn from(role: Role) -> Self {
         match role {
             Role::Admin => Self::Admin,
+            Role::Member => Self::Member,
             Role::Publisher => Self::Publisher,
             Role::Viewer => Self::Viewer,
             Role::Agent => Self::Agent,

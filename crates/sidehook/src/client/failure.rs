@@ -205,6 +205,7 @@ fn flag(field: &str) -> Option<&'static str> {
         "pool" => "--pool",
         "max_in_flight" => "--max-in-flight",
         "description" => "--description",
+        "owner" => "--owner",
         "overlap" => "--overlap",
         "etag" => "--etag",
         "signing_secret" | "new_secret" => "--secret-file",

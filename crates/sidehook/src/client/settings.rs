@@ -65,6 +65,10 @@ pub(crate) struct Settings {
     /// A note for people
     #[arg(long)]
     description: Option<String>,
+    /// Whose it is: a user's id, or what else its bearer is called; for admins. Empty: its
+    /// creator's
+    #[arg(long, value_name = "SUBJECT")]
+    owner: Option<String>,
 }
 
 /// Whether events are delivered.
@@ -111,6 +115,7 @@ impl Settings {
             ("timeouts.connect", self.connect_timeout.is_some()),
             ("timeouts.total", self.timeout.is_some()),
             ("description", self.description.is_some()),
+            ("owner", self.owner.is_some()),
         ];
         given
             .into_iter()
@@ -156,6 +161,7 @@ impl Settings {
             max_in_flight: self.max_in_flight.unwrap_or_default(),
             retry_policy,
             description: self.description.unwrap_or_default(),
+            owner: self.owner.unwrap_or_default(),
             ..v1::Subscription::default()
         };
         Ok((subscription, mask.into_iter().map(str::to_owned).collect()))
@@ -258,11 +264,11 @@ mod tests {
         let line = "--events a:b --header X-A:b --verify-ssl --pool p --max-in-flight 1 \
                     --status paused --initial-backoff 1s --max-backoff 2s --max-age 1d \
                     --max-attempts 3 --dns-timeout 1s --connect-timeout 2s --timeout 3s \
-                    --description d --algorithm ed25519 --local-key k";
+                    --description d --owner usr_1 --algorithm ed25519 --local-key k";
         let flags: Vec<_> = line.split_whitespace().collect();
         let (subscription, mask) = parsed(&flags);
         // The scheme stands for four fields, of which one is given.
-        assert_eq!(mask.len(), 16, "{mask:?}");
+        assert_eq!(mask.len(), 17, "{mask:?}");
         assert_eq!(subscription.status(), v1::SubscriptionStatus::Paused);
         let policy = subscription.retry_policy.expect("given");
         assert_eq!(

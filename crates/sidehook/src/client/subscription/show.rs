@@ -96,6 +96,7 @@ pub(super) fn show(subscription: Option<v1::Subscription>, output: Output) -> Re
             retries_in_words(subscription.retry_policy.unwrap_or_default()),
         ),
         ("DESCRIPTION", subscription.description.clone()),
+        ("OWNER", subscription.owner.clone()),
         ("CREATED (BY)", when_and_who(created)),
         ("UPDATED (BY)", when_and_who(updated)),
         ("ETAG", subscription.etag.clone()),
@@ -268,6 +269,7 @@ fn as_json(subscription: &v1::Subscription) -> Value {
         "updated_at": some(moment(subscription.updated_at.as_ref())),
         "created_by": some(subscription.created_by.clone()),
         "updated_by": some(subscription.updated_by.clone()),
+        "owner": some(subscription.owner.clone()),
         "etag": subscription.etag,
     })
 }
