@@ -42,6 +42,9 @@ const HEARD_OUT_BYTES: usize = FRAME_BYTES + 5;
 /// How long the rest of a refused request may take to come.
 const HEARD_OUT_FOR: Duration = Duration::from_secs(1);
 
+/// Header of every answer to a caller that is known: the id of the caller's tenant.
+const TENANT: &str = "sidehook-tenant";
+
 const RPCS: &str = "sidehook_rpcs_total";
 const RPCS_REFUSED: &str = "sidehook_rpcs_refused_total";
 
@@ -125,11 +128,12 @@ where
                     drop(under_way);
                     inner.call(request).await
                 }
-                Ok(Admitted::Known) => {
+                Ok(Admitted::Known(tenant)) => {
                     if let Some(connection) = connection {
                         connection.set_known();
                     }
-                    let answer = reworded(inner.call(request).await?);
+                    let mut answer = reworded(inner.call(request).await?);
+                    answer.headers_mut().insert(TENANT, tenant);
                     Ok(answer.map(|body| holding(under_way, body)))
                 }
                 Err(status) => {
@@ -159,7 +163,8 @@ fn holding(under_way: Option<TaskTrackerToken>, body: Body) -> Body {
 
 enum Admitted {
     Anybody,
-    Known,
+    /// With the caller's tenant, as text.
+    Known(http::HeaderValue),
 }
 
 /// The answer, in our own words where tonic refused the message.
@@ -192,6 +197,8 @@ async fn admit(
         }
     };
     metrics::counter!(RPCS, "rpc" => path).increment(1);
+    let tenant = http::HeaderValue::try_from(principal.tenant.to_string())
+        .map_err(|_| OperationError::Internal("an id is no text".to_owned()))?;
     let authenticator = Arc::clone(authenticator);
     request.headers_mut().remove(http::header::AUTHORIZATION);
     let extensions = request.extensions_mut();
@@ -200,7 +207,7 @@ async fn admit(
         authenticator,
         digest,
     });
-    Ok(Admitted::Known)
+    Ok(Admitted::Known(tenant))
 }
 
 async fn identify(
@@ -294,7 +301,9 @@ mod tests {
             .extension(connection.clone())
             .body(Body::empty())
             .expect("a request");
-        guarded.call(request).await.expect("an answer");
+        let answer = guarded.call(request).await.expect("an answer");
+        let tenant = answer.headers().get(TENANT);
+        assert_eq!(tenant.is_some(), connection.is_known(), "{path}");
         connection.is_known()
     }
 
