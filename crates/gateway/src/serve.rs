@@ -21,7 +21,7 @@ use sidehook_runtime::{
 };
 use tower::Service as _;
 
-use crate::{app, backend::InProcess};
+use crate::{app, backend::InProcess, settings::DialectSettings};
 
 /// Without it nobody can connect.
 const PORT: TaskKind = TaskKind::new("gateway", OnPanic::Abort);
@@ -39,6 +39,8 @@ const HEAD_BYTES: usize = 64 * 1024;
 pub struct GatewayConfig {
     /// Its port.
     pub listen: ListenConfig,
+    /// What the foreign APIs leave open.
+    pub dialects: DialectSettings,
 }
 
 impl GatewayConfig {
@@ -46,10 +48,21 @@ impl GatewayConfig {
     pub const DEFAULT_ADDR: SocketAddr =
         SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8703);
 
-    /// Reads the section `gateway`: that of a port.
+    /// The defaults, on this port.
+    #[must_use]
+    pub fn new(listen: ListenConfig) -> Self {
+        let dialects = DialectSettings::default();
+        Self { listen, dialects }
+    }
+
+    /// Reads the section `gateway`: that of a port, with `collect` and `hookshot`.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
-        let listen = r.section("gateway", |r| ListenConfig::read(r, Self::DEFAULT_ADDR))?;
-        Some(Self { listen })
+        let (listen, dialects) = r.section("gateway", |r| {
+            let listen = ListenConfig::read(r, Self::DEFAULT_ADDR);
+            (listen, DialectSettings::read(r))
+        });
+        let listen = listen?;
+        Some(Self { listen, dialects })
     }
 }
 
@@ -68,6 +81,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Gateway {
     listener: Listener,
+    dialects: DialectSettings,
 }
 
 impl Gateway {
@@ -77,7 +91,8 @@ impl Gateway {
     /// It cannot be had.
     pub async fn bind(config: GatewayConfig) -> Result<Self, StartError> {
         let listener = Listener::bind("gateway", config.listen, Protocol::HTTP1).await?;
-        Ok(Self { listener })
+        let dialects = config.dialects;
+        Ok(Self { listener, dialects })
     }
 
     /// Where it listens.
@@ -99,7 +114,7 @@ impl Gateway {
         let addr = self.local_addr();
         let mut incoming = self.listener.incoming(tasks)?;
         // What is left of the grace is for closing connections.
-        let (router, patience) = (app::router(service), grace * 5 / 6);
+        let (router, patience) = (app::router(service, self.dialects), grace * 5 / 6);
         let (each, drain) = (tasks.clone(), tasks.drain());
         tasks.spawn(PORT, async move {
             while let Some(Ok(connection)) = incoming.next().await {

@@ -70,16 +70,15 @@ impl Local {
             http: addresses.http,
             ..ControlPlaneConfig::new(sealing_key)
         };
+        let longest = config.longest_total();
         let failed = |error| gateway_explained(&error, "");
-        let listen = addresses.gateway;
-        let gateway = Gateway::bind(GatewayConfig { listen })
-            .await
-            .map_err(failed)?;
+        let gateway = GatewayConfig::new(addresses.gateway);
+        let gateway = Gateway::bind(gateway).await.map_err(failed)?;
         let plane_tasks = Tasks::new(drain::channel().0);
         let plane = ControlPlane::start(config, store, metrics, &plane_tasks)
             .await
             .map_err(|error| explained(&error, ""))?;
-        let service = InProcess::new(plane.api.clone());
+        let service = InProcess::new(plane.api.clone()).with_longest_total(longest);
         let gateway_addr = gateway.local_addr();
         gateway
             .serve(&service, GRACE, &plane_tasks)

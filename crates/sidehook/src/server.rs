@@ -145,13 +145,13 @@ pub(crate) fn gateway_explained(error: &gateway::StartError, flag_end: &str) -> 
 async fn serve(config: Config, tasks: Tasks) -> Result<ExitCode, String> {
     let metrics = Metrics::install().map_err(|error| error.to_string())?;
     let store = config.store.open(config.control.dispatch.workers).await?;
-    let grace = config.control.drain_timeout;
+    let (grace, longest) = (config.control.drain_timeout, config.control.longest_total());
     let failed = |error| gateway_explained(&error, "-listen");
     let gateway = Gateway::bind(config.gateway).await.map_err(failed)?;
     let plane = ControlPlane::start(config.control, Arc::clone(&store), metrics, &tasks)
         .await
         .map_err(|error| explained(&error, "-listen"))?;
-    let service = InProcess::new(plane.api);
+    let service = InProcess::new(plane.api).with_longest_total(longest);
     gateway.serve(&service, grace, &tasks).map_err(failed)?;
     let ended = tasks.finish(grace).await;
     store::close(&*store).await?;
