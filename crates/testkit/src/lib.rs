@@ -9,6 +9,8 @@
 //! | [`system`] | the built binaries as one system: control planes over a store, and agents, to be killed, drained and started again |
 //! | [`agent`] | one more agent, with settings of the test's own |
 //! | [`client`] | a caller of the API with its key; the shortest way to a subscription and an event |
+//! | [`tenancy`] | a tenant of its own on a system that the tests of a file share, and its callers |
+//! | [`http`] | a caller of the HTTP gateway, down to the bytes of a request |
 //! | [`receiver`] | a receiver of webhooks, plain or over TLS, that answers as told and notes what came |
 //! | [`mod@verify`] | what a receiver makes of a signature |
 //! | [`load`] | a publisher that does not give up, and its receiver |
@@ -57,6 +59,7 @@ pub mod agent;
 pub mod client;
 pub mod clock;
 pub mod fault_proxy;
+pub mod http;
 pub mod later;
 pub mod ledger;
 pub mod load;
@@ -68,12 +71,14 @@ pub mod redis_kept;
 pub mod redis_sentinels;
 pub mod redis_server;
 pub mod system;
+pub mod tenancy;
 pub mod verify;
 
 pub use agent::Agent;
 pub use client::{Client, event, subscription};
 pub use clock::Clock;
 pub use fault_proxy::FaultProxy;
+pub use http::{Http, Reply};
 pub use later::build_later;
 pub use ledger::Ledger;
 pub use load::Load;
@@ -83,4 +88,5 @@ pub use redis_cluster::RedisCluster;
 pub use redis_sentinels::RedisSentinels;
 pub use redis_server::RedisServer;
 pub use system::System;
+pub use tenancy::Tenancy;
 pub use verify::verify;
