@@ -64,7 +64,7 @@ fn verdict(found: NodeVerdict<'_>) -> v1::FilterVerdict {
         evaluated: found.holds.is_some(),
         holds: found.holds == Some(true),
         value: found.value.map(shown).unwrap_or_default(),
-        value_bytes: found.value.map_or(0, str::len) as u64,
+        value_size_bytes: found.value.map_or(0, str::len) as u64,
         element_number: found.element.map_or(0, |index| index as u64 + 1),
     }
 }

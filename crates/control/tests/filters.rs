@@ -149,7 +149,7 @@ async fn a_filter_is_tried_out_node_by_node() {
     assert_eq!(answer.verdicts[2].value, r#""user_1""#);
     let note = &answer.verdicts[5];
     assert_eq!(note.value.len(), 499, "cut before the é");
-    assert_eq!(note.value_bytes, 502);
+    assert_eq!(note.value_size_bytes, 502);
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ fn as_json(node: &v1::FilterVerdict) -> Value {
         "field": (!node.field.is_empty()).then_some(&node.field),
         "holds": node.evaluated.then_some(node.holds),
         "value": looked.then_some(&node.value),
-        "value_bytes": looked.then_some(node.value_bytes),
+        "value_size_bytes": looked.then_some(node.value_size_bytes),
         "element": element,
     })
 }
@@ -108,7 +108,7 @@ fn value(node: &v1::FilterVerdict) -> String {
     let cut = text.char_indices().nth(VALUE_CHARS).map(|(at, _)| at);
     match cut {
         Some(at) => format!("{}…", &text[..at]),
-        None if node.value_bytes > node.value.len() as u64 => format!("{text}…"),
+        None if node.value_size_bytes > node.value.len() as u64 => format!("{text}…"),
         None => text,
     }
 }
@@ -117,13 +117,13 @@ fn value(node: &v1::FilterVerdict) -> String {
 mod tests {
     use super::*;
 
-    fn node(value: &str, value_bytes: u64) -> v1::FilterVerdict {
+    fn node(value: &str, value_size_bytes: u64) -> v1::FilterVerdict {
         v1::FilterVerdict {
             path: "filters[0]".to_owned(),
             node_type: "is_null".to_owned(),
             evaluated: true,
             value: value.to_owned(),
-            value_bytes,
+            value_size_bytes,
             ..v1::FilterVerdict::default()
         }
     }
@@ -148,7 +148,7 @@ mod tests {
             evaluated: false,
             ..node("", 0)
         });
-        for name in ["field", "holds", "value", "value_bytes", "element"] {
+        for name in ["field", "holds", "value", "value_size_bytes", "element"] {
             assert!(shown[name].is_null(), "{name}");
         }
         let shown = as_json(&v1::FilterVerdict {
