@@ -3,10 +3,10 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo run build test check fmt clippy doc deny proto structure faults bench soak valkey
+.PHONY: help demo run build test check fmt clippy doc deny proto structure faults bench soak fuzz-http valkey
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: ## One event's way through the whole system, on loopback, in seconds
 	cargo run -p sidehook --bin sidehook -- demo
@@ -49,6 +49,10 @@ faults: build ## A minute of kills, cuts and restarts under load
 
 soak: ## The same for half an hour, with larger numbers, power cuts and random calls: before a release
 	tools/soak.sh
+
+fuzz-http: ## Thousands of requests to the HTTP gateway, made from its own /openapi.json
+	cargo build -p sidehook --bin sidehook
+	tools/fuzz-http.sh
 
 valkey: ## The tests of the Redis store over Valkey
 	tools/valkey.sh

@@ -1,4 +1,4 @@
-//! The README's first ten commands, run as they stand there.
+//! The README's commands, run as they stand there.
 
 use std::{fs, path::Path, process::Command, time::Duration};
 
@@ -8,14 +8,15 @@ use sidehook_testkit::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
-const FENCE: &str = "```sh ten-commands\n";
 /// Where the README's receiver listens.
 const PORT: &str = "127.0.0.1:9000";
 
-/// The block of the README with the commands.
-fn block(root: &Path) -> String {
+/// The block of the README with this name.
+fn block(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("README.md")).expect("there is a README");
-    let (_, rest) = text.split_once(FENCE).expect("a block of ten commands");
+    let fence = format!("```sh {name}\n");
+    let (_, rest) = text.split_once(&fence).expect("a block of this name");
     let (block, _) = rest.split_once("\n```").expect("the block ends");
     block.replace("localhost:9000", PORT)
 }
@@ -47,12 +48,9 @@ async fn ready(file: &Path, process: &mut Process) -> serde_json::Value {
     serde_json::from_str(&text.expect("it is ready within 30 s")).expect("JSON")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_ten_commands_work_as_they_stand() {
+/// Runs the block against a development system, and answers what it printed.
+async fn run(block: &str, receiver: &Receiver, delivered: usize) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let block = block(root);
-    assert!(commands(&block) >= 10, "ten commands:\n{block}");
-    let receiver = Receiver::start(Behaviour::Ok).await;
     let script = block.replace(PORT, &receiver.address().to_string());
 
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -75,13 +73,42 @@ async fn the_ten_commands_work_as_they_stand() {
         .current_dir(root)
         .env("PATH", format!("{bin}:{path}"))
         .env("SIDEHOOK_API_KEY", told("api_key"))
-        .env("SIDEHOOK_SERVER", server(&told("grpc")));
+        .env("SIDEHOOK_SERVER", server(&told("grpc")))
+        .env("GATEWAY", server(&told("gateway")));
     let mut shell = Process::start(shell, &folder.path().join("shell.log"));
     let ended = shell.wait_exit(PATIENCE).await;
     let ended = ended.expect("the commands end");
     assert!(ended.success(), "{ended}:\n{}", shell.log());
+    assert!(
+        receiver.wait_for(delivered, PATIENCE).await,
+        "{}",
+        dev.log()
+    );
+    shell.log()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_ten_commands_work_as_they_stand() {
+    let block = block("ten-commands");
+    assert!(commands(&block) >= 10, "ten commands:\n{block}");
+    let receiver = Receiver::start(Behaviour::Ok).await;
     // The test event and the published one.
-    assert!(receiver.wait_for(2, PATIENCE).await, "{}", dev.log());
+    run(&block, &receiver, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_commands_of_the_gateway_work_as_they_stand() {
+    let receiver = Receiver::start(Behaviour::Ok).await;
+    let said = run(&block("gateway"), &receiver, 0).await;
+    for answer in [
+        "signature_key",
+        "secretToken",
+        "tenant_id",
+        "has_more",
+        "cursor_next",
+    ] {
+        assert!(said.contains(answer), "{answer} is missing in {said}");
+    }
 }
 
 /// The address with its scheme.

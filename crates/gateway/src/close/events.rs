@@ -25,6 +25,10 @@ const FIRST: &str = "0";
 /// What stands between two tokens.
 const BETWEEN: char = '.';
 
+/// What is wrong with a cursor, and what would be right.
+const NO_CURSOR: &str = "leads to no page of this list with these filters: give `cursor_next` or \
+    `cursor_previous` of one, or nothing for the first page";
+
 /// RPCs that one page may take: a filtered page that is empty is no end of the log.
 const PAGES: usize = 10;
 
@@ -197,13 +201,15 @@ pub(super) async fn get(call: Call) -> Result<Response, Problem> {
     answer::json(StatusCode::OK, &Event::new(found, &call.backend.tenant()))
 }
 
-/// The problem with the names that the parameters have here.
-fn named(problem: Problem) -> Problem {
-    problem.renamed(|field| match field {
-        "page_token" => Some("_cursor".to_owned()),
-        "page_size" => Some("_limit".to_owned()),
-        _ => None,
-    })
+/// The problem, where it is of the cursor, in the words of this API.
+fn named(mut problem: Problem) -> Problem {
+    for wrong in &mut problem.fields {
+        if wrong.field == "page_token" {
+            "_cursor".clone_into(&mut wrong.field);
+            NO_CURSOR.clone_into(&mut wrong.description);
+        }
+    }
+    problem
 }
 
 #[cfg(test)]

@@ -76,6 +76,9 @@ fn hook() -> Value {
 }
 
 fn change(required: &[&str]) -> Value {
+    let mut events = events();
+    // Null is none at all.
+    events["type"] = json!(["array", "null"]);
     json!({
         "type": "object",
         "properties": {
@@ -85,7 +88,7 @@ fn change(required: &[&str]) -> Value {
                 "description": "Whether events are sent. True needs an entry in `events`; at \
                     most 10 hooks can be active.",
             },
-            "events": events(),
+            "events": events,
             "header": {
                 "type": ["string", "null"],
                 "description": "A header of each request, `Name: Value`.",
