@@ -124,12 +124,15 @@ async fn a_subscription_is_made_and_changed_with_all_it_has() {
     };
     let line = "subscription create --url http://127.0.0.1:9/hook --events a:b --hmac-header X-Own \
                 --hmac-digest sha1 --hmac-prefix sha1= --dns-timeout 1s --connect-timeout 2s \
-                --timeout 3s --max-attempts 7 --max-age 1d --max-backoff 1m --status paused";
+                --timeout 3s --max-attempts 7 --max-age 1d --max-backoff 1m --status paused \
+                --retry-preset hookshot";
     let line: Vec<_> = line.split_whitespace().collect();
     let made = read(&[&line[..], &["--header", "X-A: b"]].concat());
     let id = made["id"].as_str().expect("an id");
     assert_eq!(made["status"], "paused");
     assert_eq!(made["retry_policy"]["max_attempts"], 7);
+    assert_eq!(made["retry_policy"]["preset"], "hookshot");
+    assert_eq!(made["retry_policy"]["initial_backoff"], "16s");
     assert_eq!(made["timeouts"]["connect"], "2s");
 
     // What no flag names stays: the header and the digest of the HMAC too.
@@ -147,6 +150,9 @@ async fn a_subscription_is_made_and_changed_with_all_it_has() {
     let said = run(&["subscription", "get", id]);
     said.assert_tells(&["ed25519", "PUBLIC KEY", "whpk_", "at most 7 attempts"]);
     said.assert_tells(&["3s in all", "CREATED (BY)", "(key_"]);
+    update(&["--retry-preset", "collect"]);
+    let said = run(&["subscription", "get", id]);
+    said.assert_tells(&["after 5s, doubling up to 1m", "then it is paused"]);
     let changed = update(&["--local-key", "billing"]);
     assert_eq!(changed["signing"]["local_key"], "billing");
 

@@ -191,6 +191,7 @@ async fn subscribe(client: &Client, receivers: &[Receiver; 4]) -> Wanted {
         max_backoff: seconds(900),
         max_age: seconds(7_200),
         max_attempts: 5,
+        ..v1::RetryPolicy::default()
     });
     let mut dead = subscription(&failing, "refund");
     dead.retry_policy = Some(v1::RetryPolicy {

@@ -18,6 +18,7 @@ mod tests;
 use sidehook_core::{
     filter::Filter,
     id::SubscriptionId,
+    retry::{ExhaustionAction, RetryPolicy, RetryPreset},
     signing::{Algorithm, Digest, Scheme, Signing},
     subscription::{Identity, Status, Subscription},
     time::Timestamp,
@@ -90,6 +91,7 @@ pub fn apply_update(
     mask: &[String],
 ) -> Result<Subscription, Violations> {
     let mut merged = to_proto(current);
+    leave_preset(&mut merged, patch, mask);
     let mut violations = mask::merge(&mut merged, patch, mask);
     keep_algorithm(&mut merged, &current.signing);
     let unnamed = scheme_of(&merged).is_none();
@@ -121,6 +123,34 @@ fn of_today(wrong: Violations, current: &Subscription, merged: &v1::Subscription
     wrong.without(|one| {
         known.as_slice().contains(one) && mask::is_unchanged(&one.field, &before, merged)
     })
+}
+
+/// Where the preset of retries changes, what was as the old one has it gives way to what
+/// the new one has: nobody chose it.
+fn leave_preset(current: &mut v1::Subscription, patch: &v1::Subscription, mask: &[String]) {
+    let preset = |proto: &v1::Subscription| kept::preset(proto.retry_policy?.preset);
+    let mut merged = current.clone();
+    // What is wrong with the mask is told when it counts.
+    let _ = mask::merge(&mut merged, patch, mask);
+    let before = preset(current).unwrap_or_default();
+    let (true, Some(policy)) = (preset(&merged) != Some(before), &mut current.retry_policy) else {
+        return;
+    };
+    let default = retry_policy_to_proto(&RetryPolicy::of(before));
+    let leave = |span: &mut Option<_>, default| {
+        if *span == default {
+            *span = None;
+        }
+    };
+    leave(&mut policy.initial_backoff, default.initial_backoff);
+    leave(&mut policy.max_backoff, default.max_backoff);
+    leave(&mut policy.max_age, default.max_age);
+    if policy.max_attempts == default.max_attempts {
+        policy.max_attempts = 0;
+    }
+    if policy.on_exhausted == default.on_exhausted {
+        policy.on_exhausted = 0;
+    }
 }
 
 fn scheme_of(proto: &v1::Subscription) -> Option<&v1::signing::Scheme> {
@@ -187,12 +217,7 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
             total: Some(duration(timeouts.total())),
         }),
         max_in_flight: subscription.max_in_flight,
-        retry_policy: Some(v1::RetryPolicy {
-            initial_backoff: Some(duration(policy.initial_backoff())),
-            max_backoff: Some(duration(policy.max_backoff())),
-            max_age: Some(duration(policy.max_age())),
-            max_attempts: policy.max_attempts().unwrap_or(0),
-        }),
+        retry_policy: Some(retry_policy_to_proto(policy)),
         description: subscription.description.clone(),
         created_at: Some(timestamp(subscription.created_at)),
         updated_at: Some(timestamp(subscription.updated_at)),
@@ -201,6 +226,27 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
         owner: subscription.owner.clone(),
         etag: subscription.version.to_string(),
         fault: String::new(),
+    }
+}
+
+fn retry_policy_to_proto(policy: &RetryPolicy) -> v1::RetryPolicy {
+    v1::RetryPolicy {
+        initial_backoff: Some(duration(policy.initial_backoff())),
+        max_backoff: Some(duration(policy.max_backoff())),
+        max_age: Some(duration(policy.max_age())),
+        max_attempts: policy.max_attempts().unwrap_or(0),
+        on_exhausted: match policy.on_exhausted() {
+            ExhaustionAction::Drop => v1::ExhaustionAction::Drop,
+            ExhaustionAction::Pause => v1::ExhaustionAction::Pause,
+        }
+        .into(),
+        preset: match policy.preset() {
+            RetryPreset::Close => v1::RetryPreset::Close,
+            RetryPreset::Collect => v1::RetryPreset::Collect,
+            RetryPreset::Hookshot => v1::RetryPreset::Hookshot,
+            RetryPreset::StandardWebhooks => v1::RetryPreset::StandardWebhooks,
+        }
+        .into(),
     }
 }
 

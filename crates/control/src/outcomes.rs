@@ -21,6 +21,7 @@ use sidehook_core::{
     limits::{CALL_BYTES, CALL_RECORDS},
     outcome::{AttemptError, Outcome},
     retry::{self, RetryState},
+    subscription::PauseReason,
     time::Timestamp,
 };
 use sidehook_session::server_end::{LeaseRef, Lent, Receipt};
@@ -30,7 +31,7 @@ use tonic::Status;
 use crate::{
     agents::{Session, Ticket},
     board::Tally,
-    engine::{SettlePiece, Shared},
+    engine::{Pause, SettlePiece, Shared},
 };
 
 /// Bytes of an attempt record beside body and texts, at most.
@@ -336,10 +337,10 @@ impl<'a> Decider<'a> {
                 *retry_at = Some(retry_at.map_or(at, |other| other.min(at)));
                 again(lent, attempt(outcome), at, &state)
             }
-            retry::Disposition::Dead { reason, gone, .. } => {
+            retry::Disposition::Dead { reason, pause, .. } => {
                 metrics.outcomes_dead.increment(1);
-                if gone {
-                    self.gone(lent);
+                if let Some(reason) = pause {
+                    self.pause(lent, reason);
                 }
                 end(lent, DeliveryState::Dead, reason, attempt(outcome))
             }
@@ -347,11 +348,15 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn gone(&self, lent: &Lent) {
-        let gone = (lent.tenant, lent.subscription);
-        if self.shared.gone.try_send(gone).is_err() {
-            // The next such answer asks again.
-            self.shared.metrics.gone_dropped.increment(1);
+    fn pause(&self, lent: &Lent, reason: PauseReason) {
+        let pause = Pause {
+            tenant: lent.tenant,
+            subscription: lent.subscription,
+            reason,
+        };
+        if self.shared.pauses.try_send(pause).is_err() {
+            // The next such delivery asks again.
+            self.shared.metrics.pauses_dropped.increment(1);
         }
     }
 }

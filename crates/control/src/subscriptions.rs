@@ -22,7 +22,7 @@ use sidehook_core::{
     id::{SubscriptionId, SubscriptionNumber, TenantId},
     limits::{IN_FLIGHT_MAX, SUBSCRIPTIONS_PER_TENANT},
     principal::Principal,
-    subscription::{PauseReason, Status, Subscription},
+    subscription::{Status, Subscription},
     time::Timestamp,
     version::Version,
 };
@@ -33,7 +33,7 @@ use sidehook_store::{
 
 use crate::{
     catalog::{self, Catalogs, Compiled, CompiledSubscription},
-    engine::OnGone,
+    engine::{OnPause, Pause},
     errors::OperationError,
     sealing::Sealer,
     signing_keys::{self, ManagedKey},
@@ -443,23 +443,25 @@ impl Subscriptions {
     }
 }
 
-impl OnGone for Subscriptions {
-    /// Many attempts end with 410 at one time, and the first of them pauses: for the
+impl OnPause for Subscriptions {
+    /// Many deliveries ask for it at one time, and the first of them pauses: for the
     /// others what is in memory is enough. If that is behind, the next one pauses.
-    fn gone(&self, tenant: TenantId, number: SubscriptionNumber) -> BoxFuture<'_, ()> {
+    fn pause(&self, wanted: Pause) -> BoxFuture<'_, ()> {
         Box::pin(async move {
+            let (tenant, number) = (wanted.tenant, wanted.subscription);
+            let reason = wanted.reason.as_str();
             let known = self.catalogs.cached(tenant);
             if known.is_some_and(|known| active(&known, number).is_none()) {
                 return;
             }
-            match self.pause_gone(tenant, number).await {
+            match self.pause_for(wanted).await {
                 Ok(Some(id)) => {
-                    tracing::info!(%tenant, subscription = %id, "paused: the receiver answered 410");
+                    tracing::info!(%tenant, subscription = %id, reason, "paused: a delivery ended so");
                 }
                 Ok(None) | Err(OperationError::NotFound { .. }) => {}
                 Err(error) => {
                     let number = number.0;
-                    tracing::warn!(%tenant, number, %error, "a subscription whose receiver answered 410 was not paused");
+                    tracing::warn!(%tenant, number, reason, %error, "a subscription was not paused");
                 }
             }
         })
@@ -468,17 +470,14 @@ impl OnGone for Subscriptions {
 
 impl Subscriptions {
     /// The subscription, if this paused it.
-    async fn pause_gone(
-        &self,
-        tenant: TenantId,
-        number: SubscriptionNumber,
-    ) -> Result<Option<SubscriptionId>, OperationError> {
+    async fn pause_for(&self, wanted: Pause) -> Result<Option<SubscriptionId>, OperationError> {
+        let tenant = wanted.tenant;
         let catalog = self.catalogs.fresh(tenant).await?;
-        let Some(id) = active(&catalog, number) else {
+        let Some(id) = active(&catalog, wanted.subscription) else {
             return Ok(None);
         };
         let paused = Status::Paused {
-            reason: PauseReason::Gone,
+            reason: wanted.reason,
         };
         let change = |current: &Keyed, _| {
             let active = current.subscription.status.is_active();

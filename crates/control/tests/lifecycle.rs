@@ -15,6 +15,7 @@ use sidehook_api::v1::{self, signing::Scheme};
 use sidehook_core::{
     id::{SubscriptionId, TenantId},
     principal::{Principal, Role},
+    subscription::PauseReason,
 };
 use support::{assert_field, assert_reason, start, start_with, subscription, with};
 use tonic::Code;
@@ -130,9 +131,12 @@ impl tracing::Subscriber for Lines {
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_gone_pauses_its_subscription() {
+async fn the_end_of_a_delivery_pauses_its_subscription() {
     use sidehook_control::{
-        catalog::Catalogs, engine::OnGone as _, sealing::Sealer, subscriptions::Subscriptions,
+        catalog::Catalogs,
+        engine::{OnPause as _, Pause},
+        sealing::Sealer,
+        subscriptions::Subscriptions,
     };
     let api = start().await;
     let created = api.create(subscription()).await.unwrap();
@@ -144,13 +148,18 @@ async fn a_receiver_that_is_gone_pauses_its_subscription() {
         (api.tenant.parse().unwrap(), created.id.parse().unwrap());
     let lines = Lines::default();
     let _counting = tracing::subscriber::set_default(lines.clone());
-    subscriptions.gone(tenant, id.number()).await;
+    let pause = |reason| Pause {
+        tenant,
+        subscription: id.number(),
+        reason,
+    };
+    subscriptions.pause(pause(PauseReason::Gone)).await;
     assert_eq!(lines.0.load(Ordering::Relaxed), 1, "the pause is told");
     let paused = api.get(&api.admin, &created.id).await.unwrap();
     assert_eq!(paused.pause_reason, "gone");
     assert_eq!(paused.updated_at, created.updated_at, "nobody changed it");
     for _ in 0..3 {
-        subscriptions.gone(tenant, id.number()).await;
+        subscriptions.pause(pause(PauseReason::Exhausted)).await;
     }
     assert_eq!(lines.0.load(Ordering::Relaxed), 1, "and only the pause");
     let again = api.get(&api.admin, &created.id).await.unwrap();

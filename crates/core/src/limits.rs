@@ -98,8 +98,9 @@ pub const BACKOFF_INITIAL_DEFAULT: Duration = Duration::from_secs(5);
 pub const BACKOFF_INITIAL_MIN: Duration = Duration::from_millis(100);
 /// Longest back-off of the default retry policy.
 pub const BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(20 * 60);
-/// Longest back-off of any retry policy.
-pub const BACKOFF_MAX_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Longest back-off of any retry policy: above the longest delay of a preset's attempts,
+/// 3.8 days, and of the next one, 4.5.
+pub const BACKOFF_MAX_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// Longest lease that can be configured.
 pub const LEASE_CONFIGURED_MAX: Duration = Duration::from_secs(3_600);
 /// Longest lease that a store lends: what seems longer was lent by a clock that was
@@ -110,7 +111,7 @@ pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long a delivery can wait for its next attempt: what seems to wait longer was
 /// told by a clock that was ahead. The hour above what can be asked for is for clocks
 /// that differ: the time comes from one node's, and is compared with another's.
-pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(25 * 3600);
+pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(5 * 24 * 3600 + 3600);
 const _: () = assert!(BACKOFF_MAX_MAX.as_secs() < RETRY_WAIT_MAX.as_secs());
 const _: () = assert!(RETRY_AFTER_MAX.as_secs() < RETRY_WAIT_MAX.as_secs());
 const _: () = assert!(LEASE_CONFIGURED_MAX.as_secs() < LEASE_MAX.as_secs());

@@ -12,157 +12,31 @@
 //!
 //! Instead of `Retry`, `Dead` with `retries exhausted` when the policy's attempts are
 //! counted up, or when the next attempt would begin later than `max_age` after the
-//! first one, whosever failures those were.
+//! first one, whosever failures those were. If the policy says so the subscription is
+//! then to be paused (`exhausted`): what comes next would be given up as well.
 //!
-//! The back-off before retry `n` (from 0) is drawn from [b/2, b] with
-//! b = min(initial · 2^n, max). The receiver's failures count in `n` only themselves;
-//! an agent's count everything, so that a missing key is not hammered either.
+//! The back-off before retry `n` (from 0) is the policy's: by default drawn from
+//! [b/2, b] with b = min(initial · 2^n, max), else by the curve of its [`preset`]. The
+//! receiver's failures count in `n` only themselves; an agent's count everything, so
+//! that a missing key is not hammered either.
 //! Retry-After never makes a retry earlier than planned, and reaches no further than
 //! 24 h and the end of `max_age`.
+
+mod policy;
+mod preset;
+
+pub use policy::{RetryPolicy, RetryTerms};
+pub use preset::{ExhaustionAction, RetryPreset};
 
 use core::time::Duration;
 
 use crate::{
     delivery::reason,
-    limits::{
-        BACKOFF_INITIAL_DEFAULT, BACKOFF_INITIAL_MIN, BACKOFF_MAX_DEFAULT, BACKOFF_MAX_MAX,
-        LEASES_LOST_MAX, RETRY_AFTER_MAX, RETRY_AGE_DEFAULT, RETRY_AGE_MAX,
-    },
+    limits::{LEASES_LOST_MAX, RETRY_AFTER_MAX, RETRY_AGE_MAX},
     outcome::{Blame, Outcome, OutcomeKind},
+    subscription::PauseReason,
     time::Timestamp,
-    violation::Violations,
 };
-
-/// When failed deliveries are tried again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryPolicy {
-    initial_backoff: Duration,
-    max_backoff: Duration,
-    max_age: Duration,
-    max_attempts: Option<u32>,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            initial_backoff: BACKOFF_INITIAL_DEFAULT,
-            max_backoff: BACKOFF_MAX_DEFAULT,
-            max_age: RETRY_AGE_DEFAULT,
-            max_attempts: None,
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// The policy that gives up last, for a delivery whose own cannot be read now: what
-    /// it decides leaves everything to the next attempt.
-    pub const PATIENT: Self = Self {
-        initial_backoff: BACKOFF_INITIAL_DEFAULT,
-        max_backoff: BACKOFF_MAX_DEFAULT,
-        max_age: RETRY_AGE_MAX,
-        max_attempts: None,
-    };
-
-    /// A policy as a record keeps it, unchecked. What is not allowed now acts as the
-    /// nearest one that is.
-    #[must_use]
-    pub fn kept(
-        initial_backoff: Duration,
-        max_backoff: Duration,
-        max_age: Duration,
-        max_attempts: Option<u32>,
-    ) -> Self {
-        Self {
-            initial_backoff,
-            max_backoff,
-            max_age,
-            max_attempts: max_attempts.filter(|attempts| *attempts > 0),
-        }
-    }
-
-    /// First and longest back-off, time from the first attempt to the last, and
-    /// attempts at most (`None` or `Some(0)`: not limited).
-    ///
-    /// # Errors
-    /// Those that are out of range, by their names.
-    pub fn new(
-        initial_backoff: Duration,
-        max_backoff: Duration,
-        max_age: Duration,
-        max_attempts: Option<u32>,
-    ) -> Result<Self, Violations> {
-        let mut violations = Violations::new();
-        violations.require(
-            (BACKOFF_INITIAL_MIN..=BACKOFF_MAX_MAX).contains(&initial_backoff),
-            "initial_backoff",
-            "must be between 100 ms and 24 h",
-        );
-        violations.require(
-            max_backoff <= BACKOFF_MAX_MAX,
-            "max_backoff",
-            "must be at most 24 h",
-        );
-        violations.require(
-            max_backoff >= initial_backoff,
-            "max_backoff",
-            "must not be shorter than `initial_backoff`",
-        );
-        violations.require(
-            max_age <= RETRY_AGE_MAX,
-            "max_age",
-            "must be at most 28 days",
-        );
-        violations.into_result(Self::kept(
-            initial_backoff,
-            max_backoff,
-            max_age,
-            max_attempts,
-        ))
-    }
-
-    /// First back-off.
-    #[must_use]
-    pub const fn initial_backoff(&self) -> Duration {
-        self.initial_backoff
-    }
-
-    /// Longest back-off.
-    #[must_use]
-    pub const fn max_backoff(&self) -> Duration {
-        self.max_backoff
-    }
-
-    /// No attempt begins later than this after the first one.
-    #[must_use]
-    pub const fn max_age(&self) -> Duration {
-        self.max_age
-    }
-
-    /// Attempts that count, at most; `None`: not limited.
-    #[must_use]
-    pub const fn max_attempts(&self) -> Option<u32> {
-        self.max_attempts
-    }
-
-    /// The delay before retry `n`, counted from 0; `random01` is from [0, 1].
-    #[must_use]
-    pub fn backoff(&self, n: u32, random01: f64) -> Duration {
-        let factor = 1_u32.checked_shl(n).unwrap_or(u32::MAX);
-        let longest = self
-            .initial_backoff
-            .saturating_mul(factor)
-            .min(self.max_backoff)
-            .clamp(BACKOFF_INITIAL_MIN, BACKOFF_MAX_MAX);
-        let random = if random01.is_finite() {
-            random01.clamp(0.0, 1.0)
-        } else {
-            0.5
-        };
-        let half = longest / 2;
-        // `half` may be rounded down: the sum is still at most `longest`.
-        half + half.mul_f64(random)
-    }
-}
 
 /// What a delivery remembers of its attempts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -199,8 +73,8 @@ pub enum Disposition {
     Dead {
         /// Why, one of [`reason`].
         reason: &'static str,
-        /// Whether the subscription is to be paused: the receiver answered 410.
-        gone: bool,
+        /// Why the subscription is to be paused, if it is.
+        pause: Option<PauseReason>,
         /// What it remembered in the end.
         state: RetryState,
     },
@@ -239,16 +113,27 @@ pub fn decide(
         first_attempt_at: Some(first_attempt_at),
         attempts_in_all: state.attempts_in_all.saturating_add(1),
     };
-    let dead = |reason, gone| Disposition::Dead {
-        reason,
-        gone,
+    if is_gone(outcome) {
+        return Disposition::Dead {
+            reason: reason::GONE,
+            pause: Some(PauseReason::Gone),
+            state: next,
+        };
+    }
+    let exhausted = Disposition::Dead {
+        reason: reason::EXHAUSTED,
+        pause: match policy.on_exhausted() {
+            ExhaustionAction::Drop => None,
+            ExhaustionAction::Pause => Some(PauseReason::Exhausted),
+        },
         state: next,
     };
-    if is_gone(outcome) {
-        return dead(reason::GONE, true);
-    }
-    if counted && policy.max_attempts.is_some_and(|max| next.attempts >= max) {
-        return dead(reason::EXHAUSTED, false);
+    if counted
+        && policy
+            .max_attempts()
+            .is_some_and(|max| next.attempts >= max)
+    {
+        return exhausted;
     }
     let n = if counted {
         state.attempts
@@ -256,9 +141,9 @@ pub fn decide(
         state.attempts_in_all
     };
     let planned = now + policy.backoff(n, random01);
-    let last = first_attempt_at + policy.max_age.min(RETRY_AGE_MAX);
+    let last = first_attempt_at + policy.max_age().min(RETRY_AGE_MAX);
     if planned > last {
-        return dead(reason::EXHAUSTED, false);
+        return exhausted;
     }
     let asked = retry_after(outcome).map_or(planned, |delay| (now + delay).min(last));
     Disposition::Retry {

@@ -103,6 +103,8 @@ pub enum PauseReason {
     Api,
     /// The receiver answered 410.
     Gone,
+    /// A delivery was given up, and the retry policy says that nothing more is to follow.
+    Exhausted,
     /// One that a later version gave, or a status of such a version: whatever it is,
     /// it is not `Active`.
     Unknown,
@@ -115,6 +117,7 @@ impl PauseReason {
         match self {
             Self::Api => "api",
             Self::Gone => "gone",
+            Self::Exhausted => "exhausted",
             Self::Unknown => "unknown",
         }
     }
@@ -122,7 +125,7 @@ impl PauseReason {
     /// The reason that this word stands for.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [Self::Api, Self::Gone, Self::Unknown]
+        [Self::Api, Self::Gone, Self::Exhausted, Self::Unknown]
             .into_iter()
             .find(|reason| reason.as_str() == word)
     }

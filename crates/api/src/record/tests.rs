@@ -138,6 +138,8 @@ fn lawless() -> v1::Subscription {
             max_backoff: span(1),
             max_age: span(i64::MAX),
             max_attempts: 3,
+            on_exhausted: 9,
+            preset: 9,
         }),
         description: long,
         ..v1::Subscription::default()

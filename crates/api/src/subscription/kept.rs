@@ -10,6 +10,8 @@
 //! |---|---|---|
 //! | scheme, algorithm or digest | [`Scheme::Unknown`] | nothing is signed in another way, or not at all: deliveries wait |
 //! | status, or reason of a pause | paused, for an unknown reason | nothing is sent that somebody stopped |
+//! | preset of retries | `CLOSE`, within the bounds that the record names | nothing is tried for longer than somebody chose |
+//! | what follows exhaustion | `DROP` | the subscription goes on |
 //! | filter | one that holds for nothing, kept as it is | nothing is sent that somebody wished to be spared |
 
 use core::time::Duration;
@@ -20,7 +22,7 @@ use sidehook_core::{
     limits::IN_FLIGHT_DEFAULT,
     matching::{Pattern, Term},
     pool::PoolName,
-    retry::RetryPolicy,
+    retry::{ExhaustionAction, RetryPolicy, RetryPreset, RetryTerms},
     signing::{Algorithm, Digest, Scheme, Signing},
     subscription::{
         Destination, HeaderName, HeaderValue, Identity, PauseReason, StaticHeader, Status,
@@ -153,12 +155,37 @@ fn timeouts(proto: v1::Timeouts) -> Timeouts {
     )
 }
 
+/// What is missing is the preset's, though records name everything.
 fn retry_policy(proto: v1::RetryPolicy) -> RetryPolicy {
-    let default = RetryPolicy::default();
-    RetryPolicy::kept(
-        span(proto.initial_backoff, default.initial_backoff()),
-        span(proto.max_backoff, default.max_backoff()),
-        span(proto.max_age, default.max_age()),
-        Some(proto.max_attempts),
-    )
+    let given = |proto: Option<prost_types::Duration>| proto.as_ref().and_then(read_duration);
+    RetryPolicy::kept(RetryTerms {
+        preset: preset(proto.preset).unwrap_or_default(),
+        initial_backoff: given(proto.initial_backoff),
+        max_backoff: given(proto.max_backoff),
+        max_age: given(proto.max_age),
+        max_attempts: Some(proto.max_attempts),
+        on_exhausted: on_exhausted(proto.on_exhausted).unwrap_or(Some(ExhaustionAction::Drop)),
+    })
+}
+
+/// The preset with this number; `None` for one that this version does not know.
+pub(super) fn preset(number: i32) -> Option<RetryPreset> {
+    use v1::RetryPreset::{Close, Collect, Hookshot, StandardWebhooks, Unspecified};
+    Some(match v1::RetryPreset::try_from(number).ok()? {
+        Unspecified | Close => RetryPreset::Close,
+        Collect => RetryPreset::Collect,
+        Hookshot => RetryPreset::Hookshot,
+        StandardWebhooks => RetryPreset::StandardWebhooks,
+    })
+}
+
+/// What the number says, `Some(None)` if nothing; `None` for one that this version does
+/// not know.
+pub(super) fn on_exhausted(number: i32) -> Option<Option<ExhaustionAction>> {
+    use v1::ExhaustionAction::{Drop, Pause, Unspecified};
+    Some(match v1::ExhaustionAction::try_from(number).ok()? {
+        Unspecified => None,
+        Drop => Some(ExhaustionAction::Drop),
+        Pause => Some(ExhaustionAction::Pause),
+    })
 }

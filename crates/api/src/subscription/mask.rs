@@ -138,6 +138,16 @@ const FIELDS: &[Field] = &[
         retry_policy.max_attempts,
         |attempts: &u32| *attempts != 0
     ),
+    nested!(
+        "retry_policy.on_exhausted",
+        retry_policy.on_exhausted,
+        |action: &i32| *action != 0
+    ),
+    nested!(
+        "retry_policy.preset",
+        retry_policy.preset,
+        |preset: &i32| { *preset != 0 }
+    ),
     field!(
         "description",
         Leaf,

@@ -8,7 +8,7 @@ use sidehook_core::{
     limits::IN_FLIGHT_DEFAULT,
     matching::{Pattern, Term},
     pool::PoolName,
-    retry::RetryPolicy,
+    retry::{RetryPolicy, RetryTerms},
     signing::{Algorithm, Digest, Scheme, Signing},
     subscription::{Draft, Identity, PauseReason, StaticHeader, Status, Subscription, Timeouts},
     violation::Violations,
@@ -168,11 +168,20 @@ impl Reader {
         proto: Option<prost_types::Duration>,
         default: Duration,
     ) -> Option<Duration> {
+        Some(self.given_span(field, proto)?.unwrap_or(default))
+    }
+
+    /// `Some(None)`: it is absent.
+    fn given_span(
+        &mut self,
+        field: &str,
+        proto: Option<prost_types::Duration>,
+    ) -> Option<Option<Duration>> {
         let Some(proto) = proto else {
-            return Some(default);
+            return Some(None);
         };
         match read_duration(&proto) {
-            Some(span) => Some(span),
+            Some(span) => Some(Some(span)),
             None => self.refuse(field, "must be a valid duration and not negative"),
         }
     }
@@ -186,19 +195,22 @@ impl Reader {
     }
 
     fn retry_policy(&mut self, proto: v1::RetryPolicy) -> Option<RetryPolicy> {
-        let default = RetryPolicy::default();
-        let initial = self.span(
-            "retry_policy.initial_backoff",
-            proto.initial_backoff,
-            default.initial_backoff(),
-        );
-        let max = self.span(
-            "retry_policy.max_backoff",
-            proto.max_backoff,
-            default.max_backoff(),
-        );
-        let age = self.span("retry_policy.max_age", proto.max_age, default.max_age());
-        let policy = RetryPolicy::new(initial?, max?, age?, Some(proto.max_attempts));
+        let initial_backoff =
+            self.given_span("retry_policy.initial_backoff", proto.initial_backoff);
+        let max_backoff = self.given_span("retry_policy.max_backoff", proto.max_backoff);
+        let max_age = self.given_span("retry_policy.max_age", proto.max_age);
+        let on_exhausted = kept::on_exhausted(proto.on_exhausted)
+            .or_else(|| self.refuse("retry_policy.on_exhausted", "not a known action"));
+        let preset = kept::preset(proto.preset)
+            .or_else(|| self.refuse("retry_policy.preset", "not a known preset"));
+        let policy = RetryPolicy::new(RetryTerms {
+            preset: preset?,
+            initial_backoff: initial_backoff?,
+            max_backoff: max_backoff?,
+            max_age: max_age?,
+            max_attempts: Some(proto.max_attempts),
+            on_exhausted: on_exhausted?,
+        });
         self.group("retry_policy", policy)
     }
 

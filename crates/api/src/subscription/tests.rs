@@ -11,6 +11,7 @@ use sidehook_core::subscription::PauseReason;
 use super::*;
 
 mod filters;
+mod retries;
 mod text;
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_123);
@@ -122,7 +123,7 @@ fn everything_that_is_wrong_is_told_at_once() {
             initial_backoff: seconds(10),
             max_backoff: seconds(5),
             max_age: seconds(29 * 24 * 3600),
-            max_attempts: 0,
+            ..v1::RetryPolicy::default()
         }),
         description: "x".repeat(501),
         etag: "1-0".to_owned(),

@@ -66,8 +66,9 @@ const COUNTERS: [(&str, &str); 16] = [
         "Calls to settle that the store refused",
     ),
     (
-        "sidehook_gone_dropped_total",
-        "Answers of 410 not acted on because too many waited; the next one is",
+        "sidehook_pauses_dropped_total",
+        "Pauses after 410 or the last attempt not made because too many waited; the next \
+         such delivery asks again",
     ),
 ];
 
@@ -115,7 +116,7 @@ pub(crate) struct DispatchMetrics {
     pub(crate) outcomes_dead: Counter,
     pub(crate) outcomes_void: Counter,
     pub(crate) outcomes_invalid: Counter,
-    pub(crate) gone_dropped: Counter,
+    pub(crate) pauses_dropped: Counter,
 }
 
 impl DispatchMetrics {
@@ -157,7 +158,7 @@ impl DispatchMetrics {
             outcomes_dead: outcomes("dead"),
             outcomes_void: outcomes("void"),
             outcomes_invalid: outcomes("invalid"),
-            gone_dropped: counter!("sidehook_gone_dropped_total"),
+            pauses_dropped: counter!("sidehook_pauses_dropped_total"),
         }
     }
 

@@ -36,6 +36,7 @@ use sidehook_core::{
     filter::TooCostly,
     id::{SubscriptionNumber, TenantId},
     limits::{PARTITIONS, TENANT_LOG_BYTES_DEFAULT, TENANT_PENDING_BYTES_DEFAULT},
+    subscription::PauseReason,
     time::Timestamp,
 };
 use sidehook_runtime::{
@@ -194,11 +195,23 @@ fn over_budget(
     }
 }
 
-/// What is to happen when a receiver answers 410.
-pub trait OnGone: Send + Sync + 'static {
-    /// Pauses the subscription with the reason `gone`. It may be paused, changed or
-    /// deleted already, and is asked for once per such answer.
-    fn gone(&self, tenant: TenantId, subscription: SubscriptionNumber) -> BoxFuture<'_, ()>;
+/// What is to happen when the end of a delivery says that no more are wanted
+/// ([`retry::Disposition::Dead`](sidehook_core::retry::Disposition)).
+pub trait OnPause: Send + Sync + 'static {
+    /// Pauses the subscription. It may be paused, changed or deleted already, and is
+    /// asked for once per such end.
+    fn pause(&self, wanted: Pause) -> BoxFuture<'_, ()>;
+}
+
+/// A subscription that is to be paused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Which of theirs.
+    pub subscription: SubscriptionNumber,
+    /// Why.
+    pub reason: PauseReason,
 }
 
 /// The engine of one replica. Clones are the same engine.
@@ -238,7 +251,7 @@ pub(crate) struct Shared {
     pub(crate) segments: Mutex<SegmentCache>,
     pub(crate) sessions: Sessions,
     pub(crate) feed: Feed,
-    pub(crate) gone: mpsc::Sender<(TenantId, SubscriptionNumber)>,
+    pub(crate) pauses: mpsc::Sender<Pause>,
     pub(crate) metrics: DispatchMetrics,
     inboxes: Vec<Inbox>,
     budget: Arc<Budget>,
@@ -312,12 +325,12 @@ const HINTS: TaskKind = TaskKind::new("dispatch_hints", OnPanic::Abort).backgrou
 /// Without it nobody sees attempts live.
 const FEED: TaskKind = TaskKind::new("attempt_feed", OnPanic::Log).background();
 /// Without it receivers that are gone stay subscribed.
-const GONE: TaskKind = TaskKind::new("pause_gone", OnPanic::Abort).background();
+const PAUSES: TaskKind = TaskKind::new("pauses", OnPanic::Abort).background();
 /// Without it agents look absent.
 const PRESENCE: TaskKind = TaskKind::new("presence", OnPanic::Log).background();
 
-/// Answers of 410 that may wait to be acted on; there will be others.
-const GONE_WAITING: usize = 1_024;
+/// Pauses that may wait to be made; more deliveries will ask for them.
+const PAUSES_WAITING: usize = 1_024;
 
 impl Engine {
     /// Starts the workers. They serve until the drain of `tasks` is over, so that what
@@ -329,18 +342,18 @@ impl Engine {
         config: DispatchConfig,
         store: Arc<dyn Store>,
         catalogs: Catalogs,
-        on_gone: Arc<dyn OnGone>,
+        on_pause: Arc<dyn OnPause>,
         tasks: &Tasks,
     ) -> Result<Self, StoreError> {
         let clock = StoreClock::new(store.now().await?);
-        let (gone, mut answers) = mpsc::channel(GONE_WAITING);
+        let (pauses, mut wanted) = mpsc::channel(PAUSES_WAITING);
         let shared = Arc::new(Shared {
             clock,
             board: Mutex::new(Board::new()),
             segments: Mutex::new(SegmentCache::new(config.segment_cache_bytes)),
             sessions: Sessions::default(),
             feed: Feed::default(),
-            gone,
+            pauses,
             metrics: DispatchMetrics::new(),
             inboxes: (0..config.workers.clamp(1, usize::from(PARTITIONS)))
                 .map(|_| Inbox::new())
@@ -359,9 +372,9 @@ impl Engine {
         tasks.spawn(HINTS, watch::wake_on_hints(Arc::clone(&shared)));
         tasks.spawn(FEED, watch::feed_on_hints(Arc::clone(&shared)));
         tasks.spawn(PRESENCE, presence::keep(Arc::clone(&shared)));
-        tasks.spawn(GONE, async move {
-            while let Some((tenant, subscription)) = answers.recv().await {
-                on_gone.gone(tenant, subscription).await;
+        tasks.spawn(PAUSES, async move {
+            while let Some(pause) = wanted.recv().await {
+                on_pause.pause(pause).await;
             }
         });
         Ok(Self(shared))

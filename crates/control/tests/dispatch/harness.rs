@@ -15,7 +15,7 @@ use sidehook_api::{
 use sidehook_control::{
     agents::{AgentGate, Outgoing},
     catalog::Catalogs,
-    engine::{DispatchConfig, Engine, OnGone, PublishItem, PublishOutcome},
+    engine::{DispatchConfig, Engine, OnPause, PublishItem, PublishOutcome},
     sealing::Sealer,
     subscriptions::{Keyed, Subscriptions},
 };
@@ -73,8 +73,8 @@ impl Replica {
         let longest = Duration::from_secs(60);
         let subscriptions =
             Subscriptions::new(Arc::clone(&store), catalogs.clone(), sealer, longest);
-        let on_gone: Arc<dyn OnGone> = Arc::new(subscriptions.clone());
-        let started = Engine::start(config, Arc::clone(&store), catalogs, on_gone, &tasks).await;
+        let on_pause: Arc<dyn OnPause> = Arc::new(subscriptions.clone());
+        let started = Engine::start(config, Arc::clone(&store), catalogs, on_pause, &tasks).await;
         let engine = started.expect("the store tells its time");
         Self {
             gate: engine.agents(),

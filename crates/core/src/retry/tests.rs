@@ -6,6 +6,25 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::{BACKOFF_INITIAL_MIN, BACKOFF_MAX_MAX, RETRY_WAIT_MAX};
+
+const PRESETS: [RetryPreset; 4] = [
+    RetryPreset::Close,
+    RetryPreset::Collect,
+    RetryPreset::Hookshot,
+    RetryPreset::StandardWebhooks,
+];
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn terms(initial: Duration, max: Duration, age: Duration, attempts: Option<u32>) -> RetryTerms {
+    RetryTerms {
+        initial_backoff: Some(initial),
+        max_backoff: Some(max),
+        max_age: Some(age),
+        max_attempts: attempts,
+        ..RetryTerms::default()
+    }
+}
 
 fn outcome(kind: OutcomeKind, status: u16, retry_after_s: Option<u64>, at: Timestamp) -> Outcome {
     Outcome {
@@ -76,13 +95,8 @@ fn the_receivers_failures_count() {
 
 #[test]
 fn an_agents_failures_spend_nothing_and_still_back_off() {
-    let policy = RetryPolicy::new(
-        Duration::from_secs(1),
-        Duration::from_secs(60),
-        Duration::from_secs(3600),
-        Some(1),
-    )
-    .unwrap();
+    let (first, most) = (Duration::from_secs(1), Duration::from_secs(60));
+    let policy = RetryPolicy::new(terms(first, most, HOUR, Some(1))).unwrap();
     let mut state = RetryState {
         attempts: 0,
         first_attempt_at: Some(NOW),
@@ -100,7 +114,7 @@ fn an_agents_failures_spend_nothing_and_still_back_off() {
     let dead = decide(&policy, state, &failed, NOW, 1.0);
     let Disposition::Dead {
         reason: reason::EXHAUSTED,
-        gone: false,
+        pause: None,
         state,
     } = dead
     else {
@@ -122,7 +136,7 @@ fn max_age_bounds_agents_failures_too() {
         decide(&policy, state, &failed, late, 0.0),
         Disposition::Dead {
             reason: reason::EXHAUSTED,
-            gone: false,
+            pause: None,
             ..
         }
     ));
@@ -135,7 +149,7 @@ fn gone_ends_the_delivery_and_pauses() {
         dead,
         Disposition::Dead {
             reason: reason::GONE,
-            gone: true,
+            pause: Some(PauseReason::Gone),
             ..
         }
     ));
@@ -161,18 +175,17 @@ fn retry_after_only_postpones_and_only_on_429_and_503() {
 
 #[test]
 fn retry_after_reaches_no_further_than_max_age() {
-    let hour = Duration::from_secs(3600);
-    let policy = RetryPolicy::new(Duration::from_secs(1), hour, hour, None).unwrap();
+    let policy = RetryPolicy::new(terms(Duration::from_secs(1), HOUR, HOUR, None)).unwrap();
     let busy = outcome(OutcomeKind::Response, 503, Some(7200), NOW);
     let (delay, state) = retry_of(decide(&policy, RetryState::default(), &busy, NOW, 1.0));
-    assert_eq!(delay, hour);
-    let last = decide(&policy, state, &busy, NOW + hour, 1.0);
+    assert_eq!(delay, HOUR);
+    let last = decide(&policy, state, &busy, NOW + HOUR, 1.0);
     assert!(matches!(last, Disposition::Dead { .. }), "{last:?}");
 }
 
 #[test]
 fn policies_out_of_range_are_refused() {
-    let (s, day) = (Duration::from_secs, Duration::from_secs(24 * 3600));
+    let (s, day) = (Duration::from_secs, HOUR * 24);
     for (initial, max, age, fields) in [
         (
             Duration::from_millis(99),
@@ -181,16 +194,16 @@ fn policies_out_of_range_are_refused() {
             vec!["initial_backoff"],
         ),
         (s(2), s(1), s(1), vec!["max_backoff"]),
-        (s(1), day + s(1), s(1), vec!["max_backoff"]),
+        (s(1), day * 5 + s(1), s(1), vec!["max_backoff"]),
         (s(1), s(1), day * 28 + s(1), vec!["max_age"]),
         (
             Duration::ZERO,
-            day * 2,
+            day * 6,
             Duration::MAX,
             vec!["initial_backoff", "max_backoff", "max_age"],
         ),
     ] {
-        let violations = RetryPolicy::new(initial, max, age, None).unwrap_err();
+        let violations = RetryPolicy::new(terms(initial, max, age, None)).unwrap_err();
         let found: Vec<_> = violations
             .as_slice()
             .iter()
@@ -198,21 +211,29 @@ fn policies_out_of_range_are_refused() {
             .collect();
         assert_eq!(found, fields);
     }
-    let unlimited = RetryPolicy::new(s(1), s(1), Duration::ZERO, Some(0)).unwrap();
+    let unlimited = RetryPolicy::new(terms(s(1), s(1), Duration::ZERO, Some(0))).unwrap();
     assert_eq!(unlimited.max_attempts(), None);
 }
 
 fn policies() -> impl Strategy<Value = RetryPolicy> {
     let ms = |ms| Duration::from_millis(ms);
     (
-        100..86_400_000_u64,
-        0..86_400_000_u64,
+        proptest::sample::select(PRESETS.as_slice()),
+        100..432_000_000_u64,
+        0..432_000_000_u64,
         0..2_419_200_000_u64,
         proptest::option::of(1..50_u32),
+        proptest::sample::select(&[ExhaustionAction::Drop, ExhaustionAction::Pause][..]),
     )
-        .prop_map(move |(initial, more, age, attempts)| {
-            let max = (initial + more).min(86_400_000);
-            RetryPolicy::new(ms(initial), ms(max), ms(age), attempts).expect("in range")
+        .prop_map(move |(preset, initial, more, age, attempts, action)| {
+            let max = (initial + more).min(432_000_000);
+            let terms = terms(ms(initial), ms(max), ms(age), attempts);
+            let terms = RetryTerms {
+                preset,
+                on_exhausted: Some(action),
+                ..terms
+            };
+            RetryPolicy::new(terms).expect("in range")
         })
 }
 
@@ -229,12 +250,46 @@ fn kinds() -> impl Strategy<Value = OutcomeKind> {
 
 proptest! {
     #[test]
-    fn a_back_off_lies_in_its_half(policy in policies(), n: u32, random in 0.0..=1.0_f64) {
+    fn a_doubling_back_off_lies_in_its_half(
+        policy in policies(),
+        n: u32,
+        random in 0.0..=1.0_f64,
+    ) {
+        prop_assume!(matches!(policy.preset(), RetryPreset::Close | RetryPreset::Collect));
         let doubled = policy.initial_backoff().as_secs_f64() * 2_f64.powf(f64::from(n.min(60)));
         let longest = doubled.min(policy.max_backoff().as_secs_f64());
         let drawn = policy.backoff(n, random).as_secs_f64();
         prop_assert!(drawn <= longest * (1.0 + 1e-9), "{drawn} of {longest}");
         prop_assert!(drawn >= longest / 2.0 * (1.0 - 1e-9), "{drawn} of {longest}");
+    }
+
+    /// Whatever a record says: what acts is within the bounds that stores hold for.
+    #[test]
+    fn a_back_off_is_bounded_and_never_falls(
+        preset in proptest::sample::select(PRESETS.as_slice()),
+        initial in proptest::option::of(0..u64::MAX),
+        max in proptest::option::of(0..u64::MAX),
+        n: u32,
+        random in 0.0..=1.0_f64,
+    ) {
+        let policy = RetryPolicy::kept(RetryTerms {
+            preset,
+            initial_backoff: initial.map(Duration::from_millis),
+            max_backoff: max.map(Duration::from_millis),
+            ..RetryTerms::default()
+        });
+        let drawn = policy.backoff(n, random);
+        prop_assert!(drawn >= BACKOFF_INITIAL_MIN / 2, "{drawn:?}");
+        prop_assert!(drawn <= BACKOFF_MAX_MAX && drawn < RETRY_WAIT_MAX, "{drawn:?}");
+        for random in [0.0, 0.5, 1.0] {
+            let now = policy.backoff(n.min(100), random);
+            prop_assert!(now <= policy.backoff(n.min(100) + 1, random));
+            prop_assert!(now <= policy.backoff(n.min(100), 1.0));
+        }
+        let policy = RetryPolicy::of(preset);
+        let (drawn, longest) = (policy.backoff(n, random), policy.backoff(n, 1.0));
+        prop_assert!((policy.initial_backoff()..=policy.max_backoff()).contains(&longest));
+        prop_assert!(drawn >= longest / 2);
     }
 
     #[test]
@@ -284,6 +339,7 @@ proptest! {
                     prop_assert_eq!(next.first_attempt_at, Some(first));
                     prop_assert!(at <= first + policy.max_age());
                     prop_assert!(at.since(now) >= policy.backoff(0, 0.0) - Duration::from_millis(1));
+                    prop_assert!(at.since(now) < RETRY_WAIT_MAX);
                     prop_assert!(policy.max_attempts().is_none_or(|max| next.attempts < max));
                     prop_assert_eq!(next.attempts_in_all, state.attempts_in_all + 1);
                     let counted = attempt.blame() == Some(Blame::Receiver);
@@ -291,8 +347,14 @@ proptest! {
                     state = next;
                     now = at;
                 }
-                Disposition::Dead { gone, .. } => {
-                    prop_assert_eq!(gone, kind == OutcomeKind::Response && status == 410);
+                Disposition::Dead { pause, .. } => {
+                    let gone = kind == OutcomeKind::Response && status == 410;
+                    let expected = match policy.on_exhausted() {
+                        _ if gone => Some(PauseReason::Gone),
+                        ExhaustionAction::Pause => Some(PauseReason::Exhausted),
+                        ExhaustionAction::Drop => None,
+                    };
+                    prop_assert_eq!(pause, expected);
                     break;
                 }
             }
@@ -303,12 +365,8 @@ proptest! {
 #[test]
 fn the_patient_policy_is_valid_and_outlasts_all_others() {
     let patient = RetryPolicy::PATIENT;
-    let same = RetryPolicy::new(
-        patient.initial_backoff(),
-        patient.max_backoff(),
-        patient.max_age(),
-        patient.max_attempts(),
-    );
+    let (first, most) = (patient.initial_backoff(), patient.max_backoff());
+    let same = RetryPolicy::new(terms(first, most, patient.max_age(), None));
     assert_eq!(same, Ok(patient));
     assert_eq!(
         (patient.max_age(), patient.max_attempts()),
@@ -319,4 +377,97 @@ fn the_patient_policy_is_valid_and_outlasts_all_others() {
 #[test]
 fn the_fifth_lost_lease_is_the_last() {
     assert!(!is_lost_too_often(4) && is_lost_too_often(5) && is_lost_too_often(u8::MAX));
+}
+
+/// All delays of a receiver that fails every time, the longest that can be drawn, and
+/// what becomes of the delivery in the end.
+fn failing_always(policy: &RetryPolicy) -> (Vec<u64>, Disposition) {
+    let (mut state, mut now, mut delays) = (RetryState::default(), NOW, Vec::new());
+    loop {
+        let failed = outcome(OutcomeKind::Response, 500, None, now);
+        match decide(policy, state, &failed, now, 1.0) {
+            Disposition::Retry { at, state: next } => {
+                delays.push(at.since(now).as_secs());
+                (state, now) = (next, at);
+            }
+            end => return (delays, end),
+        }
+    }
+}
+
+#[test]
+fn the_default_is_what_close_promises() {
+    let (delays, end) = failing_always(&RetryPolicy::default());
+    assert_eq!(delays[..9], [5, 10, 20, 40, 80, 160, 320, 640, 1200]);
+    assert!(delays[8..].iter().all(|delay| *delay == 1200));
+    let total = delays.iter().sum::<u64>();
+    assert!((71 * 3600..=72 * 3600).contains(&total), "{total} s");
+    assert!(matches!(end, Disposition::Dead { pause: None, .. }));
+}
+
+#[test]
+fn collect_pauses_after_a_day() {
+    let (delays, end) = failing_always(&RetryPolicy::of(RetryPreset::Collect));
+    let total = delays.iter().sum::<u64>();
+    assert!((23 * 3600..=24 * 3600).contains(&total), "{total} s");
+    let Disposition::Dead { reason, pause, .. } = end else {
+        panic!("{end:?}")
+    };
+    assert_eq!(
+        (reason, pause),
+        (reason::EXHAUSTED, Some(PauseReason::Exhausted))
+    );
+}
+
+#[test]
+fn hookshot_tries_25_times_in_about_three_weeks() {
+    let policy = RetryPolicy::of(RetryPreset::Hookshot);
+    let (delays, end) = failing_always(&policy);
+    let powers: Vec<u64> = (1..25).map(|n: u64| n.pow(4) + 15).collect();
+    assert_eq!(delays, powers, "24 waits between 25 attempts");
+    let days = delays.iter().sum::<u64>() / 86_400;
+    assert_eq!(days, 20);
+    assert!(matches!(end, Disposition::Dead { pause: None, .. }));
+    let least = policy.backoff(23, 0.0);
+    assert_eq!(least, Duration::from_secs(24_u64.pow(4) + 15) * 9 / 10);
+}
+
+#[test]
+fn standard_webhooks_follows_its_table() {
+    let (delays, end) = failing_always(&RetryPolicy::of(RetryPreset::StandardWebhooks));
+    let (minute, hour) = (60, 3600);
+    let table = [5, 5 * minute, 30 * minute].into_iter();
+    let table: Vec<u64> = table
+        .chain([2, 5, 10, 14, 20, 24].map(|hours| hours * hour))
+        .collect();
+    assert_eq!(delays, table);
+    assert_eq!(delays.iter().sum::<u64>(), 75 * hour + 35 * minute + 5);
+    assert!(matches!(end, Disposition::Dead { pause: None, .. }));
+}
+
+#[test]
+fn a_policys_own_bounds_hold_for_every_curve() {
+    for preset in PRESETS {
+        let given = RetryTerms {
+            preset,
+            initial_backoff: Some(Duration::from_secs(60)),
+            max_backoff: Some(HOUR),
+            max_attempts: Some(3),
+            on_exhausted: Some(ExhaustionAction::Pause),
+            ..RetryTerms::default()
+        };
+        let policy = RetryPolicy::new(given).unwrap();
+        assert_eq!(
+            policy.backoff(0, 1.0),
+            Duration::from_secs(60).max(match preset {
+                RetryPreset::Close | RetryPreset::Collect => Duration::ZERO,
+                other => RetryPolicy::of(other).backoff(0, 1.0),
+            })
+        );
+        assert_eq!(policy.backoff(30, 1.0), HOUR, "{preset:?}");
+        let (delays, end) = failing_always(&policy);
+        assert_eq!(delays.len(), 2, "{preset:?}");
+        let pause = Some(PauseReason::Exhausted);
+        assert!(matches!(end, Disposition::Dead { pause: found, .. } if found == pause));
+    }
 }

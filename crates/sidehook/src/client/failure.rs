@@ -224,6 +224,8 @@ fn flag(field: &str) -> Option<&'static str> {
         "retry_policy.max_backoff" => "--max-backoff",
         "retry_policy.max_age" => "--max-age",
         "retry_policy.max_attempts" => "--max-attempts",
+        "retry_policy.on_exhausted" => "--on-exhausted",
+        "retry_policy.preset" => "--retry-preset",
         _ if begins("events") => "--events",
         _ if begins("headers") => "--header",
         _ => return None,

@@ -1,6 +1,7 @@
 //! The flags that describe a subscription, and what they mean in the API. Creation and
 //! change share them: a change's mask names the fields whose flags were given.
 
+mod retries;
 mod secret;
 mod signing;
 mod span;
@@ -41,18 +42,8 @@ pub(crate) struct Settings {
     /// Whether events are delivered
     #[arg(long, value_enum)]
     status: Option<Status>,
-    /// Wait before the first retry, for example `5s`; doubles with each
-    #[arg(long, value_name = "SPAN", value_parser = span)]
-    initial_backoff: Option<prost_types::Duration>,
-    /// Longest wait between retries, for example `20m`
-    #[arg(long, value_name = "SPAN", value_parser = span)]
-    max_backoff: Option<prost_types::Duration>,
-    /// How long to retry, for example `72h`, at most `28d`
-    #[arg(long, value_name = "SPAN", value_parser = span)]
-    max_age: Option<prost_types::Duration>,
-    /// Attempts in all; 0: as many as --max-age leaves time for
-    #[arg(long, value_name = "N")]
-    max_attempts: Option<u32>,
+    #[command(flatten)]
+    retries: retries::RetryFlags,
     /// Time limit of one attempt until its response is read, at most `60s`
     #[arg(long, value_name = "SPAN", value_parser = span, visible_alias = "total-timeout")]
     timeout: Option<prost_types::Duration>,
@@ -104,13 +95,6 @@ impl Settings {
             ("pool", self.pool.is_some()),
             ("max_in_flight", self.max_in_flight.is_some()),
             ("status", self.status.is_some()),
-            (
-                "retry_policy.initial_backoff",
-                self.initial_backoff.is_some(),
-            ),
-            ("retry_policy.max_backoff", self.max_backoff.is_some()),
-            ("retry_policy.max_age", self.max_age.is_some()),
-            ("retry_policy.max_attempts", self.max_attempts.is_some()),
             ("timeouts.dns", self.dns_timeout.is_some()),
             ("timeouts.connect", self.connect_timeout.is_some()),
             ("timeouts.total", self.timeout.is_some()),
@@ -119,6 +103,7 @@ impl Settings {
         ];
         given
             .into_iter()
+            .chain(self.retries.given())
             .filter_map(|(path, given)| given.then_some(path))
     }
 
@@ -135,12 +120,6 @@ impl Settings {
         let mut mask: Vec<_> = url.as_ref().map(|_| "url").into_iter().collect();
         mask.extend(self.given());
         let named = |prefix: &str| mask.iter().any(|path| path.starts_with(prefix));
-        let retry_policy = named("retry_policy.").then_some(v1::RetryPolicy {
-            initial_backoff: self.initial_backoff,
-            max_backoff: self.max_backoff,
-            max_age: self.max_age,
-            max_attempts: self.max_attempts.unwrap_or_default(),
-        });
         let timeouts = named("timeouts.").then_some(v1::Timeouts {
             dns: self.dns_timeout,
             connect: self.connect_timeout,
@@ -159,7 +138,7 @@ impl Settings {
             pool: self.pool.unwrap_or_default(),
             timeouts,
             max_in_flight: self.max_in_flight.unwrap_or_default(),
-            retry_policy,
+            retry_policy: self.retries.into_policy(),
             description: self.description.unwrap_or_default(),
             owner: self.owner.unwrap_or_default(),
             ..v1::Subscription::default()
@@ -225,8 +204,8 @@ mod tests {
             mask,
             [
                 "verify_ssl",
-                "retry_policy.max_age",
                 "description",
+                "retry_policy.max_age",
                 "signing.close"
             ]
         );
@@ -263,14 +242,17 @@ mod tests {
     fn every_field_that_can_be_changed_has_its_flag() {
         let line = "--events a:b --header X-A:b --verify-ssl --pool p --max-in-flight 1 \
                     --status paused --initial-backoff 1s --max-backoff 2s --max-age 1d \
-                    --max-attempts 3 --dns-timeout 1s --connect-timeout 2s --timeout 3s \
-                    --description d --owner usr_1 --algorithm ed25519 --local-key k";
+                    --max-attempts 3 --retry-preset collect --on-exhausted drop --dns-timeout 1s \
+                    --connect-timeout 2s --timeout 3s --description d --owner usr_1 \
+                    --algorithm ed25519 --local-key k";
         let flags: Vec<_> = line.split_whitespace().collect();
         let (subscription, mask) = parsed(&flags);
         // The scheme stands for four fields, of which one is given.
-        assert_eq!(mask.len(), 17, "{mask:?}");
+        assert_eq!(mask.len(), 19, "{mask:?}");
         assert_eq!(subscription.status(), v1::SubscriptionStatus::Paused);
         let policy = subscription.retry_policy.expect("given");
+        assert_eq!(policy.preset(), v1::RetryPreset::Collect);
+        assert_eq!(policy.on_exhausted(), v1::ExhaustionAction::Drop);
         assert_eq!(
             (policy.max_attempts, policy.max_age.map(|age| age.seconds)),
             (3, Some(86_400))

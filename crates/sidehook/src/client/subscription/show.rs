@@ -201,15 +201,24 @@ fn timeouts_in_words(timeouts: v1::Timeouts) -> String {
 fn retries_in_words(policy: v1::RetryPolicy) -> String {
     let first = shown(policy.initial_backoff.as_ref());
     let most = shown(policy.max_backoff.as_ref());
-    let mut words = format!("after {first}, doubling up to {most}");
+    let mut words = match policy.preset() {
+        v1::RetryPreset::Hookshot => format!("after n^4 + 15 s, from {first} to {most}"),
+        v1::RetryPreset::StandardWebhooks => {
+            format!("by the table of Standard Webhooks, from {first} to {most}")
+        }
+        _ => format!("after {first}, doubling up to {most}"),
+    };
     let age = shown(policy.max_age.as_ref());
     if !age.is_empty() {
         words.push_str(&format!(", for {age}"));
     }
-    match policy.max_attempts {
-        0 => words,
-        most => format!("{words}, at most {most} attempts"),
+    if policy.max_attempts > 0 {
+        words.push_str(&format!(", at most {} attempts", policy.max_attempts));
     }
+    if policy.on_exhausted() == v1::ExhaustionAction::Pause {
+        words.push_str(", then it is paused");
+    }
+    words
 }
 
 fn when_and_who((at, who): (Option<&prost_types::Timestamp>, &str)) -> String {
@@ -263,6 +272,8 @@ fn as_json(subscription: &v1::Subscription) -> Value {
             "max_backoff": some(shown(retry.max_backoff.as_ref())),
             "max_age": some(shown(retry.max_age.as_ref())),
             "max_attempts": retry.max_attempts,
+            "preset": word(retry.preset().as_str_name(), "RETRY_PRESET_"),
+            "on_exhausted": word(retry.on_exhausted().as_str_name(), "EXHAUSTION_ACTION_"),
         },
         "description": some(subscription.description.clone()),
         "created_at": some(moment(subscription.created_at.as_ref())),
