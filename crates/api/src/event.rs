@@ -44,6 +44,7 @@ mod tag {
     pub(super) const USER_ID: u32 = 6;
     pub(super) const LEAD_ID: u32 = 7;
     pub(super) const REQUEST_ID: u32 = 8;
+    pub(super) const CAMPAIGN_ID: u32 = 9;
     pub(super) const ORGANIZATION_ID: u32 = 10;
     pub(super) const OCCURRED_AT: u32 = 11;
     pub(super) const DATA: u32 = 16;
@@ -66,7 +67,6 @@ mod record_tag {
 pub fn from_proto(proto: v1::Event, payload_max: usize) -> Result<Event, Violations> {
     let mut violations = Violations::new();
     let not_implemented = [
-        ("campaign_id", !proto.campaign_id.is_empty()),
         ("ordering_key", !proto.ordering_key.is_empty()),
         ("deliver_after", proto.deliver_after.is_some()),
         ("expires_at", proto.expires_at.is_some()),
@@ -107,6 +107,7 @@ pub fn from_proto(proto: v1::Event, payload_max: usize) -> Result<Event, Violati
         user_id: proto.user_id,
         lead_id: proto.lead_id,
         request_id: proto.request_id,
+        campaign_id: proto.campaign_id,
         organization_id: proto.organization_id,
         occurred_at: moment.flatten(),
         data: proto.data,
@@ -197,7 +198,7 @@ fn stamp(event: &Event, id: EventId, accepted_at: Timestamp) -> v1::Event {
     }
 }
 
-fn texts(event: &Event) -> [(u32, &str); 7] {
+fn texts(event: &Event) -> [(u32, &str); 8] {
     [
         (tag::OBJECT_TYPE, event.object_type.as_str()),
         (tag::ACTION, event.action.as_str()),
@@ -205,6 +206,7 @@ fn texts(event: &Event) -> [(u32, &str); 7] {
         (tag::USER_ID, &event.user_id),
         (tag::LEAD_ID, &event.lead_id),
         (tag::REQUEST_ID, &event.request_id),
+        (tag::CAMPAIGN_ID, &event.campaign_id),
         (tag::ORGANIZATION_ID, &event.organization_id),
     ]
 }

@@ -205,6 +205,7 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
         id: subscription.id.to_string(),
         url: subscription.url.to_string(),
         events: patterns.collect(),
+        campaign_id: subscription.campaign_id.clone(),
         status: status.into(),
         pause_reason: pause_reason.to_owned(),
         signing: Some(signing_to_proto(&subscription.signing)),

@@ -39,7 +39,7 @@ use sidehook_api::{
 };
 use sidehook_core::{
     id::{SubscriptionId, SubscriptionNumber, TenantId},
-    matching::MatchIndex,
+    matching::{MatchIndex, Wanted},
     pool::Pool,
     signing::Scheme,
     subscription::Subscription,
@@ -242,7 +242,11 @@ impl Compiled {
         let active = subscriptions.iter().filter_map(|(number, compiled)| {
             let subscription = &compiled.subscription;
             let active = subscription.status.is_active();
-            active.then_some((*number, subscription.events.as_slice()))
+            active.then_some(Wanted {
+                number: *number,
+                campaign_id: &subscription.campaign_id,
+                patterns: &subscription.events,
+            })
         });
         Self {
             tenant,

@@ -148,6 +148,8 @@ pub struct Event {
     pub lead_id: String,
     /// The request that caused it.
     pub request_id: String,
+    /// The campaign that it belongs to.
+    pub campaign_id: String,
     /// The organisation as the publisher names it.
     pub organization_id: String,
     /// When it happened; `None`: when it is accepted.
@@ -187,6 +189,7 @@ impl Event {
             ("user_id", &self.user_id, REFERENCE_BYTES),
             ("lead_id", &self.lead_id, REFERENCE_BYTES),
             ("request_id", &self.request_id, REFERENCE_BYTES),
+            ("campaign_id", &self.campaign_id, REFERENCE_BYTES),
             ("organization_id", &self.organization_id, REFERENCE_BYTES),
         ];
         for (field, text, max) in texts {

@@ -20,7 +20,7 @@ pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
 pub const IDEMPOTENCY_TTL: Duration = Duration::from_secs(24 * 3600);
 /// Bytes of an object type or action.
 pub const TYPE_BYTES: usize = 100;
-/// Bytes of an event's identifiers (object, user, lead, request, organisation).
+/// Bytes of an event's identifiers (object, user, lead, request, campaign, organisation).
 pub const REFERENCE_BYTES: usize = 200;
 /// Names in `changed_fields`.
 pub const CHANGED_FIELDS: usize = 1_000;

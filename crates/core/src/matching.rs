@@ -1,8 +1,9 @@
 //! Which subscriptions want an event.
 //!
 //! A tenant's active subscriptions are compiled into a [`MatchIndex`] once per
-//! change; an event then costs at most four look-ups, however many subscriptions
-//! there are. Only if a pattern that fits has a filter is the event's payload read, once
+//! change; an event then costs at most four look-ups, and four more if it is of a
+//! campaign, however many subscriptions there are. Those of other campaigns or types
+//! are not even seen. Only if a pattern that fits has a filter is the event's payload read, once
 //! for all of them. Test events are not matched: they are addressed to one subscription.
 
 use core::fmt;
@@ -102,12 +103,37 @@ impl Pattern {
     }
 }
 
+/// What one active subscription wants.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The subscription.
+    pub number: SubscriptionNumber,
+    /// Its scope: only events of this campaign, or all if it is empty.
+    pub campaign_id: &'a str,
+    /// Which of them: those that fit any pattern.
+    pub patterns: &'a [Pattern],
+}
+
+/// Whether a subscription with this scope wants events of this campaign, which may be
+/// none (``).
+#[must_use]
+pub fn is_in_scope(scope: &str, campaign_id: &str) -> bool {
+    scope.is_empty() || scope == campaign_id
+}
+
 /// The patterns of one tenant's active subscriptions, compiled.
 #[derive(Debug, Default)]
 pub struct MatchIndex {
+    of_all: ByType,
+    by_campaign: HashMap<Box<str>, ByType>,
+    filters: FilterSet,
+}
+
+/// What those with one scope want.
+#[derive(Debug, Default)]
+struct ByType {
     by_type: HashMap<Word, ByAction>,
     any_type: ByAction,
-    filters: FilterSet,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +149,35 @@ struct Wishes {
     all: Vec<SubscriptionNumber>,
     /// Those that want the ones for which the filter holds.
     filtered: Vec<(SubscriptionNumber, FilterKey)>,
+}
+
+impl ByType {
+    fn insert(&mut self, pattern: &Pattern) -> &mut Wishes {
+        let actions = match &pattern.object_type {
+            Term::Any => &mut self.any_type,
+            Term::Only(word) => self.by_type.entry(word.clone()).or_default(),
+        };
+        match &pattern.action {
+            Term::Any => &mut actions.any_action,
+            Term::Only(word) => actions.by_action.entry(word.clone()).or_default(),
+        }
+    }
+
+    fn sort(&mut self) {
+        for actions in self.by_type.values_mut().chain([&mut self.any_type]) {
+            let named = actions.by_action.values_mut();
+            named
+                .chain([&mut actions.any_action])
+                .for_each(Wishes::sort);
+        }
+    }
+
+    fn wishes(&self, object_type: &str, action: &str) -> impl Iterator<Item = &Wishes> {
+        let typed = self.by_type.get(object_type).into_iter();
+        typed
+            .chain([&self.any_type])
+            .flat_map(move |actions| actions.wishes(action))
+    }
 }
 
 impl ByAction {
@@ -146,36 +201,24 @@ impl Wishes {
 impl MatchIndex {
     /// Compiles the patterns of active subscriptions.
     #[must_use]
-    pub fn build<'a>(
-        subscriptions: impl IntoIterator<Item = (SubscriptionNumber, &'a [Pattern])>,
-    ) -> Self {
+    pub fn build<'a>(subscriptions: impl IntoIterator<Item = Wanted<'a>>) -> Self {
         let mut index = Self::default();
-        for (number, patterns) in subscriptions {
-            for pattern in patterns {
-                let actions = match &pattern.object_type {
-                    Term::Any => &mut index.any_type,
-                    Term::Only(word) => index.by_type.entry(word.clone()).or_default(),
-                };
-                let wishes = match &pattern.action {
-                    Term::Any => &mut actions.any_action,
-                    Term::Only(word) => actions.by_action.entry(word.clone()).or_default(),
-                };
+        for wanted in subscriptions {
+            let number = wanted.number;
+            let scope = match wanted.campaign_id {
+                "" => &mut index.of_all,
+                campaign => index.by_campaign.entry(campaign.into()).or_default(),
+            };
+            for pattern in wanted.patterns {
+                let wishes = scope.insert(pattern);
                 match &pattern.extra_filter {
                     None => wishes.all.push(number),
                     Some(filter) => wishes.filtered.push((number, index.filters.insert(filter))),
                 }
             }
         }
-        for actions in index.by_type.values_mut().chain([&mut index.any_type]) {
-            let ByAction {
-                by_action,
-                any_action,
-            } = actions;
-            by_action
-                .values_mut()
-                .chain([any_action])
-                .for_each(Wishes::sort);
-        }
+        index.of_all.sort();
+        index.by_campaign.values_mut().for_each(ByType::sort);
         index
     }
 
@@ -194,12 +237,11 @@ impl MatchIndex {
         out: &mut Vec<SubscriptionNumber>,
     ) -> Result<(), TooCostly> {
         out.clear();
-        let object_type = event.object_type.as_str();
-        if object_type == TEST_OBJECT_TYPE.as_str() {
+        if event.object_type == TEST_OBJECT_TYPE {
             return Ok(());
         }
         let (mut lists, mut is_filtered) = (0, false);
-        for wishes in self.wishes(object_type, event.action.as_str()) {
+        for wishes in self.wishes(event) {
             out.extend_from_slice(&wishes.all);
             lists += usize::from(!wishes.all.is_empty());
             is_filtered |= !wishes.filtered.is_empty();
@@ -233,7 +275,7 @@ impl MatchIndex {
         let Ok(mut reading) = self.filters.read(&Document::Members(&members)) else {
             return Ok(());
         };
-        for wishes in self.wishes(event.object_type.as_str(), event.action.as_str()) {
+        for wishes in self.wishes(event) {
             for (number, filter) in &wishes.filtered {
                 if reading.holds(*filter)? {
                     out.push(*number);
@@ -243,11 +285,15 @@ impl MatchIndex {
         Ok(())
     }
 
-    fn wishes(&self, object_type: &str, action: &str) -> impl Iterator<Item = &Wishes> {
-        let typed = self.by_type.get(object_type).into_iter();
-        typed
-            .chain([&self.any_type])
-            .flat_map(move |actions| actions.wishes(action))
+    fn wishes<'a>(&'a self, event: &'a Event) -> impl Iterator<Item = &'a Wishes> {
+        let campaign = event.campaign_id.as_str();
+        let of_campaign = match campaign {
+            "" => None,
+            campaign => self.by_campaign.get(campaign),
+        };
+        let (object_type, action) = (event.object_type.as_str(), event.action.as_str());
+        let scopes = core::iter::once(&self.of_all).chain(of_campaign);
+        scopes.flat_map(move |scope| scope.wishes(object_type, action))
     }
 }
 

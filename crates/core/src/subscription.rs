@@ -33,6 +33,8 @@ pub struct Subscription {
     pub url: Destination,
     /// What to send: an event that matches any of them. 1 to 100, or none while paused.
     pub events: Vec<Pattern>,
+    /// Only events of this campaign; of all if empty. At most 200 bytes.
+    pub campaign_id: String,
     /// Whether events are delivered.
     pub status: Status,
     /// How requests are signed. The keys are kept beside the subscription.

@@ -132,7 +132,6 @@ fn what_is_not_implemented_or_not_the_clients_is_refused() {
     let now = Some(timestamp(ACCEPTED));
     let proto = v1::Event {
         id: "ev_1".to_owned(),
-        campaign_id: "camp_1".to_owned(),
         ordering_key: "k".to_owned(),
         deliver_after: now,
         expires_at: now,
@@ -145,7 +144,6 @@ fn what_is_not_implemented_or_not_the_clients_is_refused() {
         ..published()
     };
     let expected = [
-        "campaign_id",
         "ordering_key",
         "deliver_after",
         "expires_at",
@@ -183,7 +181,7 @@ fn what_is_no_record_is_told() {
 proptest! {
     #[test]
     fn every_event_comes_back(
-        texts in proptest::collection::vec("[a-z]{0,200}", 6),
+        texts in proptest::collection::vec("[a-z]{0,200}", 7),
         word in "[!-)+-9;-~]{1,100}",
         data in "[0-9a-z]{0,300}",
         meta in proptest::bool::ANY,
@@ -200,6 +198,7 @@ proptest! {
             lead_id: texts[3].clone(),
             request_id: texts[4].clone(),
             organization_id: texts[5].clone(),
+            campaign_id: texts[6].clone(),
             occurred_at: moment.map(|(seconds, nanos)| prost_types::Timestamp { seconds, nanos }),
             data: format!("\"{data}\"").into(),
             changed_fields,

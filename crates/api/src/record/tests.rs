@@ -42,6 +42,7 @@ fn stored() -> StoredSubscription {
             value: "1".to_owned(),
         }],
         verify_ssl: Some(false),
+        campaign_id: "camp_1".to_owned(),
         pool: "platform/eu".to_owned(),
         retry_policy: Some(v1::RetryPolicy {
             max_attempts: 4,

@@ -51,6 +51,7 @@ pub(crate) fn read(proto: &v1::Subscription, identity: Identity) -> Subscription
         id: identity.id,
         url: Destination::kept(proto.url.clone()),
         events: patterns.collect(),
+        campaign_id: proto.campaign_id.clone(),
         status: status(proto),
         signing: signing(proto.signing.as_ref()),
         headers: headers.collect(),

@@ -76,6 +76,12 @@ const FIELDS: &[Field] = &[
     field!("events", Leaf, |p| !p.events.is_empty(), |to, from| to
         .events
         .clone_from(&from.events)),
+    field!(
+        "campaign_id",
+        Leaf,
+        |p| !p.campaign_id.is_empty(),
+        |to, from| to.campaign_id.clone_from(&from.campaign_id)
+    ),
     field!("status", Leaf, |p| p.status != 0, |to, from| to.status =
         from.status),
     field!("signing", Whole, |p| p.signing.is_some(), |to, from| to

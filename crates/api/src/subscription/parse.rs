@@ -30,6 +30,7 @@ pub(super) fn parse(
     let draft = Draft {
         url: reader.take("url", proto.url.parse()),
         events: reader.patterns(&proto.events),
+        campaign_id: proto.campaign_id.clone(),
         status: reader.status(proto),
         signing: reader.signing(proto.signing.as_ref()),
         headers: reader.headers(&proto.headers),

@@ -126,6 +126,7 @@ fn everything_that_is_wrong_is_told_at_once() {
             ..v1::RetryPolicy::default()
         }),
         description: "x".repeat(501),
+        campaign_id: "c".repeat(201),
         etag: "1-0".to_owned(),
         ..v1::Subscription::default()
     };
@@ -145,6 +146,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         "retry_policy.max_age",
         "max_in_flight",
         "description",
+        "campaign_id",
         "headers[3].name",
         "signing.hmac_header.header",
         "signing.hmac_header.prefix",
@@ -292,6 +294,27 @@ fn an_empty_mask_stands_for_what_is_set() {
     );
     assert_eq!(changed.url, current.url);
     assert_eq!(update(&current, &v1::Subscription::default(), &[]), current);
+}
+
+#[test]
+fn a_scope_is_given_changed_and_taken_away() {
+    let spring = v1::Subscription {
+        campaign_id: "spring".to_owned(),
+        ..minimal()
+    };
+    let current = new(&spring).unwrap();
+    assert_eq!(to_proto(&current).campaign_id, "spring");
+    let autumn = v1::Subscription {
+        campaign_id: "autumn".to_owned(),
+        ..v1::Subscription::default()
+    };
+    for mask in [&["campaign_id"][..], &[]] {
+        assert_eq!(update(&current, &autumn, mask).campaign_id, "autumn");
+    }
+    assert_eq!(update(&current, &minimal(), &[]), current);
+    let nothing = v1::Subscription::default();
+    let changed = update(&current, &nothing, &["campaign_id"]);
+    assert_eq!(changed, new(&minimal()).unwrap());
 }
 
 #[test]

@@ -47,6 +47,7 @@ impl Matched {
             &event.user_id,
             &event.lead_id,
             &event.request_id,
+            &event.campaign_id,
             &event.organization_id,
         ];
         let texts: usize = texts.iter().map(|text| text.len()).sum();

@@ -310,6 +310,7 @@ fn test_event(id: SubscriptionId) -> Event {
         user_id: String::new(),
         lead_id: String::new(),
         request_id: String::new(),
+        campaign_id: String::new(),
         organization_id: String::new(),
         occurred_at: None,
         data: Bytes::from(format!(r#"{{"test":true,"subscription_id":"{id}"}}"#)),

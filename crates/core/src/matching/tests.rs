@@ -34,6 +34,7 @@ fn event(object_type: &str, action: &str, data: String) -> Event {
         user_id: String::new(),
         lead_id: String::new(),
         request_id: String::new(),
+        campaign_id: String::new(),
         organization_id: String::new(),
         occurred_at: None,
         data: data.into(),
@@ -41,6 +42,15 @@ fn event(object_type: &str, action: &str, data: String) -> Event {
         changed_fields: Vec::new(),
         meta: "".into(),
     }
+}
+
+/// The index of subscriptions without a scope.
+fn index_of(subscriptions: &[(SubscriptionNumber, Vec<Pattern>)]) -> MatchIndex {
+    MatchIndex::build(subscriptions.iter().map(|(number, patterns)| Wanted {
+        number: *number,
+        campaign_id: "",
+        patterns,
+    }))
 }
 
 fn matches_of(index: &MatchIndex, event: &Event) -> Vec<u32> {
@@ -65,7 +75,7 @@ fn words_and_stars() {
         (SubscriptionNumber(5), vec![pattern("*", "created")]),
         (SubscriptionNumber(1), vec![pattern("lead", "created")]),
     ];
-    let index = MatchIndex::build(subscriptions.iter().map(|(n, p)| (*n, p.as_slice())));
+    let index = index_of(&subscriptions);
     assert_eq!(matches(&index, "lead", "created"), [1, 3, 5, 7]);
     assert_eq!(matches(&index, "lead", "deleted"), [3, 7]);
     assert_eq!(matches(&index, "task", "created"), [5, 7]);
@@ -79,9 +89,39 @@ fn words_and_stars() {
 #[test]
 fn a_test_event_matches_nothing() {
     let all = [pattern("*", "*")];
-    let index = MatchIndex::build([(SubscriptionNumber(1), all.as_slice())]);
+    let index = index_of(&[(SubscriptionNumber(1), all.to_vec())]);
     assert_eq!(matches(&index, "sidehook.test", "requested"), [0_u32; 0]);
     assert_eq!(matches(&index, "sidehook.testing", "requested"), [1]);
+}
+
+#[test]
+fn a_scope_leaves_events_of_its_campaign_alone() {
+    let (any, created) = ([pattern("*", "*")], [pattern("lead", "created")]);
+    let filtered = [filtered(pattern("lead", "*"), 1)];
+    let wanted = |number, campaign_id, patterns| Wanted {
+        number: SubscriptionNumber(number),
+        campaign_id,
+        patterns,
+    };
+    let index = MatchIndex::build([
+        wanted(1, "", &created),
+        wanted(2, "spring", &any),
+        wanted(3, "spring", &created),
+        wanted(4, "Spring", &any),
+        wanted(5, "autumn", &filtered),
+    ]);
+    for (campaign, action, expected) in [
+        ("", "created", &[1][..]),
+        ("spring", "created", &[1, 2, 3]),
+        ("spring", "deleted", &[2]),
+        ("autumn", "created", &[1, 5]),
+        ("winter", "created", &[1]),
+        ("winter", "deleted", &[]),
+    ] {
+        let mut event = event("lead", action, r#"{"n":1}"#.to_owned());
+        event.campaign_id = campaign.to_owned();
+        assert_eq!(matches_of(&index, &event), expected, "{campaign} {action}");
+    }
 }
 
 #[test]
@@ -111,7 +151,7 @@ fn a_filter_narrows_its_own_pattern_only() {
             vec![filtered(created(), 1), pattern("*", "created")],
         ),
     ];
-    let index = MatchIndex::build(subscriptions.iter().map(|(n, p)| (*n, p.as_slice())));
+    let index = index_of(&subscriptions);
     let matches = |action, data: &str| matches_of(&index, &event("lead", action, data.to_owned()));
     assert_eq!(matches("created", r#"{"n":1}"#), [1, 3, 4, 5, 6]);
     assert_eq!(matches("created", r#"{"n":2.0}"#), [2, 3, 4, 6]);
@@ -138,7 +178,7 @@ fn an_event_on_which_filters_take_too_long_is_wanted_by_nobody_known() {
         .map(|n| (SubscriptionNumber(n), vec![costly(n)]))
         .chain([(SubscriptionNumber(0), vec![pattern("*", "*")])])
         .collect();
-    let index = MatchIndex::build(subscriptions.iter().map(|(n, p)| (*n, p.as_slice())));
+    let index = index_of(&subscriptions);
     let mut out = Vec::new();
     let hostile = event("lead", "created", format!("[1{}]", ",0".repeat(100_000)));
     let matched = index.matches(&hostile, TenantId::from_bits(1), &mut out);
@@ -169,36 +209,47 @@ proptest! {
     #[test]
     fn the_index_finds_what_a_scan_finds(
         subscriptions in proptest::collection::vec(
-            (0..40_u32, proptest::collection::vec(("[ab*]", "[xy*]", 0..5_u32), 0..6)),
+            (
+                0..40_u32,
+                "[cd]?",
+                proptest::collection::vec(("[ab*]", "[xy*]", 0..5_u32), 0..6),
+            ),
             0..30,
         ),
+        campaign in "[cde]?",
         object_type in "[abc]",
         action in "[xyz]",
         n in 0..3_u32,
     ) {
         let holds = |filter: u32| filter > 2 || filter == n;
-        let compiled: Vec<(SubscriptionNumber, Vec<Pattern>)> = subscriptions
+        let compiled: Vec<(SubscriptionNumber, &str, Vec<Pattern>)> = subscriptions
             .iter()
-            .map(|(number, patterns)| {
+            .map(|(number, scope, patterns)| {
                 let compile = |(object_type, action, filter): &(String, String, u32)| {
                     let pattern = pattern(object_type, action);
                     if *filter > 2 { pattern } else { filtered(pattern, *filter) }
                 };
-                (SubscriptionNumber(*number), patterns.iter().map(compile).collect())
+                let patterns = patterns.iter().map(compile).collect();
+                (SubscriptionNumber(*number), scope.as_str(), patterns)
             })
             .collect();
-        let index = MatchIndex::build(compiled.iter().map(|(n, p)| (*n, p.as_slice())));
+        let index = MatchIndex::build(compiled.iter().map(|(number, campaign_id, patterns)| Wanted {
+            number: *number,
+            campaign_id,
+            patterns,
+        }));
         let scan: std::collections::BTreeSet<u32> = subscriptions
             .iter()
-            .filter(|(_, patterns)| {
+            .filter(|(_, scope, patterns)| {
                 let wanted = |(t, a, filter): &(String, String, u32)| {
                     pattern(t, a).matches(&object_type, &action) && holds(*filter)
                 };
-                patterns.iter().any(wanted)
+                is_in_scope(scope, &campaign) && patterns.iter().any(wanted)
             })
-            .map(|(number, _)| *number)
+            .map(|(number, ..)| *number)
             .collect();
-        let event = event(&object_type, &action, format!(r#"{{"n":{n}}}"#));
+        let mut event = event(&object_type, &action, format!(r#"{{"n":{n}}}"#));
+        event.campaign_id = campaign;
         prop_assert_eq!(matches_of(&index, &event), Vec::from_iter(scan));
     }
 }

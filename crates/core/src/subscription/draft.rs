@@ -26,6 +26,7 @@ use crate::{
 pub struct Draft {
     pub url: Option<Destination>,
     pub events: Vec<Option<Pattern>>,
+    pub campaign_id: String,
     pub status: Option<Status>,
     pub signing: Option<Signing>,
     pub headers: Vec<Option<StaticHeader>>,
@@ -124,6 +125,7 @@ impl Draft {
             owner,
             url,
             events: self.events.into_iter().flatten().collect(),
+            campaign_id: self.campaign_id,
             status,
             signing,
             headers: self.headers.into_iter().flatten().collect(),
@@ -179,6 +181,12 @@ impl Draft {
             || "owner".to_owned(),
             &self.owner,
             limits::SUBJECT_BYTES,
+        );
+        check_text(
+            violations,
+            || "campaign_id".to_owned(),
+            &self.campaign_id,
+            limits::REFERENCE_BYTES,
         );
         self.check_headers(violations);
         if let Some(signing) = &self.signing {

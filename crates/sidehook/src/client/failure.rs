@@ -204,6 +204,7 @@ fn flag(field: &str) -> Option<&'static str> {
         "status" => "--status",
         "pool" => "--pool",
         "max_in_flight" => "--max-in-flight",
+        "campaign_id" => "--campaign",
         "description" => "--description",
         "owner" => "--owner",
         "overlap" => "--overlap",

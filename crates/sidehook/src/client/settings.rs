@@ -18,6 +18,9 @@ pub(crate) struct Settings {
     /// What to send, as KIND:ACTION with `*` for all; may be repeated
     #[arg(long, value_name = "KIND:ACTION", value_parser = pattern)]
     events: Vec<v1::EventPattern>,
+    /// Only events of this campaign; of all if empty
+    #[arg(long, value_name = "ID")]
+    campaign: Option<String>,
     #[command(flatten)]
     signing: signing::Flags,
     /// A static header for every request; may be repeated. Those given replace all that
@@ -90,6 +93,7 @@ impl Settings {
     fn given(&self) -> impl Iterator<Item = &'static str> + use<> {
         let given = [
             ("events", !self.events.is_empty()),
+            ("campaign_id", self.campaign.is_some()),
             ("headers", self.clear_headers || !self.headers.is_empty()),
             ("verify_ssl", self.no_verify_ssl || self.verify_ssl),
             ("pool", self.pool.is_some()),
@@ -131,6 +135,7 @@ impl Settings {
         let subscription = v1::Subscription {
             url: url.unwrap_or_default(),
             events: self.events,
+            campaign_id: self.campaign.unwrap_or_default(),
             status: status.unwrap_or_default().into(),
             signing,
             headers: self.headers,
@@ -240,7 +245,7 @@ mod tests {
 
     #[test]
     fn every_field_that_can_be_changed_has_its_flag() {
-        let line = "--events a:b --header X-A:b --verify-ssl --pool p --max-in-flight 1 \
+        let line = "--events a:b --campaign c --header X-A:b --verify-ssl --pool p --max-in-flight 1 \
                     --status paused --initial-backoff 1s --max-backoff 2s --max-age 1d \
                     --max-attempts 3 --retry-preset collect --on-exhausted drop --dns-timeout 1s \
                     --connect-timeout 2s --timeout 3s --description d --owner usr_1 \
@@ -248,7 +253,8 @@ mod tests {
         let flags: Vec<_> = line.split_whitespace().collect();
         let (subscription, mask) = parsed(&flags);
         // The scheme stands for four fields, of which one is given.
-        assert_eq!(mask.len(), 19, "{mask:?}");
+        assert_eq!(mask.len(), 20, "{mask:?}");
+        assert_eq!(subscription.campaign_id, "c");
         assert_eq!(subscription.status(), v1::SubscriptionStatus::Paused);
         let policy = subscription.retry_policy.expect("given");
         assert_eq!(policy.preset(), v1::RetryPreset::Collect);

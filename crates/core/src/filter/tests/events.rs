@@ -15,6 +15,7 @@ fn event() -> Event {
         user_id: String::new(),
         lead_id: "lead_1".into(),
         request_id: String::new(),
+        campaign_id: String::new(),
         organization_id: String::new(),
         occurred_at: None,
         data: r#"{"name":"Bluth \"Co\""}"#.into(),
