@@ -2,7 +2,7 @@
 //!
 //! * [`config`]: what it is told. [`egress`]: where it may connect, which nobody else can tell it.
 //! * `uplink`, `session`, `frames`: the stream to the control plane; its rules are `sidehook-session`'s.
-//! * `engine`: deliveries in, outcomes out. `envelope`: the body of a POST.
+//! * `engine`: deliveries in, outcomes out. `rendering`: what a POST says of its event.
 //! * `identity`, `trust`: who it is, and whose certificates it believes.
 //!
 //! It opens no port but an optional one for health and metrics, knows no store, and keeps nothing but its identity:
@@ -13,10 +13,10 @@ pub mod egress;
 
 mod clock;
 mod engine;
-mod envelope;
 mod frames;
 mod identity;
 mod metrics;
+mod rendering;
 mod session;
 mod trust;
 mod uplink;

@@ -11,12 +11,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use prost::Message as _;
 use sidehook_api::agent_v1::agent_service_client::AgentServiceClient;
 use sidehook_api::agent_v1::connect_request::Frame;
 use sidehook_api::agent_v1::connect_response::Frame as Answer;
 use sidehook_api::agent_v1::{self, ConnectRequest, ConnectResponse};
-use sidehook_api::v1::Event as PublishedEvent;
 use sidehook_core::address::DeliveryId;
 use sidehook_core::id::AgentId;
 use sidehook_core::limits::CALL_RECORDS;
@@ -29,9 +27,10 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status, Streaming};
 
 use crate::engine::{BATCH, Job, Outcome, Prepared};
+use crate::frames;
 use crate::metrics::Reading;
+use crate::rendering::Rendering;
 use crate::uplink::Uplink;
-use crate::{envelope, frames};
 
 /// How long the control plane may take to accept a session.
 const WELCOME_WITHIN: Duration = Duration::from_secs(10);
@@ -375,19 +374,16 @@ impl Session<'_> {
         let Some(lease) = lease else {
             return Ok(());
         };
-        let mut heads = vec![None; assign.events.len()];
+        let events = assign.events.iter().map(|encoded| {
+            let event = Rendering::decode(encoded.clone());
+            event.inspect_err(|error| tracing::error!(%error, "an event cannot be read"))
+        });
+        let mut events: Vec<_> = events.map(Result::ok).collect();
         let jobs = parts.into_iter().map(|(delivery, settings, id)| {
-            let index = delivery.event as usize;
-            let head = heads[index].get_or_insert_with(|| {
-                let event = PublishedEvent::decode(assign.events[index].clone());
-                let event =
-                    event.inspect_err(|error| tracing::error!(%error, "an event cannot be read"));
-                event
-                    .ok()
-                    .map(|event| envelope::head(&event, settings.tenant_id()))
-            });
+            let event = events[delivery.event as usize].as_mut();
+            let part = event.map(|event| event.part(settings.wants(), settings.tenant_id()));
             let (position, attempt) = (delivery.position, delivery.attempt);
-            Job::new(lease.clone(), position, attempt, id, head.clone(), settings)
+            Job::new(lease.clone(), position, attempt, id, part, settings)
         });
         let jobs = jobs.collect();
         self.uplink.engine.submit(jobs);

@@ -20,7 +20,7 @@ use sidehook_core::{
     id::SubscriptionId,
     retry::{ExhaustionAction, RetryPolicy, RetryPreset},
     signing::{Algorithm, Digest, Scheme, Signing},
-    subscription::{Identity, Status, Subscription},
+    subscription::{Format, HeaderName, Identity, Status, Subscription},
     time::Timestamp,
     version::Version,
     violation::Violations,
@@ -108,6 +108,9 @@ pub fn apply_update(
     if unnamed && current.signing.scheme == Scheme::Unknown {
         // Not named, it stays what it is: there is no default to fall to.
         changed.signing.scheme = Scheme::Unknown;
+    }
+    if merged.format == 0 && current.format == Format::Unknown {
+        changed.format = Format::Unknown;
     }
     violations.into_result(changed)
 }
@@ -209,6 +212,10 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
         status: status.into(),
         pause_reason: pause_reason.to_owned(),
         signing: Some(signing_to_proto(&subscription.signing)),
+        format: format_to_proto(subscription.format)
+            .unwrap_or_default()
+            .into(),
+        event_header: event_header_to_proto(subscription),
         headers: headers.collect(),
         verify_ssl: Some(subscription.verify_ssl),
         pool: subscription.pool.to_string(),
@@ -228,6 +235,22 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
         etag: subscription.version.to_string(),
         fault: String::new(),
     }
+}
+
+/// The format, if this version knows it.
+pub(crate) const fn format_to_proto(format: Format) -> Option<v1::DeliveryFormat> {
+    Some(match format {
+        Format::Unknown => return None,
+        Format::Envelope => v1::DeliveryFormat::Envelope,
+        Format::Raw => v1::DeliveryFormat::Raw,
+        Format::CloudEventsBinary => v1::DeliveryFormat::CloudEventsBinary,
+        Format::CloudEventsStructured => v1::DeliveryFormat::CloudEventsStructured,
+    })
+}
+
+pub(crate) fn event_header_to_proto(subscription: &Subscription) -> String {
+    let name = subscription.event_header.as_ref();
+    name.map_or("", HeaderName::as_str).to_owned()
 }
 
 fn retry_policy_to_proto(policy: &RetryPolicy) -> v1::RetryPolicy {

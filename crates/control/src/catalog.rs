@@ -18,6 +18,7 @@
 //! |---|---|---|---|---|
 //! | a signing key does not open | are matched and queued | wait | whole, with a `fault` | another key, or deleting it |
 //! | a later version chose its signing scheme | are matched and queued | wait | whole, with a `fault` | that version, or naming a scheme |
+//! | a later version chose its format | are matched and queued | wait | whole, with a `fault` | that version, or naming a format |
 //! | its record is damaged | are not matched: what it wants is not known | wait | an id with its number, and a `fault` | deleting it |
 //!
 //! They wait because nothing is better: unsigned they must not go, and no receiver is to
@@ -42,7 +43,7 @@ use sidehook_core::{
     matching::{MatchIndex, Wanted},
     pool::Pool,
     signing::Scheme,
-    subscription::Subscription,
+    subscription::{Format, Subscription},
     time::Timestamp,
     version::Version,
 };
@@ -160,10 +161,10 @@ impl CompiledSubscription {
     pub fn usable(&self) -> Result<&[ManagedKey], String> {
         match &self.keys {
             Err(error) => Err(fault(error)),
-            Ok(_) if self.subscription.signing.scheme == Scheme::Unknown => {
-                Err(UNKNOWN_SCHEME.to_owned())
-            }
-            Ok(keys) => Ok(keys),
+            Ok(keys) => match of_later(&self.subscription) {
+                Some(fault) => Err(fault.to_owned()),
+                None => Ok(keys),
+            },
         }
     }
 
@@ -191,9 +192,20 @@ impl CompiledSubscription {
     }
 }
 
-/// What is wrong with a subscription whose scheme this version does not know.
-pub(crate) const UNKNOWN_SCHEME: &str = "a later version of sidehook chose its signing scheme, and this server does not know it: \
-     update the server, or name a scheme that it knows";
+/// Why deliveries of a subscription wait that a later version made other than this one
+/// understands, for people; `None` of one that it understands.
+pub(crate) fn of_later(subscription: &Subscription) -> Option<&'static str> {
+    if subscription.signing.scheme == Scheme::Unknown {
+        return Some(
+            "a later version of sidehook chose its signing scheme, and this server does not know \
+             it: update the server, or name a scheme that it knows",
+        );
+    }
+    (subscription.format == Format::Unknown).then_some(
+        "a later version of sidehook chose its format, and this server does not know it: update \
+         the server, or name a format that it knows",
+    )
+}
 
 /// What is wrong with a subscription whose signing key does not open, for people.
 pub(crate) fn fault(error: &OpenError) -> String {

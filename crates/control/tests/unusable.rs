@@ -209,6 +209,34 @@ async fn a_scheme_of_a_later_version_waits_visibly_and_is_never_replaced_by_gues
 }
 
 #[tokio::test]
+async fn a_format_of_a_later_version_waits_until_another_is_named() {
+    let api = start().await;
+    let made = api.create(subscription()).await.unwrap();
+    damage(&api, &made.id, |mut record| {
+        record.subscription.as_mut().unwrap().format = 77;
+        record.encode_to_vec()
+    })
+    .await;
+    assert_eq!(matched(&api).await, 1, "what it wants is known");
+    let shown = api.get(&api.admin, &made.id).await.unwrap();
+    assert!(shown.fault.contains("format"), "{}", shown.fault);
+    assert_eq!(shown.format, 0);
+    let patch = v1::Subscription {
+        id: made.id.clone(),
+        format: v1::DeliveryFormat::Raw.into(),
+        description: "changed".into(),
+        ..v1::Subscription::default()
+    };
+    let changed = api.update(patch.clone(), &["description"]).await.unwrap();
+    assert!(!changed.fault.is_empty());
+    let mended = api.update(patch, &["format"]).await.unwrap();
+    assert_eq!(
+        (mended.fault.as_str(), mended.format()),
+        ("", v1::DeliveryFormat::Raw)
+    );
+}
+
+#[tokio::test]
 async fn who_may_only_read_sees_names_of_headers_and_no_values() {
     let api = start().await;
     let header = |value: &str| v1::Header {

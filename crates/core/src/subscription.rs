@@ -11,11 +11,13 @@
 
 mod destination;
 mod draft;
+mod format;
 mod header;
 mod timeouts;
 
 pub use destination::{Destination, DestinationError};
 pub use draft::{Draft, Identity};
+pub use format::Format;
 pub use header::{HeaderName, HeaderNameError, HeaderValue, HeaderValueError, StaticHeader};
 pub use timeouts::Timeouts;
 
@@ -39,6 +41,10 @@ pub struct Subscription {
     pub status: Status,
     /// How requests are signed. The keys are kept beside the subscription.
     pub signing: Signing,
+    /// What a request carries of its event.
+    pub format: Format,
+    /// The header that says `object_type:action` of the event.
+    pub event_header: Option<HeaderName>,
     /// Headers added to every request, at most 20, no name twice.
     pub headers: Vec<StaticHeader>,
     /// Whether the receiver's TLS certificate must be valid.

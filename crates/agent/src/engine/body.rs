@@ -11,7 +11,7 @@ use bytes::buf::Chain;
 use bytes::{Buf as _, Bytes};
 use hyper::body::{Body, Frame, SizeHint};
 
-/// Head and tail of an envelope.
+/// What belongs to the event, and what to the subscription.
 #[derive(Debug)]
 pub(crate) struct Pieces(Option<Chain<Bytes, Bytes>>);
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use sidehook_core::address::DeliveryId;
 use sidehook_core::outcome::OutcomeKind;
 use sidehook_session::agent_end::{Lease, Report};
 
 use super::outcome_batch::Outcome;
 use super::settings::Prepared;
+use crate::rendering::Part;
 
 /// A delivery and what it takes. Whoever drops it without [`Self::finish`] reports it too, so that no way of losing it
 /// keeps its credit: by a panic as interrupted, so that one that always panics waits longer each time, else as not
@@ -19,8 +19,8 @@ pub(crate) struct Job {
     pub(crate) position: u32,
     pub(crate) attempt: u32,
     pub(crate) delivery: DeliveryId,
-    /// The event's part of the envelope; `None` if the event could not be read.
-    pub(crate) head: Option<Bytes>,
+    /// The event's part of the request; `None` if the event could not be read.
+    pub(crate) part: Option<Part>,
     pub(crate) settings: Arc<Prepared>,
     is_finished: bool,
 }
@@ -31,7 +31,7 @@ impl Job {
         position: u32,
         attempt: u32,
         delivery: DeliveryId,
-        head: Option<Bytes>,
+        part: Option<Part>,
         settings: Arc<Prepared>,
     ) -> Self {
         Self {
@@ -39,7 +39,7 @@ impl Job {
             position,
             attempt,
             delivery,
-            head,
+            part,
             settings,
             is_finished: false,
         }

@@ -27,6 +27,7 @@ use super::outcome_batch::Outcome;
 use super::response::{self, Answer};
 use super::settings::{Prepared, Target};
 use crate::clock;
+use crate::rendering::Part;
 
 /// How long a delivery is held back when this machine cannot make attempts, so that it does not go in circles.
 const HELD_BACK: Duration = Duration::from_secs(1);
@@ -66,7 +67,7 @@ impl Desk {
         if !may_begin(shared, &job).await {
             return;
         }
-        let Some(head) = job.head.clone() else {
+        let Some(part) = job.part.clone() else {
             sleep(HELD_BACK).await;
             return;
         };
@@ -75,7 +76,7 @@ impl Desk {
         let settings = Arc::clone(&job.settings);
         let result = match &settings.target {
             Ok(target) => {
-                let attempt = self.attempt(shared, &job, &settings, target, head);
+                let attempt = self.attempt(shared, &job, &settings, target, part);
                 attempt.await.transpose()
             }
             Err(unusable) => Some(Err(unusable.to_failure())),
@@ -119,9 +120,9 @@ impl Desk {
         job: &Job,
         settings: &Prepared,
         target: &Target,
-        head: Bytes,
+        part: Part,
     ) -> Result<Option<Answer>, Failure> {
-        let request = request(job, target, head, &settings.tail)?;
+        let request = request(job, target, part, &settings.tail)?;
         tracing::debug!(target: "sidehook::journey", step = "signed", delivery = %job.delivery, attempt = job.attempt);
         let limit = settings.limits.total;
         let held = self
@@ -168,7 +169,10 @@ async fn may_begin(shared: &Shared, job: &Job) -> bool {
 fn request(
     job: &Job,
     target: &Target,
-    head: Bytes,
+    Part {
+        head,
+        headers: told,
+    }: Part,
     tail: &Bytes,
 ) -> Result<Request<Pieces>, Failure> {
     let message_id = if target.names_message {
@@ -177,6 +181,9 @@ fn request(
         String::new()
     };
     let mut headers = target.headers.clone();
+    if let Some(told) = told {
+        told.put(target.event_header.as_ref(), &mut headers);
+    }
     let signed = target
         .signer
         .sign(&message_id, clock::unix_seconds(), &[&head, tail]);

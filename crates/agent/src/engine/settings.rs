@@ -15,7 +15,7 @@ use sidehook_api::agent::{Settings, SettingsError};
 use sidehook_api::agent_v1::SubscriptionSettings;
 use sidehook_core::outcome::OutcomeKind;
 use sidehook_core::signing::{Digest, Scheme as Wanted};
-use sidehook_core::subscription::Timeouts;
+use sidehook_core::subscription::{Format, Timeouts};
 use sidehook_runtime::build_info;
 use sidehook_signature::{HmacDigest, HmacHeader, Scheme, Signer};
 use url::Url;
@@ -25,14 +25,15 @@ use super::endpoint::{Endpoint, EndpointKey, Endpoints, Tls};
 use super::failure::Failure;
 use super::lane::Lane;
 use super::outcome_batch::Outcomes;
-use crate::envelope;
+use crate::rendering::{self, STRUCTURED, Wants, subscription_headers};
 
 /// One version of a subscription, ready for use.
 pub(crate) struct Prepared {
     pub(super) lane: Arc<Lane>,
     pub(super) outcomes: Arc<Outcomes>,
-    /// What belongs to it in the envelope.
+    /// What belongs to it in the body.
     pub(super) tail: Bytes,
+    wants: Wants,
     pub(super) tenant_id: String,
     pub(super) limits: Limits,
     pub(super) target: Result<Target, Unusable>,
@@ -44,6 +45,8 @@ pub(super) struct Target {
     pub(super) path: PathAndQuery,
     /// All headers; those of the signature with an empty value, so that each POST replaces instead of adding.
     pub(super) headers: HeaderMap,
+    /// The name of the header that says what the event is.
+    pub(super) event_header: Option<HeaderName>,
     pub(super) signer: Signer,
     /// The names of the signature's headers, in the signer's order.
     pub(super) signature: Vec<HeaderName>,
@@ -67,6 +70,9 @@ impl Unusable {
     fn unreadable(error: &SettingsError) -> Self {
         let kind = if error.is_about_signing() {
             OutcomeKind::KeyMissing
+        } else if error.is_about_format() {
+            // It goes back, at nobody's expense, to an agent that knows it.
+            OutcomeKind::NotStarted
         } else {
             OutcomeKind::Connect
         };
@@ -86,18 +92,23 @@ impl Prepared {
         endpoints: &Endpoints,
         local_keys: &HashMap<String, SecretString>,
     ) -> Self {
-        let tail = envelope::tail(&settings.subscription_id);
-        let tenant_id = settings.tenant_id.clone();
+        let (id, tenant_id) = (settings.subscription_id.clone(), settings.tenant_id.clone());
         let read = Settings::try_from(settings)
             .inspect_err(|error| tracing::error!(%error, "settings cannot be used"));
-        let timeouts = match &read {
-            Ok(settings) => settings.timeouts,
-            Err(_) => Timeouts::default(),
+        let (timeouts, format, label) = match &read {
+            Ok(settings) => (
+                settings.timeouts,
+                settings.format,
+                settings.event_header.is_some(),
+            ),
+            // Nothing will be sent, so nothing is rendered.
+            Err(_) => (Timeouts::default(), Format::Unknown, false),
         };
         Self {
             lane,
             outcomes,
-            tail,
+            tail: rendering::tail(format, &id),
+            wants: Wants { format, label },
             tenant_id,
             limits: Limits {
                 dns: timeouts.dns(),
@@ -113,6 +124,11 @@ impl Prepared {
     /// The time limit of one attempt.
     pub(crate) fn total_limit(&self) -> Duration {
         self.limits.total
+    }
+
+    /// What a request says of its event.
+    pub(crate) fn wants(&self) -> Wants {
+        self.wants
     }
 
     /// The tenant's id, as text.
@@ -150,6 +166,7 @@ impl Target {
             .map_err(|_| unusable("the signature's header has no valid name"))?;
         let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
         let headers = headers(settings, authority, &signature)?;
+        let event_header = event_header(settings)?;
         let key = EndpointKey {
             host: host.to_owned(),
             port,
@@ -159,6 +176,7 @@ impl Target {
             endpoint: endpoints.get(key),
             path,
             headers,
+            event_header,
             names_message: signature.iter().any(|name| name.as_str() == "webhook-id"),
             signer,
             signature,
@@ -171,31 +189,48 @@ fn headers(
     authority: &str,
     signature: &[HeaderName],
 ) -> Result<HeaderMap, Unusable> {
-    let invalid = |name: &str| {
-        let detail = format!("the header {name:?} is not valid");
-        Unusable::new(OutcomeKind::Connect, detail)
-    };
     let mut headers = HeaderMap::new();
     let host = HeaderValue::from_str(authority).map_err(|_| invalid("host"))?;
     headers.insert(HOST, host);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let content_type = match settings.format {
+        Format::CloudEventsStructured => STRUCTURED,
+        _ => "application/json",
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let product = HeaderValue::from_str(&build_info::product("sidehook"));
     headers.insert(USER_AGENT, product.map_err(|_| invalid("user-agent"))?);
     // What frames the request, or proves where it is from, is not a subscription's to say.
     for header in settings
         .headers
         .iter()
-        .filter(|header| !header.name.is_reserved())
+        .filter(|header| !header.name.is_reserved() && !settings.format.sets(header.name.as_str()))
     {
         let (name, value) = (header.name.as_str(), header.value.as_str());
         let value = HeaderValue::from_str(value).map_err(|_| invalid(name))?;
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid(name))?;
         headers.insert(name, value);
     }
+    if settings.format == Format::CloudEventsBinary {
+        headers.extend(subscription_headers(&settings.subscription_id.to_string()));
+    }
     for name in signature {
         headers.insert(name, HeaderValue::from_static(""));
     }
     Ok(headers)
+}
+
+fn event_header(settings: &Settings) -> Result<Option<HeaderName>, Unusable> {
+    let name = settings.event_header.as_ref();
+    let Some(name) = name.filter(|name| !name.is_reserved()) else {
+        return Ok(None);
+    };
+    let read = HeaderName::from_bytes(name.as_str().as_bytes());
+    read.map(Some).map_err(|_| invalid(name.as_str()))
+}
+
+fn invalid(name: &str) -> Unusable {
+    let detail = format!("the header {name:?} is not valid");
+    Unusable::new(OutcomeKind::Connect, detail)
 }
 
 fn signer(

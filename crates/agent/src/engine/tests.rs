@@ -1,5 +1,6 @@
 //! The engine against receivers that behave, misbehave and do nothing.
 
+mod formats;
 mod receiver;
 mod rig;
 mod stories;

@@ -8,11 +8,15 @@ use sidehook_core::{
     limits::{IN_FLIGHT_MAX, TIMEOUT_MIN},
     signing::{Algorithm, Digest, Scheme, Signing},
     subscription::{
-        Destination, HeaderName, HeaderNameError, HeaderValue, StaticHeader, Subscription, Timeouts,
+        Destination, Format, HeaderName, HeaderNameError, HeaderValue, StaticHeader, Subscription,
+        Timeouts,
     },
 };
 
-use crate::agent_v1::{self, SigningScheme};
+use crate::{
+    agent_v1::{self, SigningScheme},
+    subscription::{event_header_to_proto, format_to_proto, kept::format},
+};
 
 /// What an agent needs of a subscription.
 #[derive(Clone, Debug)]
@@ -25,6 +29,10 @@ pub struct Settings {
     pub subscription_id: SubscriptionId,
     /// Where requests go.
     pub url: Destination,
+    /// What a request carries of its event.
+    pub format: Format,
+    /// The header that says `object_type:action` of the event.
+    pub event_header: Option<HeaderName>,
     /// Headers of every request.
     pub headers: Vec<StaticHeader>,
     /// Whether the receiver's certificate must be valid.
@@ -60,6 +68,12 @@ impl SettingsError {
     pub fn is_about_signing(&self) -> bool {
         self.field.starts_with("signing")
     }
+
+    /// Whether an agent of a later version would understand them.
+    #[must_use]
+    pub fn is_about_format(&self) -> bool {
+        self.field == "format"
+    }
 }
 
 /// The settings for an agent of a subscription of `tenant`. `secrets` are the text
@@ -93,6 +107,9 @@ pub fn settings_to_proto(
         max_in_flight: subscription.max_in_flight.min(IN_FLIGHT_MAX),
         signing: Some(signing_to_proto(&subscription.signing, secrets)),
         tenant_id: tenant.to_string(),
+        // Agents refuse a number that they do not know: nothing is sent in another form.
+        format: format_to_proto(subscription.format).map_or(i32::MAX, Into::into),
+        event_header: event_header_to_proto(subscription),
     }
 }
 
@@ -174,6 +191,11 @@ impl TryFrom<agent_v1::SubscriptionSettings> for Settings {
                 .parse()
                 .map_err(|wrong| error("subscription_id", &wrong))?,
             url: Destination::kept(proto.url),
+            format: format(proto.format)
+                .ok_or_else(|| error("format", &"not known to this agent: update it"))?,
+            event_header: Some(proto.event_header)
+                .filter(|name| !name.is_empty())
+                .map(HeaderName::kept),
             headers: proto
                 .headers
                 .into_iter()

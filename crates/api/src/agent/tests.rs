@@ -7,6 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sidehook_core::{
     id::{SubscriptionId, TenantId},
     signing::{Digest, Scheme},
+    subscription::Format,
 };
 
 use super::*;
@@ -131,6 +132,8 @@ fn settings_come_back() {
                 action: "*".into(),
                 extra_filter: String::new(),
             }],
+            format: v1::DeliveryFormat::CloudEventsBinary.into(),
+            event_header: "X-Event".to_owned(),
             headers: vec![v1::Header {
                 name: "X-A".into(),
                 value: "b".into(),
@@ -153,6 +156,8 @@ fn settings_come_back() {
         );
         assert_eq!(read.subscription_id, made.id);
         assert_eq!((&read.url, &read.headers), (&made.url, &made.headers));
+        assert_eq!(read.format, Format::CloudEventsBinary);
+        assert_eq!(read.event_header, made.event_header);
         assert_eq!(
             (read.timeouts, read.max_in_flight),
             (made.timeouts, made.max_in_flight)

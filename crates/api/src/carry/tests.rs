@@ -12,8 +12,9 @@ use prost_reflect::prost_types::{
 };
 use sidehook_core::{
     id::SubscriptionId,
+    retry::ExhaustionAction,
     signing::Scheme,
-    subscription::{PauseReason, Status},
+    subscription::{Format, PauseReason, Status},
     time::Timestamp,
     version::Version,
 };
@@ -283,6 +284,9 @@ fn numbers_of_a_later_version_are_read_as_what_is_safe_and_stay() {
     let later = tampered(&own, |record| {
         let subscription = record.subscription.as_mut().unwrap();
         subscription.status = 99;
+        subscription.format = 88;
+        let policy = subscription.retry_policy.as_mut().unwrap();
+        (policy.preset, policy.on_exhausted) = (66, 55);
         let scheme = v1::StandardWebhooksScheme { algorithm: 77 };
         subscription.signing.as_mut().unwrap().scheme =
             Some(v1::signing::Scheme::StandardWebhooks(scheme));
@@ -295,6 +299,9 @@ fn numbers_of_a_later_version_are_read_as_what_is_safe_and_stay() {
         (seen.status, seen.signing.scheme),
         (unknown, Scheme::Unknown)
     );
+    assert_eq!(seen.format, Format::Unknown);
+    let policy = seen.retry_policy;
+    assert_eq!(policy.on_exhausted(), ExhaustionAction::Drop);
     let patch = v1::Subscription {
         url: "https://example.com/new".to_owned(),
         ..Default::default()
@@ -306,6 +313,11 @@ fn numbers_of_a_later_version_are_read_as_what_is_safe_and_stay() {
     assert_eq!(
         (raw.url.as_str(), raw.status),
         ("https://example.com/new", 99)
+    );
+    let policy = raw.retry_policy.unwrap();
+    assert_eq!(
+        (raw.format, policy.preset, policy.on_exhausted),
+        (88, 66, 55)
     );
     let scheme = raw.signing.unwrap().scheme;
     assert_eq!(scheme, Some(v1::signing::Scheme::StandardWebhooks(kept)));

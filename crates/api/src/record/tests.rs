@@ -43,6 +43,8 @@ fn stored() -> StoredSubscription {
         }],
         verify_ssl: Some(false),
         campaign_id: "camp_1".to_owned(),
+        format: v1::DeliveryFormat::Raw.into(),
+        event_header: "X-Event".to_owned(),
         pool: "platform/eu".to_owned(),
         retry_policy: Some(v1::RetryPolicy {
             max_attempts: 4,

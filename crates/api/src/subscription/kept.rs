@@ -9,6 +9,7 @@
 //! | unknown | read as | so that |
 //! |---|---|---|
 //! | scheme, algorithm or digest | [`Scheme::Unknown`] | nothing is signed in another way, or not at all: deliveries wait |
+//! | format | [`Format::Unknown`] | nothing is sent in another form: deliveries wait |
 //! | status, or reason of a pause | paused, for an unknown reason | nothing is sent that somebody stopped |
 //! | preset of retries | `CLOSE`, within the bounds that the record names | nothing is tried for longer than somebody chose |
 //! | what follows exhaustion | `DROP` | the subscription goes on |
@@ -25,7 +26,7 @@ use sidehook_core::{
     retry::{ExhaustionAction, RetryPolicy, RetryPreset, RetryTerms},
     signing::{Algorithm, Digest, Scheme, Signing},
     subscription::{
-        Destination, HeaderName, HeaderValue, Identity, PauseReason, StaticHeader, Status,
+        Destination, Format, HeaderName, HeaderValue, Identity, PauseReason, StaticHeader, Status,
         Subscription, Timeouts,
     },
 };
@@ -54,6 +55,11 @@ pub(crate) fn read(proto: &v1::Subscription, identity: Identity) -> Subscription
         campaign_id: proto.campaign_id.clone(),
         status: status(proto),
         signing: signing(proto.signing.as_ref()),
+        format: format(proto.format).unwrap_or(Format::Unknown),
+        event_header: match proto.event_header.as_str() {
+            "" => None,
+            name => Some(HeaderName::kept(name.to_owned())),
+        },
         headers: headers.collect(),
         verify_ssl: proto.verify_ssl.unwrap_or(true),
         pool: match proto.pool.as_str() {
@@ -166,6 +172,19 @@ fn retry_policy(proto: v1::RetryPolicy) -> RetryPolicy {
         max_age: given(proto.max_age),
         max_attempts: Some(proto.max_attempts),
         on_exhausted: on_exhausted(proto.on_exhausted).unwrap_or(Some(ExhaustionAction::Drop)),
+    })
+}
+
+/// The format with this number; `None` for one that this version does not know.
+pub(crate) fn format(number: i32) -> Option<Format> {
+    use v1::DeliveryFormat::{
+        CloudEventsBinary, CloudEventsStructured, Envelope, Raw, Unspecified,
+    };
+    Some(match v1::DeliveryFormat::try_from(number).ok()? {
+        Unspecified | Envelope => Format::Envelope,
+        Raw => Format::Raw,
+        CloudEventsBinary => Format::CloudEventsBinary,
+        CloudEventsStructured => Format::CloudEventsStructured,
     })
 }
 

@@ -94,6 +94,14 @@ const FIELDS: &[Field] = &[
     nested!("signing.local_key", signing.local_key, |name: &String| {
         !name.is_empty()
     }),
+    field!("format", Leaf, |p| p.format != 0, |to, from| to.format =
+        from.format),
+    field!(
+        "event_header",
+        Leaf,
+        |p| !p.event_header.is_empty(),
+        |to, from| to.event_header.clone_from(&from.event_header)
+    ),
     field!("headers", Leaf, |p| !p.headers.is_empty(), |to, from| to
         .headers
         .clone_from(&from.headers)),

@@ -10,7 +10,9 @@ use sidehook_core::{
     pool::PoolName,
     retry::{RetryPolicy, RetryTerms},
     signing::{Algorithm, Digest, Scheme, Signing},
-    subscription::{Draft, Identity, PauseReason, StaticHeader, Status, Subscription, Timeouts},
+    subscription::{
+        Draft, HeaderName, Identity, PauseReason, StaticHeader, Status, Subscription, Timeouts,
+    },
     violation::Violations,
 };
 
@@ -33,6 +35,9 @@ pub(super) fn parse(
         campaign_id: proto.campaign_id.clone(),
         status: reader.status(proto),
         signing: reader.signing(proto.signing.as_ref()),
+        format: kept::format(proto.format)
+            .or_else(|| reader.refuse("format", "not a known format")),
+        event_header: reader.event_header(&proto.event_header),
         headers: reader.headers(&proto.headers),
         verify_ssl: proto.verify_ssl.unwrap_or(true),
         pool: match proto.pool.as_str() {
@@ -109,6 +114,14 @@ impl Reader {
             })
         };
         protos.iter().enumerate().map(&mut header).collect()
+    }
+
+    /// `None`: there is none, or a wrong one, which has been noted.
+    fn event_header(&mut self, name: &str) -> Option<HeaderName> {
+        if name.is_empty() {
+            return None;
+        }
+        self.take("event_header", name.parse())
     }
 
     fn status(&mut self, proto: &v1::Subscription) -> Option<Status> {

@@ -11,6 +11,7 @@ use sidehook_core::subscription::PauseReason;
 use super::*;
 
 mod filters;
+mod formats;
 mod retries;
 mod text;
 

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use sidehook_api::v1;
 use sidehook_core::{
     id::SubscriptionId,
-    signing::Scheme,
     subscription::{Status, Subscription},
     time::Timestamp,
     version::Version,
@@ -68,10 +67,9 @@ impl Keyed {
     pub fn without_keys(&self) -> v1::Subscription {
         let fault = match &self.unopened {
             Some(error) => catalog::fault(error),
-            None if self.subscription.signing.scheme == Scheme::Unknown => {
-                catalog::UNKNOWN_SCHEME.to_owned()
-            }
-            None => String::new(),
+            None => catalog::of_later(&self.subscription)
+                .unwrap_or_default()
+                .to_owned(),
         };
         v1::Subscription {
             fault,

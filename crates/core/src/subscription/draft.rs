@@ -3,7 +3,7 @@
 //! A part that could not be read is `None`, and what is wrong with it has been noted;
 //! the rest is still checked, so that a client hears of everything at once.
 
-use super::{Destination, HeaderName, StaticHeader, Status, Subscription, Timeouts};
+use super::{Destination, Format, HeaderName, StaticHeader, Status, Subscription, Timeouts};
 use crate::{
     id::SubscriptionId,
     limits,
@@ -29,6 +29,8 @@ pub struct Draft {
     pub campaign_id: String,
     pub status: Option<Status>,
     pub signing: Option<Signing>,
+    pub format: Option<Format>,
+    pub event_header: Option<HeaderName>,
     pub headers: Vec<Option<StaticHeader>>,
     pub verify_ssl: bool,
     pub pool: Option<PoolName>,
@@ -96,6 +98,7 @@ impl Draft {
             Some(url),
             Some(status),
             Some(signing),
+            Some(format),
             Some(pool),
             Some(timeouts),
             Some(retry_policy),
@@ -103,6 +106,7 @@ impl Draft {
             self.url,
             self.status,
             self.signing,
+            self.format,
             self.pool,
             self.timeouts,
             self.retry_policy,
@@ -128,6 +132,8 @@ impl Draft {
             campaign_id: self.campaign_id,
             status,
             signing,
+            format,
+            event_header: self.event_header,
             headers: self.headers.into_iter().flatten().collect(),
             verify_ssl: self.verify_ssl,
             pool,
@@ -194,14 +200,28 @@ impl Draft {
         }
     }
 
+    /// No two of the static headers, the signature's, the event's and the format's may be
+    /// the same.
     fn check_headers(&self, violations: &mut Violations) {
+        const FORMATS: &str =
+            "the format CLOUD_EVENTS_BINARY sets the headers that begin with `ce-`";
         let signature = self
             .signing
             .as_ref()
             .and_then(|signing| match &signing.scheme {
-                Scheme::HmacHeader { header, .. } => Some(header),
+                Scheme::HmacHeader { header, .. } => Some(header.as_str()),
                 _ => None,
             });
+        let format = self.format.unwrap_or_default();
+        if signature.is_some_and(|signature| format.sets(signature)) {
+            violations.add("signing.hmac_header.header", FORMATS);
+        }
+        if let Some(event) = &self.event_header {
+            let signs = signature.is_some_and(|signature| event.is(signature));
+            violations.require(!signs, "event_header", "this header carries the signature");
+            let formats = format.sets(event.as_str());
+            violations.require(!formats, "event_header", FORMATS);
+        }
         for (index, header) in self.headers.iter().enumerate().take(limits::HEADERS) {
             let Some(header) = header else { continue };
             let name = header.name.as_str();
@@ -215,6 +235,16 @@ impl Draft {
             }
             if signature.is_some_and(|signature| header.name.is(signature)) {
                 violations.add(field(), "this header carries the signature");
+            }
+            if self
+                .event_header
+                .as_ref()
+                .is_some_and(|event| event.is(name))
+            {
+                violations.add(field(), "this header is `event_header`");
+            }
+            if format.sets(name) {
+                violations.add(field(), FORMATS);
             }
         }
     }

@@ -205,6 +205,8 @@ fn flag(field: &str) -> Option<&'static str> {
         "pool" => "--pool",
         "max_in_flight" => "--max-in-flight",
         "campaign_id" => "--campaign",
+        "format" => "--format",
+        "event_header" => "--event-header",
         "description" => "--description",
         "owner" => "--owner",
         "overlap" => "--overlap",

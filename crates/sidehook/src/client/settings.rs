@@ -1,6 +1,7 @@
 //! The flags that describe a subscription, and what they mean in the API. Creation and
 //! change share them: a change's mask names the fields whose flags were given.
 
+mod events;
 mod retries;
 mod secret;
 mod signing;
@@ -15,12 +16,8 @@ pub(super) use span::span;
 /// What a subscription is like; each flag may be left out.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Settings {
-    /// What to send, as KIND:ACTION with `*` for all; may be repeated
-    #[arg(long, value_name = "KIND:ACTION", value_parser = pattern)]
-    events: Vec<v1::EventPattern>,
-    /// Only events of this campaign; of all if empty
-    #[arg(long, value_name = "ID")]
-    campaign: Option<String>,
+    #[command(flatten)]
+    events: events::EventFlags,
     #[command(flatten)]
     signing: signing::Flags,
     /// A static header for every request; may be repeated. Those given replace all that
@@ -92,8 +89,6 @@ impl Settings {
     /// The fields of a mask whose flags were given, but for those of the signing.
     fn given(&self) -> impl Iterator<Item = &'static str> + use<> {
         let given = [
-            ("events", !self.events.is_empty()),
-            ("campaign_id", self.campaign.is_some()),
             ("headers", self.clear_headers || !self.headers.is_empty()),
             ("verify_ssl", self.no_verify_ssl || self.verify_ssl),
             ("pool", self.pool.is_some()),
@@ -107,6 +102,7 @@ impl Settings {
         ];
         given
             .into_iter()
+            .chain(self.events.given())
             .chain(self.retries.given())
             .filter_map(|(path, given)| given.then_some(path))
     }
@@ -134,8 +130,6 @@ impl Settings {
         let status = self.status.map(v1::SubscriptionStatus::from);
         let subscription = v1::Subscription {
             url: url.unwrap_or_default(),
-            events: self.events,
-            campaign_id: self.campaign.unwrap_or_default(),
             status: status.unwrap_or_default().into(),
             signing,
             headers: self.headers,
@@ -146,21 +140,10 @@ impl Settings {
             retry_policy: self.retries.into_policy(),
             description: self.description.unwrap_or_default(),
             owner: self.owner.unwrap_or_default(),
-            ..v1::Subscription::default()
+            ..self.events.into_subscription()
         };
         Ok((subscription, mask.into_iter().map(str::to_owned).collect()))
     }
-}
-
-fn pattern(text: &str) -> Result<v1::EventPattern, String> {
-    let (object_type, action) = text
-        .split_once(':')
-        .ok_or("not KIND:ACTION, for example `opportunity:updated`")?;
-    Ok(v1::EventPattern {
-        object_type: object_type.to_owned(),
-        action: action.to_owned(),
-        extra_filter: String::new(),
-    })
 }
 
 fn header(text: &str) -> Result<v1::Header, String> {
@@ -231,7 +214,7 @@ mod tests {
             "X-A: b:c ",
         ];
         let (subscription, mask) = parsed(&flags);
-        assert_eq!(mask, ["events", "headers"]);
+        assert_eq!(mask, ["headers", "events"]);
         assert_eq!(subscription.events.len(), 2);
         assert_eq!(subscription.events[0].action, "*");
         assert_eq!(
@@ -245,7 +228,8 @@ mod tests {
 
     #[test]
     fn every_field_that_can_be_changed_has_its_flag() {
-        let line = "--events a:b --campaign c --header X-A:b --verify-ssl --pool p --max-in-flight 1 \
+        let line = "--events a:b --campaign c --format raw --event-header X-E --header X-A:b \
+                    --verify-ssl --pool p --max-in-flight 1 \
                     --status paused --initial-backoff 1s --max-backoff 2s --max-age 1d \
                     --max-attempts 3 --retry-preset collect --on-exhausted drop --dns-timeout 1s \
                     --connect-timeout 2s --timeout 3s --description d --owner usr_1 \
@@ -253,8 +237,10 @@ mod tests {
         let flags: Vec<_> = line.split_whitespace().collect();
         let (subscription, mask) = parsed(&flags);
         // The scheme stands for four fields, of which one is given.
-        assert_eq!(mask.len(), 20, "{mask:?}");
+        assert_eq!(mask.len(), 22, "{mask:?}");
         assert_eq!(subscription.campaign_id, "c");
+        assert_eq!(subscription.format(), v1::DeliveryFormat::Raw);
+        assert_eq!(subscription.event_header, "X-E");
         assert_eq!(subscription.status(), v1::SubscriptionStatus::Paused);
         let policy = subscription.retry_policy.expect("given");
         assert_eq!(policy.preset(), v1::RetryPreset::Collect);
@@ -281,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_or_header_is_refused() {
-        assert!(pattern("lead").is_err() && header("X").is_err());
+    fn what_is_no_header_is_refused() {
+        assert!(header("X").is_err());
     }
 }

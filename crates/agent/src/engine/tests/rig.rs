@@ -20,7 +20,7 @@ use sidehook_session::agent_end::{AgentEnd, Lease, Report};
 use crate::clock::Clock;
 use crate::egress::Egress;
 use crate::engine::{Engine, Job, Outcome};
-use crate::envelope;
+use crate::rendering::Rendering;
 use crate::trust::ReceiverTls;
 
 pub(super) const OPEN: Egress = Egress {
@@ -87,7 +87,7 @@ impl Rig {
         count: u32,
     ) {
         let prepared = self.engine.prepare(settings.clone());
-        let head = envelope::head(&event(), &settings.tenant_id);
+        let part = Rendering::of(event()).part(prepared.wants(), &settings.tenant_id);
         let job = |position: u32| {
             let id = DeliveryId::from_bits(position.into());
             Job::new(
@@ -95,7 +95,7 @@ impl Rig {
                 position,
                 1,
                 id,
-                Some(head.clone()),
+                Some(part.clone()),
                 Arc::clone(&prepared),
             )
         };

@@ -5,12 +5,14 @@ use std::time::Duration;
 use sidehook_api::agent_v1::{HttpHeader, SigningScheme, SigningSettings, SubscriptionSettings};
 use sidehook_core::address::DeliveryId;
 use sidehook_core::outcome::OutcomeKind;
+use sidehook_core::subscription::Format;
 use sidehook_signature::{Scheme, TimeWindow, Verifier};
 
 use super::receiver::{Do, Receiver, answer};
 use super::rig::{OPEN, Rig, event, settings, wait_for};
+use crate::clock;
 use crate::egress::Egress;
-use crate::{clock, envelope};
+use crate::rendering::{self, Rendering, Wants};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -47,9 +49,13 @@ async fn a_post_carries_the_envelope_the_headers_and_a_valid_signature() {
         "{}",
         request.head
     );
+    let whole = Wants {
+        format: Format::Envelope,
+        label: false,
+    };
     let expected = [
-        envelope::head(&event(), &settings.tenant_id),
-        envelope::tail(&settings.subscription_id),
+        Rendering::of(event()).part(whole, &settings.tenant_id).head,
+        rendering::tail(whole.format, &settings.subscription_id),
     ];
     assert_eq!(request.body, expected.concat());
     let headers = request.headers();

@@ -36,7 +36,7 @@ pub(super) async fn show_list(
         vec![
             subscription.id.clone(),
             standing(subscription),
-            patterns(subscription).join(", "),
+            patterns_in_brief(subscription).join(", "),
             subscription.url.clone(),
             subscription.pool.clone(),
         ]
@@ -72,7 +72,7 @@ pub(super) fn show(subscription: Option<v1::Subscription>, output: Output) -> Re
     let fields = [
         ("ID", subscription.id.clone()),
         ("URL", subscription.url.clone()),
-        ("EVENTS", patterns(subscription).join(", ")),
+        ("EVENTS", patterns(subscription).join("\n")),
         ("CAMPAIGN", subscription.campaign_id.clone()),
         ("STATUS", status(subscription)),
         ("PAUSED BY", subscription.pause_reason.clone()),
@@ -81,6 +81,8 @@ pub(super) fn show(subscription: Option<v1::Subscription>, output: Output) -> Re
         ("KEYS", keys.join("\n")),
         ("PUBLIC KEY", public.join("\n")),
         ("LOCAL KEY", local_key.to_owned()),
+        ("FORMAT", format(subscription)),
+        ("EVENT HEADER", subscription.event_header.clone()),
         ("HEADERS", headers.join("\n")),
         (
             "VERIFY TLS",
@@ -118,11 +120,34 @@ fn standing(subscription: &v1::Subscription) -> String {
     }
 }
 
+fn format(subscription: &v1::Subscription) -> String {
+    word(subscription.format().as_str_name(), "DELIVERY_FORMAT_")
+}
+
+/// What is wanted, as --events takes it.
 fn patterns(subscription: &v1::Subscription) -> Vec<String> {
     let events = subscription.events.iter();
     events
-        .map(|event| format!("{}:{}", event.object_type, event.action))
+        .map(|event| match event.extra_filter.as_str() {
+            "" => pattern(event),
+            filter => format!("{} {filter}", pattern(event)),
+        })
         .collect()
+}
+
+/// The same without the filters, only that there are some.
+fn patterns_in_brief(subscription: &v1::Subscription) -> Vec<String> {
+    let events = subscription.events.iter();
+    events
+        .map(|event| match event.extra_filter.as_str() {
+            "" => pattern(event),
+            _ => format!("{} (filter)", pattern(event)),
+        })
+        .collect()
+}
+
+fn pattern(event: &v1::EventPattern) -> String {
+    format!("{}:{}", event.object_type, event.action)
 }
 
 fn scheme(subscription: &v1::Subscription) -> &'static str {
@@ -257,6 +282,8 @@ fn as_json(subscription: &v1::Subscription) -> Value {
                 "expires_at": some(moment(key.expires_at.as_ref())),
             })).collect::<Value>(),
         },
+        "format": some(format(subscription)),
+        "event_header": some(subscription.event_header.clone()),
         "headers": subscription.headers.iter().map(|header| json!({
             "name": header.name,
             "value": header.value,

@@ -1,17 +1,13 @@
-//! The body of a POST: `{"event": {…}, "subscription_id": "whsub_…"}`.
+//! The envelope: `{"event": {…}, "subscription_id": "whsub_…"}`.
 //!
-//! Two pieces, so that nothing is copied per delivery: the [`head`] is rendered once per event and shared by its whole
-//! fan-out, the [`tail`] once per version of a subscription. The publisher's JSON is copied into the head as it is:
-//! parsing it and writing it anew would change numbers, order and spacing, and cost two hundred times as much.
-
-use std::fmt::Write as _;
+//! The publisher's JSON is copied into the head as it is: parsing it and writing it anew would change numbers, order and
+//! spacing, and cost two hundred times as much.
 
 use bytes::Bytes;
 use sidehook_api::v1;
-use sidehook_core::address::EventId;
 
-/// Seconds of the day.
-const DAY_S: i64 = 86_400;
+use super::date::of_event;
+use super::json::string;
 
 /// Bytes of the head beside its texts and payloads: names, times, an id.
 const FRAME_BYTES: usize = 640;
@@ -25,10 +21,7 @@ pub(crate) fn head(event: &v1::Event, tenant_id: &str) -> Bytes {
     } else {
         &event.organization_id
     };
-    let date = match event.occurred_at.or(event.accepted_at) {
-        Some(at) => date(at.seconds, at.nanos),
-        None => date(accepted_s(&event.id), 0),
-    };
+    let date = of_event(event);
     out.extend_from_slice(br#"{"event": {"id": "#);
     string(&mut out, &event.id);
     for (name, text) in [
@@ -83,11 +76,6 @@ pub(crate) fn tail(subscription_id: &str) -> Bytes {
     Bytes::from(out)
 }
 
-/// When the event was accepted, which its id says too.
-fn accepted_s(id: &str) -> i64 {
-    id.parse::<EventId>().map_or(0, |id| id.time().as_seconds())
-}
-
 fn key(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b", \"");
     out.extend_from_slice(name.as_bytes());
@@ -100,64 +88,6 @@ fn nullable(out: &mut Vec<u8>, text: &str) {
     } else {
         string(out, text);
     }
-}
-
-fn string(out: &mut Vec<u8>, text: &str) {
-    out.push(b'"');
-    let mut rest = text.as_bytes();
-    while let Some(at) = rest
-        .iter()
-        .position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\'))
-    {
-        out.extend_from_slice(&rest[..at]);
-        match rest[at] {
-            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
-            byte => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-            }
-        }
-        rest = &rest[at + 1..];
-    }
-    out.extend_from_slice(rest);
-    out.push(b'"');
-}
-
-/// `2018-12-06T19:15:09.590432`: UTC without zone, microseconds. Years outside 1 to 9999 do not pass validation.
-fn date(seconds: i64, nanos: i32) -> String {
-    let (year, month, day) = civil(seconds.div_euclid(DAY_S));
-    let second = seconds.rem_euclid(DAY_S);
-    let micros = nanos.clamp(0, 999_999_999) / 1_000;
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    let mut text = String::with_capacity(26);
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}"
-    );
-    text
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-///
-/// Years are counted from March, so that the leap day is a year's last, in eras of 400 years (146,097 days).
-const fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days.saturating_add(719_468);
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = year_of_era + era * 400 + (month <= 2) as i64;
-    (year, month, day)
 }
 
 #[cfg(test)]
@@ -229,37 +159,5 @@ mod tests {
         assert_eq!(event["meta"], serde_json::json!({}));
         assert_eq!(event["data"], 7);
         assert_eq!(json.as_object().map(serde_json::Map::len), Some(2));
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_text_is_escaped_as_json_wants(given in ".*") {
-            let mut out = Vec::new();
-            string(&mut out, &given);
-            let back: String = serde_json::from_slice(&out).expect("JSON");
-            proptest::prop_assert_eq!(back, given);
-        }
-    }
-
-    #[test]
-    fn control_characters_are_escaped() {
-        let mut out = Vec::new();
-        string(&mut out, "a\"b\\c\n\u{1f}é\0");
-        assert_eq!(out, r#""a\"b\\c\u000a\u001fé\u0000""#.as_bytes());
-    }
-
-    #[test]
-    fn dates_agree_with_the_calendar() {
-        for (seconds, expected) in [
-            (-62_135_596_800, "0001-01-01T00:00:00.000000"),
-            (-1, "1969-12-31T23:59:59.000000"),
-            (951_782_400, "2000-02-29T00:00:00.000000"),
-            (1_709_164_800, "2024-02-29T00:00:00.000000"),
-            (1_709_251_199, "2024-02-29T23:59:59.000000"),
-            (4_107_542_400, "2100-03-01T00:00:00.000000"),
-            (253_402_300_799, "9999-12-31T23:59:59.000000"),
-        ] {
-            assert_eq!(date(seconds, 0), expected);
-        }
     }
 }
