@@ -289,7 +289,11 @@ impl Machine {
         self.report.struck += u64::from(taken != Taken::default());
         match &mut self.redis {
             Some(redis) => {
-                self.report.mended += u64::from(redis.mend());
+                if redis.mend() {
+                    // Who mends a file sees to it that it is on disk.
+                    self.disk.sync();
+                    self.report.mended += 1;
+                }
                 redis.restart().await;
                 check(&Place::Redis(redis.url()), &["--in-use"]);
             }
