@@ -160,3 +160,35 @@ impl Service<Request<Body>> for Backend {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_rpc_that_the_row_does_not_name_does_not_get_through() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
+        let service = InProcess::new(tower::service_fn(move |_: Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { Ok(Status::not_found("played").into_http()) }
+        }));
+        let bearer = HeaderValue::from_static("Bearer k1");
+        let named = &["/sidehook.v1.WebhookService/GetSubscription"];
+        let mut backend = Backend::new(service, bearer, named, Notes::default());
+        let mut ask = |path: &'static str| {
+            let request = Request::post(path).body(Body::empty());
+            backend.call(request.expect("a request"))
+        };
+        let answer = ask("/sidehook.v1.AdminService/CreateTenant").await;
+        let status = Status::from_header_map(answer.expect("an answer").headers());
+        assert_eq!(status.expect("one").code(), tonic::Code::Internal);
+        assert_eq!(calls.load(Ordering::Relaxed), 0);
+        let answer = ask(named[0]).await;
+        let status = Status::from_header_map(answer.expect("an answer").headers());
+        assert_eq!(status.expect("one").code(), tonic::Code::NotFound);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    }
+}

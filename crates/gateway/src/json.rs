@@ -36,10 +36,6 @@ impl<T> Given<T> {
         }
     }
 
-    /// Whether something stands there, be it null.
-    pub(crate) const fn is_given(&self) -> bool {
-        !matches!(self, Self::Absent)
-    }
 
     fn map<U>(self, change: impl FnOnce(T) -> Option<U>) -> Given<U> {
         match self {

@@ -135,3 +135,57 @@ fn parameter(parameter: &Parameter) -> Value {
         "schema": schema,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::app::DIALECTS;
+
+    fn references(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                for (name, member) in members {
+                    match (name.as_str(), member) {
+                        ("$ref", Value::String(text)) => {
+                            let name = text.strip_prefix("#/components/schemas/");
+                            found.insert(name.expect("a schema of ours").to_owned());
+                        }
+                        _ => references(member, found),
+                    }
+                }
+            }
+            Value::Array(elements) => elements.iter().for_each(|one| references(one, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_schema_is_there_once_and_used() {
+        let document = document(DIALECTS);
+        let mut used = BTreeSet::new();
+        references(&document, &mut used);
+        let there = document["components"]["schemas"].as_object();
+        let there: BTreeSet<_> = there.expect("schemas").keys().cloned().collect();
+        assert_eq!(used, there);
+        let of_dialects: usize = DIALECTS.iter().map(|one| (one.schemas)().len()).sum();
+        assert_eq!(there.len(), of_dialects, "a name is there twice");
+    }
+
+    #[test]
+    fn every_route_is_described_with_and_without_its_slash() {
+        let document = document(DIALECTS);
+        let (mut ids, mut described) = (BTreeSet::new(), 0);
+        for item in document["paths"].as_object().expect("paths").values() {
+            for operation in item.as_object().expect("a path").values() {
+                if let Some(id) = operation.get("operationId") {
+                    assert!(ids.insert(id.to_string()), "{id} is there twice");
+                    described += 1;
+                }
+            }
+        }
+        let routes: usize = DIALECTS.iter().map(|one| one.routes.len()).sum();
+        assert_eq!(described, 2 * routes);
+    }
+}

@@ -149,3 +149,58 @@ async fn serve(connection: Connection, router: Router, drain: Drain, patience: D
         Err(_) => tracing::warn!(%peer, "cut off: the peer does not take its answer"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sidehook_runtime::drain::{self, Outcome};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+    use tonic::Status;
+
+    use super::*;
+
+    async fn served(tasks: &Tasks) -> SocketAddr {
+        let played = tower::service_fn(|_: http::Request<tonic::body::Body>| async {
+            Ok(Status::not_found("played").into_http())
+        });
+        let listen = ListenConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let gateway = Gateway::bind(GatewayConfig::new(listen)).await;
+        let gateway = gateway.expect("a free port");
+        let addr = gateway.local_addr();
+        let grace = Duration::from_secs(60);
+        let serving = gateway.serve(&InProcess::new(played), grace, tasks);
+        serving.expect("it serves");
+        addr
+    }
+
+    async fn ask(connection: &mut TcpStream) -> String {
+        let request = b"GET /nowhere HTTP/1.1\r\nhost: sidehook\r\n\r\n";
+        connection.write_all(request).await.expect("it is taken");
+        let (mut answer, mut part) = (Vec::new(), [0; 1024]);
+        while !answer.ends_with(b"}") {
+            let read = connection.read(&mut part).await.expect("an answer");
+            assert!(read > 0, "it broke off");
+            answer.extend_from_slice(&part[..read]);
+        }
+        String::from_utf8(answer).expect("text")
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_rests_does_not_hold_up_the_drain() {
+        let tasks = Tasks::new(drain::channel().0);
+        let addr = served(&tasks).await;
+        let mut resting = TcpStream::connect(addr).await.expect("it listens");
+        for _ in 0..2 {
+            let answer = ask(&mut resting).await;
+            assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        }
+        tasks.trigger().drain("test");
+        let ended = tasks.finish(Duration::from_secs(30)).await;
+        assert_eq!(ended, Outcome::Clean);
+        let read = resting.read(&mut [0; 1]).await;
+        assert_eq!(read.expect("its end"), 0);
+        assert!(TcpStream::connect(addr).await.is_err(), "the port is shut");
+    }
+}

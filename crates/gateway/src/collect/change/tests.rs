@@ -1,3 +1,5 @@
+//! What a body says of a webhook, and what becomes of it.
+
 use super::*;
 
 fn settings() -> DialectSettings {

@@ -1,3 +1,5 @@
+//! What a body says of a hook, and what becomes of it.
+
 use super::*;
 
 fn settings() -> DialectSettings {
