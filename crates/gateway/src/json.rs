@@ -36,7 +36,6 @@ impl<T> Given<T> {
         }
     }
 
-
     fn map<U>(self, change: impl FnOnce(T) -> Option<U>) -> Given<U> {
         match self {
             Self::Absent => Given::Absent,
