@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo run build test check fmt clippy doc deny proto structure faults bench soak fuzz-http valkey
+.PHONY: help demo run build test test-clients check fmt clippy doc deny proto structure faults bench soak fuzz-http valkey
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -22,6 +22,10 @@ test: ## Everything: unit, conformance, real Redis, several processes
 	tools/install-python-tools.sh
 	cargo build --workspace --bins
 	cargo test --workspace
+
+test-clients: ## The examples of clients in other languages (ARGS='python go' for some of them)
+	cargo build -p sidehook --bin sidehook
+	tools/test-clients.sh $(ARGS)
 
 check: fmt clippy doc deny proto structure ## Formatting, lints, docs, dependencies, protos, structure
 

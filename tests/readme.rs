@@ -8,6 +8,13 @@ use sidehook_testkit::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Examples that the README shows whole, after a fence that ends in the file's path.
+const EXAMPLES: [&str; 4] = [
+    "tests/clients/python/example.py",
+    "tests/clients/node/example.ts",
+    "tests/clients/go/example.go",
+    "tests/clients/java/src/main/java/Example.java",
+];
 /// Where the README's receiver listens.
 const PORT: &str = "127.0.0.1:9000";
 
@@ -19,6 +26,27 @@ fn block(name: &str) -> String {
     let (_, rest) = text.split_once(&fence).expect("a block of this name");
     let (block, _) = rest.split_once("\n```").expect("the block ends");
     block.replace("localhost:9000", PORT)
+}
+
+#[test]
+fn the_examples_of_clients_are_the_files_that_are_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("there is a README");
+    for path in EXAMPLES {
+        let file = fs::read_to_string(root.join(path)).expect(path);
+        let (_, rest) = readme
+            .split_once(&format!(" {path}\n"))
+            .unwrap_or_else(|| panic!("README.md shows no {path}"));
+        let (shown, _) = rest.split_once("\n```\n").expect("the block ends");
+        for (number, (shown, line)) in shown.lines().zip(file.lines()).enumerate() {
+            assert_eq!(shown, line, "README.md, {path}, line {}", number + 1);
+        }
+        assert_eq!(
+            shown.lines().count(),
+            file.lines().count(),
+            "{path} is whole"
+        );
+    }
 }
 
 /// How many commands are in a block: lines that neither continue one nor comment.
