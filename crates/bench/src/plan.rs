@@ -35,6 +35,10 @@ pub(crate) struct Plan {
     pub(crate) clearings: u32,
     /// Deliveries queued when memory is weighed.
     pub(crate) weighed: u64,
+    /// Subscriptions with filters that events are matched against.
+    pub(crate) matched: u32,
+    /// How often an event is matched.
+    pub(crate) matchings: usize,
 }
 
 impl Plan {
@@ -58,6 +62,8 @@ impl Plan {
             cleared: 100_000,
             clearings: 5,
             weighed: 100_000,
+            matched: 1_000,
+            matchings: 400,
         }
     }
 
@@ -77,6 +83,8 @@ impl Plan {
             cleared: 2_000,
             clearings: 1,
             weighed: 10_000,
+            matched: 50,
+            matchings: 3,
         }
     }
 }

@@ -5,7 +5,8 @@ use serde::Serialize;
 use crate::{
     limit::Limit,
     scenarios::{
-        Backlog, BlackHole, Clearing, Drain, Latency, Memory, Queued, Saturated, StoreFigures,
+        Backlog, BlackHole, Clearing, Drain, Latency, Matching, Memory, Queued, Saturated,
+        StoreFigures,
     },
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Report {
     pub(crate) clearing: Option<Clearing>,
     /// Memory of what is queued.
     pub(crate) queued: Vec<Queued>,
+    /// Matching one event against many filters.
+    pub(crate) matching: Vec<Matching>,
     /// Resident memory of the processes.
     pub(crate) memory: Option<Memory>,
     /// The table, with what was met.
@@ -100,6 +103,7 @@ impl Report {
         rows.extend(self.backlog.iter().flat_map(Backlog::rows));
         rows.extend(self.clearing.iter().map(Clearing::row));
         rows.extend(self.queued.iter().map(Queued::row));
+        rows.extend(self.matching.iter().map(Matching::row));
         rows.extend(self.memory.iter().flat_map(Memory::rows));
         self.rows = rows;
     }

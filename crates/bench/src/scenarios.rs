@@ -5,6 +5,7 @@ mod black_hole;
 mod clearing;
 mod drain;
 mod latency;
+mod matching;
 mod memory;
 mod queued;
 mod saturated;
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 
 pub(crate) use self::{
     backlog::Backlog, black_hole::BlackHole, clearing::Clearing, drain::Drain, latency::Latency,
-    memory::Memory, queued::Queued, saturated::Saturated, stores::StoreFigures,
+    matching::Matching, memory::Memory, queued::Queued, saturated::Saturated, stores::StoreFigures,
 };
 use crate::{
     Arguments, Failure,
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// The scenarios, as `--only` names them.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "saturated",
     "latency",
     "drain",
@@ -38,6 +39,7 @@ const NAMES: [&str; 8] = [
     "backlog",
     "clearing",
     "queued",
+    "matching",
 ];
 /// Those that measure the whole system over Redis as it is recommended.
 const WHOLE: [&str; 4] = ["saturated", "latency", "drain", "black-hole"];
@@ -65,6 +67,9 @@ pub(crate) async fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     if wanted("queued") {
         bench.report.queued = queued::measure(&bench.plan).await?;
+    }
+    if wanted("matching") {
+        bench.report.matching = matching::measure(&bench.plan)?;
     }
     if !bench.limits.is_empty() {
         bench.report.limit = Some(Limit::of(&bench.limits));
