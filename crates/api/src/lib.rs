@@ -9,6 +9,7 @@
 
 pub mod agent;
 mod carry;
+pub mod continued;
 pub mod delivery;
 pub mod event;
 #[cfg(feature = "later")]

@@ -2,7 +2,8 @@
 //!
 //! A handler gets clients over a [`Backend`] of its own, which puts the caller's key on
 //! each RPC, lets through only those that the route's row names, and notes what the
-//! answers say of the caller's limit. A handler need not think of any of it.
+//! answers say of the caller's limit. Of several RPCs of one request only the first
+//! counts against that limit. A handler need not think of any of it.
 
 use core::{
     convert::Infallible,
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, header};
 use parking_lot::Mutex;
+use sidehook_api::continued::Continued;
 use tonic::{Status, body::Body};
 use tower::{Service, util::BoxCloneSyncService};
 
@@ -72,12 +74,14 @@ pub(crate) struct Backend {
     notes: Notes,
 }
 
-/// What the newest answers said of the caller.
+/// What the newest answers said of the caller, over all RPCs of one request.
 #[derive(Clone, Default)]
 pub(crate) struct Notes(Arc<Mutex<Noted>>);
 
 #[derive(Default)]
 struct Noted {
+    /// Whether an RPC was made: those after it go on with it.
+    has_begun: bool,
     limit: Option<HeaderValue>,
     tenant: Option<HeaderValue>,
 }
@@ -90,6 +94,10 @@ impl Notes {
 
     fn tenant(&self) -> Option<HeaderValue> {
         self.0.lock().tenant.clone()
+    }
+
+    fn begin(&self) -> bool {
+        !core::mem::replace(&mut self.0.lock().has_begun, true)
     }
 
     fn note(&self, response: &Response<Body>) {
@@ -151,6 +159,9 @@ impl Service<Request<Body>> for Backend {
         }
         let headers = request.headers_mut();
         headers.insert(header::AUTHORIZATION, self.bearer.clone());
+        if !self.notes.begin() {
+            request.extensions_mut().insert(Continued);
+        }
         let answering = self.service.service.call(request);
         let notes = self.notes.clone();
         Box::pin(async move {
@@ -168,11 +179,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_rpc_that_the_row_does_not_name_does_not_get_through() {
+    async fn rpcs_that_the_row_names_get_through_and_the_first_is_counted() {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
-        let service = InProcess::new(tower::service_fn(move |_: Request<Body>| {
-            counted.fetch_add(1, Ordering::Relaxed);
+        let service = InProcess::new(tower::service_fn(move |rpc: Request<Body>| {
+            let before = counted.fetch_add(1, Ordering::Relaxed);
+            let is_continued = rpc.extensions().get::<Continued>().is_some();
+            assert_eq!(
+                is_continued,
+                before > 0,
+                "the first is counted, and no other"
+            );
             async { Ok(Status::not_found("played").into_http()) }
         }));
         let bearer = HeaderValue::from_static("Bearer k1");
@@ -186,9 +203,11 @@ mod tests {
         let status = Status::from_header_map(answer.expect("an answer").headers());
         assert_eq!(status.expect("one").code(), tonic::Code::Internal);
         assert_eq!(calls.load(Ordering::Relaxed), 0);
-        let answer = ask(named[0]).await;
-        let status = Status::from_header_map(answer.expect("an answer").headers());
-        assert_eq!(status.expect("one").code(), tonic::Code::NotFound);
-        assert_eq!(calls.load(Ordering::Relaxed), 1);
+        for count in 1..=3 {
+            let answer = ask(named[0]).await;
+            let status = Status::from_header_map(answer.expect("an answer").headers());
+            assert_eq!(status.expect("one").code(), tonic::Code::NotFound);
+            assert_eq!(calls.load(Ordering::Relaxed), count);
+        }
     }
 }

@@ -55,7 +55,7 @@ pub(super) async fn list(call: Call) -> Result<Response, Problem> {
     answer::json(StatusCode::OK, &Page { data, has_more })
 }
 
-/// A new one, signed as Close signs.
+/// A new one, signed, rendered and tried again as Close does.
 pub(super) async fn create(mut call: Call) -> Result<Response, Problem> {
     let body = call.body().await?;
     let said = read(&body, Purpose::Create)?;
@@ -63,9 +63,15 @@ pub(super) async fn create(mut call: Call) -> Result<Response, Problem> {
         scheme: Some(v1::signing::Scheme::Close(v1::CloseScheme {})),
         ..v1::Signing::default()
     };
+    let retry_policy = v1::RetryPolicy {
+        preset: v1::RetryPreset::Close.into(),
+        ..v1::RetryPolicy::default()
+    };
     let request = v1::CreateSubscriptionRequest {
         subscription: Some(v1::Subscription {
             signing: Some(signing),
+            format: v1::DeliveryFormat::Envelope.into(),
+            retry_policy: Some(retry_policy),
             ..said.patch
         }),
         ..v1::CreateSubscriptionRequest::default()
