@@ -225,6 +225,7 @@ impl Story {
             let request = v1::CreateSubscriptionRequest {
                 subscription: Some(wanted),
                 signing_secret: given.to_owned(),
+                ..v1::CreateSubscriptionRequest::default()
             };
             let mut webhooks = self.system.client(0).webhooks();
             let made = webhooks.create_subscription(request).await;

@@ -14,6 +14,7 @@ pub mod delivery;
 pub mod event;
 #[cfg(feature = "later")]
 pub mod later;
+mod mask;
 pub mod record;
 pub mod record_error;
 pub mod registry;

@@ -17,6 +17,7 @@
 //! and no store.
 
 pub mod agents;
+pub mod allowances;
 pub mod auth;
 mod board;
 pub mod catalog;
@@ -29,6 +30,7 @@ mod leases;
 mod outcomes;
 mod paging;
 mod presence;
+pub mod rates;
 pub mod sealing;
 mod segments;
 pub mod server;

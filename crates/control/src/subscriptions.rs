@@ -20,7 +20,7 @@ use sidehook_api::{
 };
 use sidehook_core::{
     id::{SubscriptionId, SubscriptionNumber, TenantId},
-    limits::{IN_FLIGHT_MAX, SUBSCRIPTIONS_PER_TENANT},
+    limits::IN_FLIGHT_MAX,
     principal::Principal,
     subscription::{Status, Subscription},
     time::Timestamp,
@@ -28,10 +28,11 @@ use sidehook_core::{
 };
 use sidehook_store::{
     Store, StoreError,
-    catalog::{Change, Expect, QueueSettings, Write, Written},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write, Written},
 };
 
 use crate::{
+    allowances::Allowances,
     catalog::{self, Catalogs, Compiled, CompiledSubscription},
     engine::{OnPause, Pause},
     errors::OperationError,
@@ -41,12 +42,14 @@ use crate::{
 };
 
 pub(crate) mod owning;
+mod room;
 mod view;
 
+pub use room::Condition;
 pub use view::{Keyed, Listed};
 
 /// How often a change is tried again because somebody was faster.
-const TRIES: usize = 8;
+const TRIES: usize = 64;
 /// How long to wait before a write that may have been lost is repeated.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
@@ -55,6 +58,7 @@ const REPEAT_AFTER: Duration = Duration::from_millis(100);
 pub struct Subscriptions {
     store: Arc<dyn Store>,
     catalogs: Catalogs,
+    allowances: Allowances,
     sealer: Arc<Sealer>,
     longest_total: Duration,
 }
@@ -72,12 +76,14 @@ impl Subscriptions {
     pub fn new(
         store: Arc<dyn Store>,
         catalogs: Catalogs,
+        allowances: Allowances,
         sealer: Arc<Sealer>,
         longest_total: Duration,
     ) -> Self {
         Self {
             store,
             catalogs,
+            allowances,
             sealer,
             longest_total,
         }
@@ -89,17 +95,20 @@ impl Subscriptions {
         self.longest_total
     }
 
-    /// Creates a subscription; a signing key is generated if `secret` is empty.
+    /// Creates a subscription; a signing key is generated if `secret` is empty. With an
+    /// `active_limit` other than 0 no more than that many are active then.
     ///
     /// # Errors
-    /// Wrong fields, an owner whom only an admin may name, a full tenant, or the store's.
+    /// Wrong fields, an owner whom only an admin may name, no room, or the store's.
     pub async fn create(
         &self,
         who: &Principal,
         proto: &v1::Subscription,
         secret: &str,
+        active_limit: u32,
     ) -> Result<Keyed, OperationError> {
         let now = self.store.now().await?;
+        let most = self.allowances.fresh(who.tenant).await?.subscriptions;
         for _ in 0..TRIES {
             // The number in it must be new: another id if it is not.
             let id = SubscriptionId::from_bits(rand::random());
@@ -116,23 +125,27 @@ impl Subscriptions {
                 unopened: None,
                 foreign: None,
             };
-            match self.put(who.tenant, &keyed, Expect::Absent).await? {
+            let mut bounds = match keyed.subscription.status.is_active() {
+                true => self.bounds(who.tenant, active_limit).await?,
+                false => Bounds::default(),
+            };
+            bounds.most = most;
+            match self.put(who.tenant, &keyed, Expect::Absent, bounds).await? {
                 Written::Done(version) => return Ok(keyed.at(version)),
-                Written::Conflict { .. } => {}
-                Written::TooMany => {
-                    return Err(OperationError::Exhausted {
-                        reason: "TOO_MANY_SUBSCRIPTIONS",
-                        message: format!(
-                            "a tenant can have {SUBSCRIPTIONS_PER_TENANT} subscriptions: delete \
-                             some that are no longer needed"
-                        ),
-                        retry_after: None,
-                    });
-                }
+                Written::Conflict { .. } | Written::Overtaken => {}
+                Written::TooMany => return Err(room::full(most)),
             }
         }
         let detail = "no free subscription number was found";
         Err(OperationError::Internal(detail.to_owned()))
+    }
+
+    /// The bounds under which one more becomes active.
+    async fn bounds(&self, tenant: TenantId, active_limit: u32) -> Result<Bounds, OperationError> {
+        if active_limit == 0 {
+            return Ok(Bounds::default());
+        }
+        room::for_active(&*self.catalogs.fresh(tenant).await?, active_limit)
     }
 
     /// Reads one.
@@ -227,7 +240,7 @@ impl Subscriptions {
         &self,
         who: &Principal,
         id: SubscriptionId,
-        etag: Option<Version>,
+        condition: impl Into<Condition>,
         patch: &v1::Subscription,
         mask: &[String],
         secret: &str,
@@ -253,7 +266,7 @@ impl Subscriptions {
                 foreign: current.foreign.clone(),
             }))
         };
-        let changed = self.change(who.tenant, Some(who), id, etag, change);
+        let changed = self.change(who.tenant, Some(who), id, condition.into(), change);
         Ok(changed.await?.0)
     }
 
@@ -265,7 +278,7 @@ impl Subscriptions {
         &self,
         who: &Principal,
         id: SubscriptionId,
-        etag: Option<Version>,
+        condition: impl Into<Condition>,
         paused: bool,
     ) -> Result<Keyed, OperationError> {
         let change = |current: &Keyed, _| {
@@ -279,7 +292,7 @@ impl Subscriptions {
             };
             Ok((after != before).then(|| current.with_status(after)))
         };
-        let changed = self.change(who.tenant, Some(who), id, etag, change);
+        let changed = self.change(who.tenant, Some(who), id, condition.into(), change);
         Ok(changed.await?.0)
     }
 
@@ -314,7 +327,7 @@ impl Subscriptions {
                 foreign: current.foreign.clone(),
             }))
         };
-        let changed = self.change(who.tenant, Some(who), id, etag, change);
+        let changed = self.change(who.tenant, Some(who), id, etag.into(), change);
         Ok(changed.await?.0)
     }
 
@@ -338,6 +351,7 @@ impl Subscriptions {
                 tenant,
                 number: id.number(),
                 expect: Expect::Version(current),
+                bounds: Bounds::default(),
                 nonce: rand::random(),
                 change: Change::Delete,
             };
@@ -356,16 +370,17 @@ impl Subscriptions {
         tenant: TenantId,
         who: Option<&Principal>,
         id: SubscriptionId,
-        etag: Option<Version>,
+        condition: Condition,
         change: impl Fn(&Keyed, Timestamp) -> Result<Option<Keyed>, OperationError>,
     ) -> Result<(Keyed, bool), OperationError> {
         for _ in 0..TRIES {
-            let mut current = Keyed::from(&*self.get(tenant, id).await?);
+            let catalog = self.catalogs.fresh(tenant).await?;
+            let mut current = Keyed::from(&*find(&catalog, id)?);
             let version = current.subscription.version;
             if let Some(who) = who {
                 owning::check(who, id, Some(&current.subscription.owner))?;
             }
-            check_etag(etag, version)?;
+            check_etag(condition.etag, version)?;
             let now = self.store.now().await?;
             current.keys.retain(|key| key.in_force(now));
             let Some(mut changed) = change(&current, now)? else {
@@ -379,8 +394,14 @@ impl Subscriptions {
                 owning::check_given(who, &changed.subscription.owner)?;
                 changed.subscription.touch(&who.subject, now);
             }
+            let is_active = |keyed: &Keyed| keyed.subscription.status.is_active();
+            let bounds = match is_active(&changed) && !is_active(&current) {
+                true => room::for_active(&catalog, condition.active_limit)?,
+                false => Bounds::default(),
+            };
             let expect = Expect::Version(version);
-            if let Written::Done(version) = self.put(tenant, &changed, expect).await? {
+            let put = self.put(tenant, &changed, expect, bounds);
+            if let Written::Done(version) = put.await? {
                 return Ok((changed.at(version), true));
             }
         }
@@ -392,6 +413,7 @@ impl Subscriptions {
         tenant: TenantId,
         keyed: &Keyed,
         expect: Expect,
+        bounds: Bounds,
     ) -> Result<Written, OperationError> {
         let subscription = &keyed.subscription;
         let seal = |key: &ManagedKey| key.seal(&self.sealer, subscription.id);
@@ -403,6 +425,7 @@ impl Subscriptions {
             tenant,
             number: subscription.id.number(),
             expect,
+            bounds,
             nonce: rand::random(),
             change: Change::Put {
                 record: match &keyed.foreign {
@@ -483,7 +506,7 @@ impl Subscriptions {
             let active = current.subscription.status.is_active();
             Ok(active.then(|| current.with_status(paused)))
         };
-        let (_, anew) = self.change(tenant, None, id, None, change).await?;
+        let (_, anew) = self.change(tenant, None, id, None.into(), change).await?;
         Ok(anew.then_some(id))
     }
 }

@@ -74,6 +74,43 @@ impl Tenants {
         Ok(tenant)
     }
 
+    /// Reads a tenant.
+    ///
+    /// # Errors
+    /// An unknown tenant, or the store's.
+    pub async fn tenant(&self, id: TenantId) -> Result<Tenant, OperationError> {
+        Ok(self.tenant_record(id).await?.0)
+    }
+
+    /// Lays the fields of `patch` that `mask` names over a tenant.
+    ///
+    /// # Errors
+    /// Wrong fields, an unknown tenant, or the store's.
+    pub async fn update_tenant(
+        &self,
+        id: TenantId,
+        patch: &v1::Tenant,
+        mask: &[String],
+    ) -> Result<Tenant, OperationError> {
+        let (tenant, record) = self.tenant_record(id).await?;
+        let changed = tenant.update(patch, mask)?;
+        if changed != tenant {
+            let key = id.to_bytes();
+            self.put(Kind::Tenant, &key, changed.change(&record))
+                .await?;
+        }
+        Ok(changed)
+    }
+
+    async fn tenant_record(&self, id: TenantId) -> Result<(Tenant, Bytes), OperationError> {
+        let record = self
+            .store
+            .registry_get(Kind::Tenant, &id.to_bytes())
+            .await?;
+        let record = record.ok_or_else(|| OperationError::not_found("tenant", id))?;
+        Ok((Tenant::decode(record.clone())?, record))
+    }
+
     /// Lists tenants by id, from the first above `after` on, and says whether there
     /// are more.
     ///

@@ -161,6 +161,7 @@ async fn wrong_keys_and_tenants_are_told_by_their_fields() {
     assert_reason(unknown, Code::NotFound, "NOT_FOUND");
     let name = v1::CreateTenantRequest {
         name: "x".repeat(101),
+        ..v1::CreateTenantRequest::default()
     };
     assert_field(
         api.operator().create_tenant(with(OPERATOR, name)).await,

@@ -133,6 +133,7 @@ impl tracing::Subscriber for Lines {
 #[tokio::test]
 async fn the_end_of_a_delivery_pauses_its_subscription() {
     use sidehook_control::{
+        allowances::{Allowances, Defaults},
         catalog::Catalogs,
         engine::{OnPause as _, Pause},
         sealing::Sealer,
@@ -143,7 +144,13 @@ async fn the_end_of_a_delivery_pauses_its_subscription() {
     let store: Arc<dyn sidehook_store::Store> = api.store.clone();
     let sealer = Arc::new(Sealer::parse(&"07".repeat(32).into()).unwrap());
     let catalogs = Catalogs::new(store.clone(), sealer.clone());
-    let subscriptions = Subscriptions::new(store, catalogs, sealer, Duration::from_secs(60));
+    let defaults = Defaults {
+        budget: sidehook_store::budget::Budget::UNLIMITED,
+        event_bytes: sidehook_core::limits::EVENT_BYTES_DEFAULT,
+    };
+    let allowances = Allowances::new(Arc::clone(&store), defaults);
+    let longest = Duration::from_secs(60);
+    let subscriptions = Subscriptions::new(store, catalogs, allowances, sealer, longest);
     let (tenant, id): (TenantId, SubscriptionId) =
         (api.tenant.parse().unwrap(), created.id.parse().unwrap());
     let lines = Lines::default();

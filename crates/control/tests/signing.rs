@@ -150,7 +150,7 @@ async fn changes_of_something_else_show_no_keys() {
         .await;
     let resume = v1::ResumeSubscriptionRequest {
         id: id(),
-        etag: String::new(),
+        ..Default::default()
     };
     let resumed = api
         .webhooks()

@@ -203,6 +203,7 @@ async fn a_stale_etag_is_refused_wherever_it_is_given() {
     let resume = v1::ResumeSubscriptionRequest {
         id: id.clone(),
         etag: etag.clone(),
+        ..Default::default()
     };
     let answer = api
         .webhooks()

@@ -12,7 +12,7 @@ use sidehook_core::{
 };
 use sidehook_store::{
     Store as _,
-    catalog::{Change, Expect, QueueSettings, Write, Written},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write, Written},
 };
 use support::{Api, assert_field, assert_reason, event, start, subscription, with};
 use tonic::{Code, Status};
@@ -29,6 +29,7 @@ async fn damage(api: &Api, id: &str, change: impl FnOnce(SubscriptionRecord) -> 
         tenant,
         number: row.number,
         expect: Expect::Version(row.version),
+        bounds: Bounds::default(),
         nonce: 1,
         change: Change::Put {
             record: change(record).into(),

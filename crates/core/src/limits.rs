@@ -12,6 +12,8 @@ pub const EVENT_BYTES_DEFAULT: usize = 256 * 1024;
 /// with others, and a store call alone.
 pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
 const _: () = assert!(EVENT_BYTES_MAX * 2 < FRAME_BYTES, "two fit a frame");
+/// Shortest longest payload that can be configured, in bytes.
+pub const EVENT_BYTES_MIN: usize = 1024;
 /// Events in one `PublishEvents` call or one message of `StreamEvents`.
 pub const PUBLISH_BATCH_EVENTS: usize = 1_000;
 /// Bytes of an idempotency key.
@@ -27,6 +29,22 @@ pub const CHANGED_FIELDS: usize = 1_000;
 
 /// Subscriptions of one tenant: also the widest fan-out of one event.
 pub const SUBSCRIPTIONS_PER_TENANT: usize = 1_000;
+/// Subscriptions of a tenant, unless the operator sets another limit.
+pub const SUBSCRIPTIONS_DEFAULT: u32 = 40;
+/// Subscriptions of a tenant that is an automation platform, unless the operator sets
+/// another limit.
+pub const SUBSCRIPTIONS_PLATFORM: u32 = 500;
+const _: () = assert!(SUBSCRIPTIONS_PLATFORM as usize <= SUBSCRIPTIONS_PER_TENANT);
+/// Requests that a key may make in a second, unless the operator sets another limit.
+pub const REQUESTS_PER_SECOND_DEFAULT: u32 = 100;
+/// Most requests in a second that a key can be allowed: at more, the rounding of times
+/// to microseconds would show.
+pub const REQUESTS_PER_SECOND_MAX: u32 = 10_000;
+/// How many seconds' requests may come at once after a rest, unless the operator sets
+/// another limit.
+pub const REQUEST_BURST_SECONDS: u32 = 2;
+/// Most requests at once that a key can be allowed.
+pub const REQUEST_BURST_MAX: u32 = 100_000;
 /// Bytes of a destination URL.
 pub const URL_BYTES: usize = 2_048;
 /// Event patterns of one subscription.
@@ -147,6 +165,8 @@ pub const TENANT_PENDING_BYTES_DEFAULT: u64 = 256 * 1024 * 1024;
 pub const TENANT_LOG_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
 /// Smallest of either budget that can be configured, in bytes: room for one call.
 pub const TENANT_BYTES_MIN: u64 = 2 * CALL_BYTES as u64;
+/// Largest of either budget that can be configured, in bytes.
+pub const TENANT_BYTES_MAX: u64 = 1 << 50;
 /// Deliveries of one queue that a claim takes in one visit.
 pub const CLAIM_QUANTUM: u32 = 16;
 /// How long published events stay in the log.

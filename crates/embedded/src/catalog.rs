@@ -1,7 +1,7 @@
 //! Subscriptions: changing them, and what that does to their queues; redelivering.
 
 use bytes::Bytes;
-use sidehook_core::{address::Partition, limits::SUBSCRIPTIONS_PER_TENANT, version::Version};
+use sidehook_core::{address::Partition, version::Version};
 use sidehook_store::{
     budget,
     catalog::{Change, Expect, QueueSettings, Write, Written},
@@ -45,7 +45,11 @@ impl Batch<'_> {
             return Ok(Written::Conflict { current });
         }
         let mut tenant = self.tenant(write.tenant)?.unwrap_or_default();
-        if current.is_none() && tenant.subscriptions as usize >= SUBSCRIPTIONS_PER_TENANT {
+        let expected = write.bounds.catalog;
+        if expected.is_some_and(|version| version != tenant.version) {
+            return Ok(Written::Overtaken);
+        }
+        if current.is_none() && tenant.subscriptions as usize >= write.bounds.subscriptions() {
             return Ok(Written::TooMany);
         }
         tenant.version = tenant.version.next(write.nonce);

@@ -9,6 +9,7 @@ use redb::ReadableDatabase as _;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
     id::TenantId,
+    limits::CALL_RECORDS,
     time::Timestamp,
     version::Version,
 };
@@ -20,6 +21,7 @@ use sidehook_store::{
     inspect::Inspection,
     port::Durability,
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
+    rates::{Buckets, Taken, Want},
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };
@@ -51,6 +53,8 @@ pub struct Embedded {
     writer: Mutex<Option<thread::JoinHandle<()>>>,
     hints: broadcast::Sender<Hint>,
     durability: Durability,
+    /// They need not outlast the process, which has the store for itself.
+    rates: Mutex<Buckets>,
     /// Bounds what reads at the same moment.
     reading: Semaphore,
 }
@@ -123,6 +127,7 @@ impl Embedded {
             writer: Mutex::new(Some(writer)),
             hints,
             durability,
+            rates: Mutex::default(),
             reading: Semaphore::new(READERS),
         })
     }
@@ -209,6 +214,9 @@ impl Drop for Embedded {
 #[async_trait::async_trait]
 impl Store for Embedded {
     async fn turn(&self, _worker: usize, turn: &Turn) -> Result<TurnReply, StoreError> {
+        if turn.calls.iter().any(|calls| calls.tick) {
+            self.rates.lock().sweep(clock(turn.now), CALL_RECORDS);
+        }
         let turn = turn.clone();
         self.ask(|asker| Message::Work(Box::new(TurnWork::new(turn, asker))))
             .await
@@ -345,6 +353,14 @@ impl Store for Embedded {
         let after = after.to_vec();
         self.read(move |view| view.registry_list(kind, &after, max))
             .await
+    }
+
+    async fn take(
+        &self,
+        now: Option<Timestamp>,
+        wants: &[Want],
+    ) -> Result<Vec<Option<Taken>>, StoreError> {
+        Ok(self.rates.lock().take(clock(now), wants))
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

@@ -15,7 +15,7 @@ use sidehook_embedded::Embedded;
 use sidehook_store::{
     Stamp, Store as _, Turn,
     budget::{self, Budget, Usage},
-    catalog::{Change, Expect, QueueSettings, Write, Written},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write, Written},
     inspect::Inspection,
     port::Durability,
     rules,
@@ -58,6 +58,7 @@ impl Desk {
             tenant: TENANT,
             number: SubscriptionNumber(1),
             expect,
+            bounds: Bounds::default(),
             nonce: 5,
             change,
         };

@@ -14,7 +14,7 @@ use sidehook_core::{
 use sidehook_embedded::Embedded;
 use sidehook_store::{
     Stamp, Store, Turn,
-    catalog::{Change, Expect, QueueSettings, Write},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write},
     port::Durability,
     rules,
     turn::{
@@ -49,6 +49,7 @@ impl Line {
             tenant,
             number: SubscriptionNumber(1),
             expect: Expect::Absent,
+            bounds: Bounds::default(),
             nonce: 1,
             change: Change::Put {
                 record: Bytes::from_static(b"subscription"),

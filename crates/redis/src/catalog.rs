@@ -4,7 +4,6 @@ use bytes::Bytes;
 use sidehook_core::{
     address::Partition,
     id::{SubscriptionNumber, TenantId},
-    limits::SUBSCRIPTIONS_PER_TENANT,
     version::Version,
 };
 use sidehook_store::{
@@ -55,13 +54,16 @@ pub(crate) async fn write(route: &Route, write: &Write) -> Result<Written, Store
         Expect::Absent => Vec::new(),
         Expect::Version(version) => layout::version(version).to_vec(),
     };
+    let catalog = write.bounds.catalog;
+    let catalog = catalog.map_or_else(Vec::new, |version| layout::version(version).to_vec());
     let mut script = scripts::call(&scripts::WRITE, Partition::of(write.tenant));
     script
         .arg(&write.tenant.to_bytes()[..])
         .arg(&write.number.0.to_be_bytes()[..])
         .arg(expect)
         .arg(&write.nonce.to_be_bytes()[..])
-        .arg(SUBSCRIPTIONS_PER_TENANT);
+        .arg(write.bounds.subscriptions())
+        .arg(catalog);
     if let Change::Put { record, queue } = &write.change {
         script
             .arg(&record[..])
@@ -81,6 +83,7 @@ pub(crate) async fn write(route: &Route, write: &Write) -> Result<Written, Store
         (b'd', Some(version)) => Ok(Written::Done(version)),
         (b'c', current) => Ok(Written::Conflict { current }),
         (b'm', _) => Ok(Written::TooMany),
+        (b'o', _) => Ok(Written::Overtaken),
         _ => Err(corrupt("the reply to a write")),
     }
 }

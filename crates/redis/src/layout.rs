@@ -44,6 +44,7 @@
 //! | `blk:`stamp | string | the records of one settle: length 4, tenant 16, record |
 //! | `blocks` | list | time 8, stamp 12 |
 //! | `idem:`day | hash | tenant 16, key 16 → content 16, event id 16, time 8 |
+//! | `rates` | sorted set | buckets of tokens 16 by the microsecond at which each is full |
 //! | `hints` | channel | `d` pool, `c` tenant, `s` stamp |
 //! | `{shsys}:reg:`kind | hash | key → record |
 //! | `{shsys}:keys:`kind | sorted set | the keys, all with score 0, hence in order |

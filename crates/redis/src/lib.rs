@@ -30,6 +30,7 @@ mod occupancy;
 mod outcomes;
 mod preflight;
 mod publish;
+mod rates;
 mod reads;
 mod registry;
 mod replicas;

@@ -57,6 +57,7 @@ scripts! {
     RELEASE: "scripts/release.lua" + STATE + BUDGET + LEASE;
     RENEW: "scripts/renew.lua" + STATE;
     SETTLE: "scripts/settle.lua" + STATE + BUDGET + LEASE;
+    TAKE: "scripts/take.lua" + STATE;
     TICK: "scripts/tick.lua" + STATE + BUDGET + LEASE + LOG;
     WRITE: "scripts/write.lua" + STATE + BUDGET;
 }

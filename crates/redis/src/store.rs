@@ -17,6 +17,7 @@ use sidehook_store::{
     image::{Cursor, Image, Page as ImagePage},
     inspect::{Inspection, Occupancy},
     port::Durability,
+    rates::{Taken, Want},
     read::{Lease, LogCursor, LogPage, Pair, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
@@ -30,7 +31,7 @@ use crate::{
     error::ConnectError,
     format,
     hints::Hints,
-    image, import, inspect, leases, occupancy, outcomes, reads, registry,
+    image, import, inspect, leases, occupancy, outcomes, rates, reads, registry,
     route::{Route, least},
     system::{Settings, System, keep},
     tls, turn,
@@ -244,6 +245,14 @@ impl Store for RedisStore {
         max: usize,
     ) -> Result<Page, StoreError> {
         registry::page(&self.aside, kind, after, max).await
+    }
+
+    async fn take(
+        &self,
+        now: Option<Timestamp>,
+        wants: &[Want],
+    ) -> Result<Vec<Option<Taken>>, StoreError> {
+        rates::take(&self.aside, now, wants).await
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

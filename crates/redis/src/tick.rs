@@ -9,7 +9,7 @@ use sidehook_core::{
     limits::{CALL_RECORDS, IDEMPOTENCY_TTL, LEASE_MAX, LOG_AGE, RETRY_WAIT_MAX},
     time::Timestamp,
 };
-use sidehook_store::{StoreError, turn::TickReply};
+use sidehook_store::{StoreError, rates::FULL_AFTER_MAX, turn::TickReply};
 
 use crate::{layout::Reader, scripts};
 
@@ -27,7 +27,7 @@ pub(crate) fn command(partition: Partition, now: &str) -> Cmd {
         script.arg(age.as_millis() as u64);
     }
     script.arg(OUTCOMES);
-    for longest in [LEASE_MAX, RETRY_WAIT_MAX] {
+    for longest in [LEASE_MAX, RETRY_WAIT_MAX, FULL_AFTER_MAX] {
         script.arg(longest.as_millis() as u64);
     }
     script

@@ -17,7 +17,7 @@ use sidehook_core::{
 use sidehook_redis::RedisStore;
 use sidehook_store::{
     Store,
-    catalog::{Change, Expect, Write, Written},
+    catalog::{Bounds, Change, Expect, Write, Written},
     read::Redeliver,
     turn::{Calls, Disposition, Grant, Idempotency, LeaseSettle, Replies, Settle, SettleItem},
 };
@@ -63,6 +63,7 @@ async fn delete(store: &dyn Store) {
         tenant: tenant(),
         number: SubscriptionNumber(1),
         expect: Expect::Version(row.version),
+        bounds: Bounds::default(),
         nonce: 1,
         change: Change::Delete,
     };

@@ -15,7 +15,7 @@ use sidehook_core::{
 use sidehook_redis::RedisStore;
 use sidehook_store::{
     CallError, Store as _, StoreError,
-    catalog::{Change, Expect, QueueSettings, Write},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write},
     registry::Kind,
     turn::{Calls, Disposition, Grant, Replies, Settle},
 };
@@ -274,6 +274,7 @@ async fn a_full_redis_can_be_opened_and_its_subscriptions_changed() {
         tenant: tenant(),
         number: SubscriptionNumber(1),
         expect: Expect::Version(row.version),
+        bounds: Bounds::default(),
         nonce: 5,
         change: Change::Put {
             record: Bytes::from_static(b"paused"),

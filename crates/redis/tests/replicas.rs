@@ -16,7 +16,7 @@ use sidehook_core::id::SubscriptionNumber;
 use sidehook_redis::{ConnectError, RedisConfig, RedisStore};
 use sidehook_store::{
     CallError, Store, StoreError, Turn,
-    catalog::{Change, Expect, QueueSettings, Write, Written},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write, Written},
     port::Durability,
     registry::Kind,
     turn::{Calls, EventPublished, PublishReply, TenantPublished},
@@ -102,6 +102,7 @@ fn pausing(expect: Expect) -> Write {
         tenant: tenant(),
         number: SubscriptionNumber(1),
         expect,
+        bounds: Bounds::default(),
         nonce: 777,
         change: Change::Put {
             record: Bytes::from_static(b"paused"),

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use secrecy::SecretString;
 use sidehook_agent::{Agent, AgentConfig};
-use sidehook_api::v1;
+use sidehook_api::{registry::TenantLimits, v1};
 use sidehook_control::server::{ControlPlane, ControlPlaneConfig};
 use sidehook_core::id::TenantId;
 use sidehook_gateway::{Gateway, GatewayConfig, InProcess};
@@ -157,6 +157,9 @@ async fn ready_made(plane: &ControlPlane, api_key: &SecretString) -> Result<Tena
         if !more {
             let request = v1::CreateTenantRequest {
                 name: TENANT.to_owned(),
+                // Its only user is who started this.
+                limits: Some(TenantLimits::WIDEST.to_proto()),
+                platform: false,
             };
             let tenant = tenants.create_tenant(request).await;
             break tenant.map_err(|error| error.to_string())?.id;

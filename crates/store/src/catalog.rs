@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use sidehook_core::{
     id::{SubscriptionNumber, TenantId},
+    limits::SUBSCRIPTIONS_PER_TENANT,
     pool::Pool,
     version::Version,
 };
@@ -39,6 +40,8 @@ pub struct Write {
     pub number: SubscriptionNumber,
     /// What must be there for the change to be made.
     pub expect: Expect,
+    /// What of the whole tenant must hold for the change to be made.
+    pub bounds: Bounds,
     /// Random: becomes part of the subscription's and the catalog's new version.
     pub nonce: u64,
     /// The change.
@@ -52,6 +55,38 @@ pub enum Expect {
     Absent,
     /// This version.
     Version(Version),
+}
+
+/// What of a tenant as a whole must hold for a change of one subscription to be made. A
+/// repeated write that was made before is answered without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Subscriptions that the tenant may have once one more is created. Beyond
+    /// [`SUBSCRIPTIONS_PER_TENANT`] it has no effect.
+    pub most: u32,
+    /// The version that the catalog must still have: for changes that were decided by
+    /// looking at more than their own subscription. `None`: any.
+    pub catalog: Option<Version>,
+}
+
+impl Bounds {
+    /// Subscriptions that the tenant may have, by either bound.
+    #[must_use]
+    pub fn subscriptions(&self) -> usize {
+        usize::try_from(self.most).map_or(SUBSCRIPTIONS_PER_TENANT, |most| {
+            most.min(SUBSCRIPTIONS_PER_TENANT)
+        })
+    }
+}
+
+impl Default for Bounds {
+    /// As many subscriptions as any tenant may have, and any version.
+    fn default() -> Self {
+        Self {
+            most: u32::MAX,
+            catalog: None,
+        }
+    }
 }
 
 /// A change.
@@ -90,8 +125,8 @@ pub enum Written {
         /// The version that is there.
         current: Option<Version>,
     },
-    /// The tenant has [`SUBSCRIPTIONS_PER_TENANT`] already: not done.
-    ///
-    /// [`SUBSCRIPTIONS_PER_TENANT`]: sidehook_core::limits::SUBSCRIPTIONS_PER_TENANT
+    /// The tenant has as many as [`Bounds::subscriptions`] already: not done.
     TooMany,
+    /// The catalog has another version than [`Bounds::catalog`]: not done.
+    Overtaken,
 }

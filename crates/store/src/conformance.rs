@@ -24,6 +24,7 @@ mod draw;
 mod driver;
 mod leasing;
 mod publishing;
+mod rates;
 mod reading;
 mod sequence;
 mod settling;
@@ -90,6 +91,11 @@ pub async fn examples(factory: &dyn StoreFactory) {
         let store = factory.fresh().await;
         (case.play)(&*store).await;
     }
+    let store = factory.fresh().await;
+    rates::full_buckets_leave(&*store).await;
+    drop(store);
+    let left = factory.left().await;
+    assert!(!left.iter().any(|name| name.ends_with("rates")), "{left:?}");
 }
 
 /// Random sequences of `steps` calls each, one per seed.

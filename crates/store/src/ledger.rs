@@ -221,6 +221,17 @@ impl Ledger {
         });
     }
 
+    /// What of the tenant as a whole stands in the way of a write.
+    fn bound(&self, write: &Write, is_new: bool) -> Option<Written> {
+        let expected = write.bounds.catalog;
+        if expected.is_some_and(|version| version != self.catalog(write.tenant)) {
+            return Some(Written::Overtaken);
+        }
+        let mine = self.subscriptions.iter();
+        let mine = mine.filter(|((tenant, _), one)| *tenant == write.tenant && one.queue.is_some());
+        (is_new && mine.count() >= write.bounds.most as usize).then_some(Written::TooMany)
+    }
+
     /// A subscription was written.
     ///
     /// # Errors
@@ -229,10 +240,12 @@ impl Ledger {
         let key = (write.tenant, write.number);
         let before = self.subscriptions.get(&key);
         let current = before.and_then(|one| one.queue.as_ref().map(|_| one.version));
-        let fits = match write.expect {
+        let expected = match write.expect {
             Expect::Absent => before.is_none() && matches!(write.change, Change::Put { .. }),
             Expect::Version(version) => current == Some(version),
         };
+        let bound = self.bound(write, current.is_none());
+        let fits = expected && bound.is_none();
         let had = current.unwrap_or_default();
         let next = Version {
             counter: had.counter + 1,
@@ -246,6 +259,7 @@ impl Ledger {
         let wanted = match (&write.change, deleted) {
             (Change::Delete, Some(one)) => Written::Done(one.version),
             _ if fits => Written::Done(version),
+            _ if expected => bound.unwrap_or(Written::Done(version)),
             _ => Written::Conflict { current },
         };
         demand(wanted == *answer, || {

@@ -25,6 +25,7 @@ pub mod inspect;
 pub mod ledger;
 pub mod model;
 pub mod port;
+pub mod rates;
 pub mod read;
 pub mod registry;
 pub mod rules;

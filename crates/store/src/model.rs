@@ -36,6 +36,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
     id::TenantId,
+    limits::CALL_RECORDS,
     time::Timestamp,
     version::Version,
 };
@@ -49,6 +50,7 @@ use crate::{
     image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
     port::{Durability, Store},
+    rates::{Buckets, Taken, Want},
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Entry, Kind, Page},
     turn::{Calls, Holder, LeaseId, Replies, Stamp, Turn, TurnReply},
@@ -61,6 +63,7 @@ const HINTS: usize = 4_096;
 pub struct Model {
     partitions: Vec<Mutex<State>>,
     registry: Mutex<BTreeMap<(Kind, Vec<u8>), Bytes>>,
+    rates: Mutex<Buckets>,
     hints: broadcast::Sender<Hint>,
 }
 
@@ -81,6 +84,7 @@ impl Model {
         Self {
             partitions,
             registry: Mutex::new(BTreeMap::new()),
+            rates: Mutex::default(),
             hints,
         }
     }
@@ -152,6 +156,9 @@ impl Store for Model {
                 refuse(one)
             });
             seen |= bit;
+        }
+        if turn.calls.iter().any(|calls| calls.tick) {
+            self.rates.lock().sweep(now, CALL_RECORDS);
         }
         Ok(TurnReply { now, calls })
     }
@@ -286,6 +293,14 @@ impl Store for Model {
         let entries = rest.by_ref().take(max).map(entry).collect();
         let more = rest.next().is_some();
         Ok(Page { entries, more })
+    }
+
+    async fn take(
+        &self,
+        now: Option<Timestamp>,
+        wants: &[Want],
+    ) -> Result<Vec<Option<Taken>>, StoreError> {
+        Ok(self.rates.lock().take(clock(now), wants))
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

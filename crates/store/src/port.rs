@@ -17,6 +17,7 @@ use crate::{
     hint::{BlockId, Hint, HistoryRecord},
     image::{Cursor, Image, Page as ImagePage},
     inspect::{Inspection, Occupancy},
+    rates::{Taken, Want},
     read::{Lease, LogCursor, LogPage, Pair, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
@@ -190,6 +191,18 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError`].
     async fn registry_list(&self, kind: Kind, after: &[u8], max: usize)
     -> Result<Page, StoreError>;
+
+    /// Takes tokens out of buckets, which fill by themselves ([`rates`](crate::rates)): of
+    /// each what it has, at most what is wanted. `None` where a part of the store that has
+    /// a bucket does not answer. Not to be repeated for certainty: a repeat takes again.
+    ///
+    /// # Errors
+    /// [`StoreError`]; some may have been taken.
+    async fn take(
+        &self,
+        now: Option<Timestamp>,
+        wants: &[Want],
+    ) -> Result<Vec<Option<Taken>>, StoreError>;
 
     /// The store's time.
     ///

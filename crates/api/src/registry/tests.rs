@@ -4,14 +4,17 @@
 
 use core::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
 use sidehook_core::{
-    id::{AgentId, KeyId},
+    id::{AgentId, KeyId, TenantId},
     pool::Pool,
     principal::Role,
+    time::Timestamp,
 };
 
 use super::*;
+use crate::{record_v1, v1};
 
 const NOW: Timestamp = Timestamp::from_millis(1_790_000_000_123);
 const TENANT: TenantId = TenantId::from_bits(77);
@@ -33,12 +36,14 @@ fn create(request: v1::CreateApiKeyRequest) -> Result<ApiKey, Violations> {
 fn tenants_come_back() {
     let request = v1::CreateTenantRequest {
         name: "Acme Örg".to_owned(),
+        ..v1::CreateTenantRequest::default()
     };
     let tenant = Tenant::create(request, TENANT, NOW).unwrap();
     assert_eq!(Tenant::decode(tenant.encode()).unwrap(), tenant);
     for name in ["", "a\tb", "a\u{202e}b", &*"x".repeat(101)] {
         let request = v1::CreateTenantRequest {
             name: name.to_owned(),
+            ..v1::CreateTenantRequest::default()
         };
         assert!(Tenant::create(request, TENANT, NOW).is_err(), "{name:?}");
     }

@@ -14,7 +14,7 @@ use sidehook_redis::RedisStore;
 use sidehook_store::{
     Stamp, Store as _,
     budget::Budget,
-    catalog::{Catalog, Change, Expect, QueueSettings, Write, Written},
+    catalog::{Bounds, Catalog, Change, Expect, QueueSettings, Write, Written},
     rules,
     turn::{
         Calls, Claim, Demand, Disposition, EventPublished, Grant, Holder, LeaseSettle, NewEvent,
@@ -142,6 +142,7 @@ impl Flow {
             tenant: self.tenant,
             number: SubscriptionNumber(number),
             expect,
+            bounds: Bounds::default(),
             nonce,
             change,
         };

@@ -17,6 +17,7 @@ use std::sync::{
 };
 
 use http_body_util::{BodyExt as _, Limited};
+use sidehook_api::continued::Continued;
 use sidehook_core::{
     limits::FRAME_BYTES,
     principal::{Principal, Right},
@@ -34,7 +35,10 @@ use super::{
     rights::{Rule, rule},
     unknown_key,
 };
-use crate::errors::{OperationError, behind};
+use crate::{
+    errors::{OperationError, behind},
+    rates::{Quota, Rates},
+};
 
 /// How much of a refused request is taken, in bytes: a message at its longest, and its
 /// frame.
@@ -85,6 +89,7 @@ impl UnderWay {
 pub struct Guarded<S> {
     inner: S,
     authenticator: Arc<Authenticator>,
+    rates: Option<Rates>,
 }
 
 impl<S> Guarded<S> {
@@ -98,7 +103,15 @@ impl<S> Guarded<S> {
         Self {
             inner,
             authenticator,
+            rates: None,
         }
+    }
+
+    /// Lets nobody call more often than `rates` allow.
+    #[must_use]
+    pub fn limited(mut self, rates: Rates) -> Self {
+        self.rates = Some(rates);
+        self
     }
 }
 
@@ -120,20 +133,24 @@ where
         let next = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, next);
         let authenticator = Arc::clone(&self.authenticator);
+        let rates = self.rates.clone();
         let connection = request.extensions().get::<UnderWay>().cloned();
         let under_way = connection.as_ref().map(|all| all.open.token());
         Box::pin(async move {
-            match admit(&authenticator, &mut request).await {
+            match admit(&authenticator, rates.as_ref(), &mut request).await {
                 Ok(Admitted::Anybody) => {
                     drop(under_way);
                     inner.call(request).await
                 }
-                Ok(Admitted::Known(tenant)) => {
+                Ok(Admitted::Known(tenant, quota)) => {
                     if let Some(connection) = connection {
                         connection.set_known();
                     }
                     let mut answer = reworded(inner.call(request).await?);
                     answer.headers_mut().insert(TENANT, tenant);
+                    if let Some(quota) = quota {
+                        quota.tell(answer.headers_mut());
+                    }
                     Ok(answer.map(|body| holding(under_way, body)))
                 }
                 Err(status) => {
@@ -163,8 +180,8 @@ fn holding(under_way: Option<TaskTrackerToken>, body: Body) -> Body {
 
 enum Admitted {
     Anybody,
-    /// With the caller's tenant, as text.
-    Known(http::HeaderValue),
+    /// With the caller's tenant, as text, and what it has left of its requests.
+    Known(http::HeaderValue, Option<Quota>),
 }
 
 /// The answer, in our own words where tonic refused the message.
@@ -178,6 +195,7 @@ fn reworded(response: http::Response<Body>) -> http::Response<Body> {
 
 async fn admit(
     authenticator: &Arc<Authenticator>,
+    rates: Option<&Rates>,
     request: &mut http::Request<Body>,
 ) -> Result<Admitted, Status> {
     let (right, path) = match rule(request.uri().path()) {
@@ -197,6 +215,12 @@ async fn admit(
         }
     };
     metrics::counter!(RPCS, "rpc" => path).increment(1);
+    let is_continued = request.extensions().get::<Continued>().is_some();
+    let quota = match rates {
+        // The first RPC of a request stands for those that it takes.
+        Some(rates) if !is_continued => rates.admit(&principal, right).await?,
+        _ => None,
+    };
     let tenant = http::HeaderValue::try_from(principal.tenant.to_string())
         .map_err(|_| OperationError::Internal("an id is no text".to_owned()))?;
     let authenticator = Arc::clone(authenticator);
@@ -207,7 +231,7 @@ async fn admit(
         authenticator,
         digest,
     });
-    Ok(Admitted::Known(tenant))
+    Ok(Admitted::Known(tenant, quota))
 }
 
 async fn identify(

@@ -65,6 +65,8 @@ const RIGHTS: &[(&str, Right)] = &[
         Right::ObserveAgents,
     ),
     ("/sidehook.v1.AdminService/CreateTenant", Right::Operate),
+    ("/sidehook.v1.AdminService/GetTenant", Right::Operate),
+    ("/sidehook.v1.AdminService/UpdateTenant", Right::Operate),
     ("/sidehook.v1.AdminService/ListTenants", Right::Operate),
     ("/sidehook.v1.AdminService/CreateApiKey", Right::Operate),
     ("/sidehook.v1.AdminService/ListApiKeys", Right::Operate),

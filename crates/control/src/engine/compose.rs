@@ -7,12 +7,10 @@ use sha2::{Digest as _, Sha256};
 use sidehook_api::event::{EncodedEvent, encode};
 use sidehook_core::{
     address::{EventId, Partition, SegmentId},
-    id::TenantId,
     time::Timestamp,
 };
-use sidehook_store::{
-    budget::Budget,
-    turn::{Idempotency, LeaseId, LeaseSettle, NewEvent, Publish, Settle, Stamp, TenantPublish},
+use sidehook_store::turn::{
+    Idempotency, LeaseId, LeaseSettle, NewEvent, Publish, Settle, Stamp, TenantPublish,
 };
 
 use super::piece::{Matched, PublishPiece, SettlePiece};
@@ -76,12 +74,12 @@ pub(super) struct ClaimFlight {
     pub(super) reservations: Vec<(Reservation, u64)>,
 }
 
-/// Encodes events, which get their ids from the call's stamp.
+/// Encodes events, which get their ids from the call's stamp. Of a tenant's pieces the
+/// first one's budget counts: they are of one moment.
 pub(super) fn publish(
     partition: Partition,
     stamp: Stamp,
     now: Timestamp,
-    budget: impl Fn(TenantId) -> Budget,
     pieces: Vec<PublishPiece>,
 ) -> (Publish, PublishFlight) {
     let mut tenants: Vec<TenantPublish> = Vec::new();
@@ -101,7 +99,7 @@ pub(super) fn publish(
             tenants.push(TenantPublish {
                 tenant: piece.tenant,
                 catalog: piece.catalog,
-                budget: budget(piece.tenant),
+                budget: piece.budget,
                 events: Vec::with_capacity(piece.items.len()),
             });
             flight

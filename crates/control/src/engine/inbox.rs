@@ -266,6 +266,7 @@ mod tests {
         };
         let piece = PublishPiece {
             tenant: TenantId::from_bits(tenant),
+            budget: sidehook_store::budget::Budget::UNLIMITED,
             catalog: Version::default().next(version),
             items: Vec::new(),
             load,

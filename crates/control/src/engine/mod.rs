@@ -52,6 +52,7 @@ use tokio::sync::{broadcast, mpsc};
 use self::{clock::StoreClock, inbox::Inbox, metrics::DispatchMetrics, piece::Budget};
 use crate::{
     agents::{AgentGate, Sessions},
+    allowances::Allowances,
     board::{Board, Partitions},
     catalog::Catalogs,
     presence,
@@ -81,7 +82,7 @@ pub struct DispatchConfig {
     pub waiting_bytes: usize,
     /// Bytes of recent events that are kept for agents.
     pub segment_cache_bytes: usize,
-    /// How much each tenant may have in the store.
+    /// How much each tenant may have in the store for which nothing else is set.
     pub tenant_budget: TenantBudget,
     /// How long agents may still report after a drain began.
     pub drain: Duration,
@@ -245,6 +246,7 @@ pub(crate) struct Shared {
     pub(crate) config: DispatchConfig,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) catalogs: Catalogs,
+    pub(crate) allowances: Allowances,
     pub(crate) tasks: Tasks,
     pub(crate) clock: StoreClock,
     pub(crate) board: Mutex<Board>,
@@ -259,11 +261,6 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// How much a tenant may have in the store.
-    fn budget_of(&self, _tenant: TenantId) -> TenantBudget {
-        self.config.tenant_budget
-    }
-
     fn inbox(&self, partition: Partition) -> &Inbox {
         &self.inboxes[usize::from(partition.number()) % self.inboxes.len()]
     }
@@ -342,6 +339,7 @@ impl Engine {
         config: DispatchConfig,
         store: Arc<dyn Store>,
         catalogs: Catalogs,
+        allowances: Allowances,
         on_pause: Arc<dyn OnPause>,
         tasks: &Tasks,
     ) -> Result<Self, StoreError> {
@@ -363,6 +361,7 @@ impl Engine {
             tasks: tasks.clone(),
             store,
             catalogs,
+            allowances,
             config,
         });
         for number in 0..shared.inboxes.len() {

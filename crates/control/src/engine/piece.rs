@@ -17,7 +17,10 @@ use sidehook_core::{
     time::Timestamp,
     version::Version,
 };
-use sidehook_store::turn::{LeaseId, SettleItem};
+use sidehook_store::{
+    budget::Budget as TenantBudget,
+    turn::{LeaseId, SettleItem},
+};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::PublishOutcome;
@@ -89,6 +92,8 @@ impl Load {
 pub(super) struct PublishPiece {
     /// The tenant.
     pub(super) tenant: TenantId,
+    /// How much the tenant may have in the store.
+    pub(super) budget: TenantBudget,
     /// The catalog that they were matched against.
     pub(super) catalog: Version,
     /// The events.

@@ -13,7 +13,7 @@ use sidehook_core::{
     id::{SubscriptionNumber, TenantId},
     version::Version,
 };
-use sidehook_store::StoreError;
+use sidehook_store::{StoreError, budget::Budget};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
@@ -45,6 +45,7 @@ pub(super) async fn publish(
     };
     let mut items: Vec<Matched> = items.into_iter().enumerate().map(fresh).collect();
     let mut stale: Option<Version> = None;
+    let budget = shared.allowances.of(tenant).await.budget;
     while !items.is_empty() {
         let compiled = catalog(shared, tenant, stale);
         let compiled = match tokio::time::timeout_at(deadline, compiled).await {
@@ -62,7 +63,7 @@ pub(super) async fn publish(
         let batches = batches(std::mem::take(&mut items));
         let replies: Vec<_> = batches
             .into_iter()
-            .filter_map(|batch| enqueue(shared, &compiled, batch, &mut outcomes))
+            .filter_map(|batch| enqueue(shared, (&compiled, budget), batch, &mut outcomes))
             .collect();
         for reply in replies {
             match tokio::time::timeout_at(deadline, reply).await {
@@ -169,7 +170,7 @@ fn batches(items: Vec<Matched>) -> Vec<(Vec<Matched>, Load)> {
 /// Puts a batch into the inbox of its partition; `None` if there is no room.
 fn enqueue(
     shared: &Shared,
-    compiled: &Arc<Compiled>,
+    (compiled, budget): (&Arc<Compiled>, Budget),
     (items, load): (Vec<Matched>, Load),
     outcomes: &mut [PublishOutcome],
 ) -> Option<oneshot::Receiver<PieceReply>> {
@@ -190,6 +191,7 @@ fn enqueue(
     let (reply, answer) = oneshot::channel();
     let piece = PublishPiece {
         tenant: compiled.tenant,
+        budget,
         catalog: compiled.version,
         pools: pools(compiled, &items),
         items,

@@ -255,9 +255,8 @@ impl Worker {
                     .record(piece.since.elapsed());
             }
             let stamp = self.lanes[index(partition)].stamp(CallKind::Publish);
-            let budget = |tenant| shared.budget_of(tenant);
             let now = shared.clock.now();
-            let (publish, flight) = compose::publish(partition, stamp, now, budget, pieces);
+            let (publish, flight) = compose::publish(partition, stamp, now, pieces);
             let slot = self.slot(partition);
             self.turn.calls[slot].publish = Some((stamp, publish));
             self.flights[slot].publish = Some(flight);

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_core::limits::{
-    EVENT_BYTES_DEFAULT, EVENT_BYTES_MAX, LEASE_CONFIGURED_MAX, TENANT_BYTES_MIN,
-    TENANT_LOG_BYTES_DEFAULT, TENANT_PENDING_BYTES_DEFAULT, TIMEOUT_MIN, TOTAL_TIMEOUT_MAX,
+    EVENT_BYTES_DEFAULT, EVENT_BYTES_MAX, EVENT_BYTES_MIN, LEASE_CONFIGURED_MAX, TENANT_BYTES_MAX,
+    TENANT_BYTES_MIN, TENANT_LOG_BYTES_DEFAULT, TENANT_PENDING_BYTES_DEFAULT, TIMEOUT_MIN,
+    TOTAL_TIMEOUT_MAX,
 };
 use sidehook_runtime::{
     config::{ByteSize, Reader},
@@ -152,10 +153,11 @@ fn check_distinct(r: &mut Reader<'_>, listeners: &[(&str, Option<SocketAddr>)]) 
 /// The longest payload, and how much each tenant may have in the store.
 fn read_limits(r: &mut Reader<'_>) -> (usize, Budget) {
     let default = ByteSize::from_bytes(EVENT_BYTES_DEFAULT as u64);
-    let range = ByteSize::kib(1)..=ByteSize::from_bytes(EVENT_BYTES_MAX as u64);
+    let range =
+        ByteSize::from_bytes(EVENT_BYTES_MIN as u64)..=ByteSize::from_bytes(EVENT_BYTES_MAX as u64);
     let event_bytes = r.value_in("event_bytes", default, range).as_usize();
     let mut of = |key, default| {
-        let range = ByteSize::from_bytes(TENANT_BYTES_MIN)..=ByteSize::from_bytes(1 << 50);
+        let range = ByteSize::from_bytes(TENANT_BYTES_MIN)..=ByteSize::from_bytes(TENANT_BYTES_MAX);
         let bytes = r.value_in(key, ByteSize::from_bytes(default), range);
         bytes.bytes()
     };

@@ -47,11 +47,13 @@ pub use config::ControlPlaneConfig;
 
 use self::{connection::Accepted, reflection::reflected};
 use crate::{
+    allowances::{Allowances, Defaults},
     auth::{Authenticator, FixedKey, Guarded},
     catalog::Catalogs,
     deliveries::Deliveries,
     engine::Engine,
     eventlog::EventLog,
+    rates::Rates,
     sealing::{AgreeError, ParseSealingKeyError, Sealer},
     services::{
         admin::Admin, agents::AgentAdmin, deliveries::DeliveryApi, events::Events,
@@ -143,6 +145,7 @@ struct Composed {
     api: Routes,
     agents: Routes,
     authenticator: Arc<Authenticator>,
+    rates: Rates,
     tenants: Tenants,
 }
 
@@ -164,7 +167,7 @@ impl ControlPlane {
         let (api_health, agents_health) = health::watch(&store, &readiness, tasks);
         let authenticator = composed.authenticator;
         let api = reflected(composed.api.add_service(api_health), health::API)?;
-        let api = Guarded::new(api.prepare(), Arc::clone(&authenticator));
+        let api = Guarded::new(api.prepare(), Arc::clone(&authenticator)).limited(composed.rates);
         let probe = Probe::new(readiness.clone(), metrics);
         let handle = Self {
             api: api.clone(),
@@ -207,17 +210,29 @@ async fn compose(
     let catalogs = Catalogs::new(store(), Arc::clone(&sealer));
     catalogs.follow_hints(tasks);
     let longest = config.longest_total();
-    let subscriptions = Subscriptions::new(store(), catalogs.clone(), sealer, longest);
+    let defaults = Defaults {
+        budget: config.dispatch.tenant_budget,
+        event_bytes: config.event_bytes,
+    };
+    let allowances = Allowances::new(store(), defaults);
+    let subscriptions = Subscriptions::new(
+        store(),
+        catalogs.clone(),
+        allowances.clone(),
+        sealer,
+        longest,
+    );
     let engine = Engine::start(
         config.dispatch.clone(),
         store(),
         catalogs.clone(),
+        allowances.clone(),
         Arc::new(subscriptions.clone()),
         tasks,
     )
     .await?;
     let tenants = Tenants::new(store());
-    let publishing = Publishing::new(engine.clone(), config.event_bytes, store());
+    let publishing = Publishing::new(engine.clone(), allowances.clone(), store());
     let webhooks = Webhooks {
         subscriptions: subscriptions.clone(),
         publishing: publishing.clone(),
@@ -242,11 +257,13 @@ async fn compose(
     };
     let admin = Admin {
         tenants: tenants.clone(),
+        allowances: allowances.clone(),
     };
     Ok(Composed {
         api: api_routes(webhooks, events, deliveries, agents, admin),
         agents: Routes::new(sized!(AgentServiceServer::new(engine.agents()))),
         authenticator: Arc::new(Authenticator::new(store(), fixed_keys(config))),
+        rates: Rates::start(store(), allowances, tasks),
         tenants,
     })
 }

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::parse::{id, optional_id};
 use crate::{
+    allowances::Allowances,
     auth::principal,
     errors::OperationError,
     paging::{List, page_size},
@@ -23,6 +24,7 @@ const PAGE: (usize, usize) = (100, 500);
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) tenants: Tenants,
+    pub(crate) allowances: Allowances,
 }
 
 #[tonic::async_trait]
@@ -33,7 +35,32 @@ impl AdminService for Admin {
     ) -> Result<Response<v1::CreateTenantResponse>, Status> {
         let tenant = self.tenants.create_tenant(request.into_inner()).await?;
         Ok(Response::new(v1::CreateTenantResponse {
-            tenant: Some(tenant.to_proto()),
+            tenant: Some(self.allowances.shown(&tenant)),
+        }))
+    }
+
+    async fn get_tenant(
+        &self,
+        request: Request<v1::GetTenantRequest>,
+    ) -> Result<Response<v1::GetTenantResponse>, Status> {
+        let tenant = self.tenants.tenant(id(&request.get_ref().id, "id")?);
+        Ok(Response::new(v1::GetTenantResponse {
+            tenant: Some(self.allowances.shown(&tenant.await?)),
+        }))
+    }
+
+    async fn update_tenant(
+        &self,
+        request: Request<v1::UpdateTenantRequest>,
+    ) -> Result<Response<v1::UpdateTenantResponse>, Status> {
+        let request = request.into_inner();
+        let required = || OperationError::field("tenant", "required");
+        let patch = request.tenant.ok_or_else(required)?;
+        let id = id(&patch.id, "tenant.id")?;
+        let mask = request.update_mask.unwrap_or_default().paths;
+        let tenant = self.tenants.update_tenant(id, &patch, &mask).await?;
+        Ok(Response::new(v1::UpdateTenantResponse {
+            tenant: Some(self.allowances.shown(&tenant)),
         }))
     }
 
@@ -57,7 +84,10 @@ impl AdminService for Admin {
         let last = tenants.last().filter(|_| more);
         Ok(Response::new(v1::ListTenantsResponse {
             next_page_token: last.map_or_else(String::new, |last| list.token(&last.id.to_bytes())),
-            tenants: tenants.iter().map(|tenant| tenant.to_proto()).collect(),
+            tenants: tenants
+                .iter()
+                .map(|one| self.allowances.shown(one))
+                .collect(),
         }))
     }
 

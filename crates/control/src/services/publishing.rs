@@ -14,6 +14,7 @@ use sidehook_core::{
 use sidehook_store::{Store, port::Durability};
 
 use crate::{
+    allowances::Allowances,
     engine::{Engine, PublishError, PublishItem, PublishOutcome, Published},
     errors::OperationError,
     filters,
@@ -26,7 +27,7 @@ const FULL_RETRY_AFTER: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(crate) struct Publishing {
     engine: Engine,
-    payload_max: usize,
+    allowances: Allowances,
     store: Arc<dyn Store>,
 }
 
@@ -40,18 +41,18 @@ impl core::fmt::Debug for Publishing {
 pub(super) type EventResult = Result<v1::PublishResult, OperationError>;
 
 impl Publishing {
-    /// Publishes through `engine` events with payloads of at most `payload_max` bytes.
-    pub(crate) fn new(engine: Engine, payload_max: usize, store: Arc<dyn Store>) -> Self {
+    /// Publishes through `engine` what the tenants' `allowances` let pass.
+    pub(crate) fn new(engine: Engine, allowances: Allowances, store: Arc<dyn Store>) -> Self {
         Self {
             engine,
-            payload_max,
+            allowances,
             store,
         }
     }
 
-    /// Longest payload of an event, in bytes.
-    pub(super) const fn payload_max(&self) -> usize {
-        self.payload_max
+    /// Longest payload of a tenant's events, in bytes.
+    pub(super) async fn payload_max(&self, tenant: TenantId) -> usize {
+        self.allowances.of(tenant).await.event_bytes
     }
 
     /// Publishes events; each succeeds or fails on its own, in the order of the list.
@@ -60,10 +61,11 @@ impl Publishing {
         tenant: TenantId,
         events: Vec<v1::Event>,
     ) -> Vec<EventResult> {
+        let payload_max = self.payload_max(tenant).await;
         let mut results: Vec<Option<EventResult>> = Vec::with_capacity(events.len());
         let mut items = Vec::with_capacity(events.len());
         for event in events {
-            match from_proto(event, self.payload_max) {
+            match from_proto(event, payload_max) {
                 Ok(event) => {
                     items.push(PublishItem {
                         event,

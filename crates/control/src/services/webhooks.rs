@@ -28,7 +28,7 @@ use crate::{
     errors::OperationError,
     filters,
     paging::{List, page_size},
-    subscriptions::{Subscriptions, owning, unusable},
+    subscriptions::{Condition, Subscriptions, owning, unusable},
 };
 
 /// Subscriptions on a page, unless asked otherwise and at most.
@@ -59,9 +59,11 @@ impl WebhookService for Webhooks {
         given_values(&proto)?;
         self.default_total(&mut proto);
         let secret = &request.signing_secret;
-        let created = self.subscriptions.create(&who, &proto, secret).await?;
+        let created = self
+            .subscriptions
+            .create(&who, &proto, secret, request.active_limit);
         Ok(Response::new(v1::CreateSubscriptionResponse {
-            subscription: Some(created.to_proto()),
+            subscription: Some(created.await?.to_proto()),
         }))
     }
 
@@ -136,9 +138,13 @@ impl WebhookService for Webhooks {
             given_values(&patch)?;
         }
         let secret = &request.signing_secret;
+        let condition = Condition {
+            etag,
+            active_limit: request.active_limit,
+        };
         let updated = self
             .subscriptions
-            .update(&who, id, etag, &patch, &mask, secret);
+            .update(&who, id, condition, &patch, &mask, secret);
         Ok(Response::new(v1::UpdateSubscriptionResponse {
             subscription: Some(updated.await?.without_keys()),
         }))
@@ -175,9 +181,13 @@ impl WebhookService for Webhooks {
         let who = principal(&request)?.clone();
         let request = request.get_ref();
         let (id, etag) = (id(&request.id, "id")?, etag(&request.etag, "etag")?);
-        let resumed = self.subscriptions.set_paused(&who, id, etag, false).await?;
+        let condition = Condition {
+            etag,
+            active_limit: request.active_limit,
+        };
+        let resumed = self.subscriptions.set_paused(&who, id, condition, false);
         Ok(Response::new(v1::ResumeSubscriptionResponse {
-            subscription: Some(resumed.without_keys()),
+            subscription: Some(resumed.await?.without_keys()),
         }))
     }
 
@@ -227,7 +237,7 @@ impl WebhookService for Webhooks {
         request: Request<v1::TestFilterRequest>,
     ) -> Result<Response<v1::TestFilterResponse>, Status> {
         let tenant = principal(&request)?.tenant;
-        let payload_max = self.publishing.payload_max();
+        let payload_max = self.publishing.payload_max(tenant).await;
         let request = request.into_inner();
         let testing =
             tokio::task::spawn_blocking(move || filters::test(tenant, payload_max, request));

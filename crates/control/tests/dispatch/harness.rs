@@ -14,6 +14,7 @@ use sidehook_api::{
 };
 use sidehook_control::{
     agents::{AgentGate, Outgoing},
+    allowances::{Allowances, Defaults},
     catalog::Catalogs,
     engine::{DispatchConfig, Engine, OnPause, PublishItem, PublishOutcome},
     sealing::Sealer,
@@ -22,6 +23,7 @@ use sidehook_control::{
 use sidehook_core::{
     address::Partition,
     id::{SubscriptionId, TenantId},
+    limits::EVENT_BYTES_DEFAULT,
     pool::Pool,
     principal::{Principal, Role},
 };
@@ -29,7 +31,7 @@ use sidehook_runtime::{
     drain::{self, DrainTrigger},
     tasks::Tasks,
 };
-use sidehook_store::{Store, inspect::Inspection};
+use sidehook_store::{Store, budget::Budget, inspect::Inspection};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -64,6 +66,14 @@ pub(crate) fn principal(role: Role) -> Principal {
     }
 }
 
+fn allowances(store: &Arc<dyn Store>, budget: Budget) -> Allowances {
+    let defaults = Defaults {
+        budget,
+        event_bytes: EVENT_BYTES_DEFAULT,
+    };
+    Allowances::new(Arc::clone(store), defaults)
+}
+
 impl Replica {
     pub(crate) async fn start(store: Arc<dyn Store>, config: DispatchConfig) -> Self {
         let (trigger, _) = drain::channel();
@@ -71,11 +81,18 @@ impl Replica {
         let sealer = Arc::new(Sealer::new(&[7; 32]).expect("a key of the right length"));
         let catalogs = Catalogs::new(Arc::clone(&store), Arc::clone(&sealer));
         let longest = Duration::from_secs(60);
-        let subscriptions =
-            Subscriptions::new(Arc::clone(&store), catalogs.clone(), sealer, longest);
+        let allowances = allowances(&store, config.tenant_budget);
+        let subscriptions = Subscriptions::new(
+            Arc::clone(&store),
+            catalogs.clone(),
+            allowances.clone(),
+            sealer,
+            longest,
+        );
         let on_pause: Arc<dyn OnPause> = Arc::new(subscriptions.clone());
-        let started = Engine::start(config, Arc::clone(&store), catalogs, on_pause, &tasks).await;
-        let engine = started.expect("the store tells its time");
+        let engine_store = Arc::clone(&store);
+        let started = Engine::start(config, engine_store, catalogs, allowances, on_pause, &tasks);
+        let engine = started.await.expect("the store tells its time");
         Self {
             gate: engine.agents(),
             engine,
@@ -127,7 +144,7 @@ impl Replica {
             tenant: self.tenant,
             ..principal(Role::Admin)
         };
-        let created = self.subscriptions.create(&admin, &wire, "").await;
+        let created = self.subscriptions.create(&admin, &wire, "", 0).await;
         created.expect("a good subscription")
     }
 
@@ -136,7 +153,8 @@ impl Replica {
         let other = Arc::new(Sealer::new(&[8; 32]).expect("a key of the right length"));
         let catalogs = Catalogs::new(Arc::clone(&self.store), Arc::clone(&other));
         let longest = Duration::from_secs(60);
-        let elsewhere = Subscriptions::new(Arc::clone(&self.store), catalogs, other, longest);
+        let (store, allowances) = (&self.store, allowances(&self.store, Budget::UNLIMITED));
+        let elsewhere = Subscriptions::new(Arc::clone(store), catalogs, allowances, other, longest);
         let admin = Principal {
             tenant: self.tenant,
             ..principal(Role::Admin)

@@ -27,6 +27,7 @@ use sidehook_store::{
     inspect::Inspection,
     model::Model,
     port::Durability,
+    rates::{Taken, Want},
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
     turn::{Calls, Holder, LeaseId, Stamp},
@@ -273,6 +274,17 @@ impl Store for Shaky {
         max: usize,
     ) -> Result<Page, StoreError> {
         self.model.registry_list(kind, after, max).await
+    }
+
+    async fn take(
+        &self,
+        now: Option<Timestamp>,
+        wants: &[Want],
+    ) -> Result<Vec<Option<Taken>>, StoreError> {
+        if self.away.load(Ordering::SeqCst) {
+            return Err(self.fail());
+        }
+        self.model.take(now, wants).await
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

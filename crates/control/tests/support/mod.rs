@@ -9,6 +9,7 @@
 use std::sync::{Arc, OnceLock};
 
 use secrecy::SecretString;
+use sidehook_api::registry::TenantLimits;
 use sidehook_api::v1::{
     self, admin_service_client::AdminServiceClient,
     agent_admin_service_client::AgentAdminServiceClient,
@@ -115,7 +116,11 @@ impl Api {
     }
 
     pub async fn new_tenant(&self, name: &str) -> String {
-        let request = v1::CreateTenantRequest { name: name.into() };
+        let request = v1::CreateTenantRequest {
+            name: name.into(),
+            limits: Some(TenantLimits::WIDEST.to_proto()),
+            platform: false,
+        };
         let answer = self.operator().create_tenant(with(OPERATOR, request)).await;
         answer.unwrap().into_inner().tenant.unwrap().id
     }
@@ -148,6 +153,7 @@ impl Api {
         let request = v1::CreateSubscriptionRequest {
             subscription: Some(proto),
             signing_secret: secret.into(),
+            ..Default::default()
         };
         let answer = self
             .webhooks()

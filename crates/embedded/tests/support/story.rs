@@ -12,7 +12,7 @@ use sidehook_core::{
 use sidehook_embedded::Embedded;
 use sidehook_store::{
     CallError, Stamp, Store as _, StoreError, Turn,
-    catalog::{Change, Expect, QueueSettings, Write},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write},
     rules,
     turn::{
         Calls, Claim, ClaimReply, Demand, Holder, NewEvent, Publish, Replies, TenantPublish,
@@ -42,6 +42,7 @@ pub(crate) fn write(tenant: TenantId, number: u32) -> Write {
         tenant,
         number: SubscriptionNumber(number),
         expect: Expect::Absent,
+        bounds: Bounds::default(),
         nonce: 1,
         change: Change::Put {
             record: Bytes::from_static(b"subscription"),

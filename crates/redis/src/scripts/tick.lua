@@ -9,6 +9,7 @@
 -- ARGV[6]  bytes of outcomes that are read of segments past their age
 -- ARGV[7]  how long a lease can last, in ms
 -- ARGV[8]  how long a retry can wait, in ms
+-- ARGV[9]  how long a bucket of tokens can take to be full, in ms
 -- Returns  '=', now, leases lost, next due or 0, the pools that have work (length, pool)
 local now, bound, log_age = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local ttl, lane_age = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -108,7 +109,16 @@ local function sweep_blocks(found)
   return found
 end
 
+-- Removes buckets of tokens that are full, and such as only a clock that was ahead can have left.
+local function sweep_rates()
+  local at, ahead = string.format('%.0f', now * 1000), string.format('(%.0f', (now + tonumber(ARGV[9])) * 1000)
+  local gone = call('ZRANGEBYSCORE', P .. 'rates', '-inf', at, 'LIMIT', 0, bound)
+  if #gone == 0 then gone = call('ZRANGEBYSCORE', P .. 'rates', ahead, '+inf', 'LIMIT', 0, bound) end
+  if #gone > 0 then call('ZREM', P .. 'rates', unpack(gone)) end
+end
+
 local function sweep()
+  sweep_rates()
   sweep_days()
   local cursor, at, had = string.match(call('HGET', STATE, 'lanes') or '0 0', '(%d+) (%d+) ?(%d*)')
   at, had = tonumber(at), tonumber(had) or 0

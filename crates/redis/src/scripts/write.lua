@@ -6,11 +6,12 @@
 -- ARGV[3]  the version that must be there, or empty: none, nor ever one before
 -- ARGV[4]  nonce
 -- ARGV[5]  subscriptions that a tenant may have
--- ARGV[6…] to delete: nothing; to put: record, window, '1' if paused, pool
--- Returns  'd' version | 'c' version or nothing: a conflict | 'm': too many
+-- ARGV[6]  the version that the catalog must have, or empty: any
+-- ARGV[7…] to delete: nothing; to put: record, window, '1' if paused, pool
+-- Returns  'd' version | 'c' version or nothing: a conflict | 'm': too many | 'o': another catalog
 local tenant, number, expect, nonce = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local NEVER = string.rep('\0', 16)
-local put, catalog, graves = #ARGV > 5, P .. 'cat:' .. tenant, P .. 'gone:' .. tenant
+local put, catalog, graves = #ARGV > 6, P .. 'cat:' .. tenant, P .. 'gone:' .. tenant
 local row, grave = call('HGET', catalog, number), call('HGET', graves, number)
 local current = row and sub(row, 1, 16)
 -- What was done before is written again, for WAIT (lib_state.lua).
@@ -25,13 +26,14 @@ end
 local fits
 if expect == '' then fits = not current and not grave else fits = current == expect end
 if not fits or not (current or put) then return 'c' .. (current or '') end
+local id, t = tenant .. number, owner(tenant)
+if ARGV[6] ~= '' and ARGV[6] ~= t.version then return 'o' end
 if not current and call('HLEN', catalog) >= tonumber(ARGV[5]) then return 'm' end
 
 local function after(version) return pack('>I8', unpack_('>I8', version) + 1) .. nonce end
 
 -- The subscription's own row is written last: it is by that row that a repeat knows
 -- that all is done, and every write before it may be made twice.
-local id, t = tenant .. number, owner(tenant)
 local q = queue(id)
 if put then
   if not q then
@@ -39,7 +41,7 @@ if put then
     queues[id] = q
   end
   expel(q)
-  q.window, q.paused, q.pool = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9]
+  q.window, q.paused, q.pool = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[10]
   touch(q)
 elseif q and q.deleted == 0 then
   expel(q)
@@ -60,7 +62,7 @@ save_queues({ 'pad', PAD, unpack(owner_rows()) })
 local version = current
 if put then
   version = after(current or NEVER)
-  call('HSET', catalog, number, version .. ARGV[6])
+  call('HSET', catalog, number, version .. ARGV[7])
 else
   call('HSET', graves, number, current)
   call('HDEL', catalog, number)

@@ -20,7 +20,7 @@ use sidehook_redis::{RedisConfig, RedisStore};
 use sidehook_store::{
     Stamp, Store, Turn,
     budget::Budget,
-    catalog::{Change, Expect, QueueSettings, Write, Written},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write, Written},
     rules,
     turn::{Calls, Claim, Demand, Holder, NewEvent, Publish, Replies, TenantPublish},
 };
@@ -187,6 +187,7 @@ pub(crate) async fn subscribe(store: &dyn Store, number: u32, window: u32) -> Ve
         tenant: tenant(),
         number: SubscriptionNumber(number),
         expect: Expect::Absent,
+        bounds: Bounds::default(),
         nonce: u64::from(number) + 100,
         change: Change::Put {
             record: Bytes::from_static(b"subscription"),

@@ -12,7 +12,7 @@ use sidehook_core::{
 use sidehook_redis::RedisStore;
 use sidehook_store::{
     Stamp, Store, StoreError, Turn,
-    catalog::{Change, Expect, QueueSettings, Write, Written},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write, Written},
     read::Redeliver,
     registry::Kind,
     rules,
@@ -48,6 +48,7 @@ fn put(number: u32, window: u32) -> Write {
         tenant: tenant(),
         number: SubscriptionNumber(number),
         expect: Expect::Absent,
+        bounds: Bounds::default(),
         nonce: u64::from(number) + 100,
         change: Change::Put {
             record: Bytes::from_static(b"subscription"),

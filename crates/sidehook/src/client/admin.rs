@@ -1,5 +1,7 @@
 //! `sidehook admin`: tenants and keys, for operators.
 
+mod tenant;
+
 use serde_json::{Value, json};
 use sidehook_api::v1::{self, admin_service_client::AdminServiceClient};
 
@@ -17,26 +19,10 @@ const PAGE: u32 = 500;
 pub(crate) enum Command {
     /// Manage tenants
     #[command(subcommand)]
-    Tenant(Tenant),
+    Tenant(tenant::Command),
     /// Manage API keys and pool tokens
     #[command(subcommand)]
     Key(Key),
-}
-
-/// Commands on tenants.
-#[derive(Debug, clap::Subcommand)]
-pub(crate) enum Tenant {
-    /// Create a tenant
-    Create {
-        /// Its name, 1 to 100 bytes
-        name: String,
-    },
-    /// List tenants
-    List {
-        /// At most this many
-        #[arg(long, default_value_t = 1_000)]
-        limit: u32,
-    },
 }
 
 /// Commands on keys.
@@ -104,61 +90,9 @@ impl From<Role> for v1::Role {
 pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure> {
     let client = AdminServiceClient::new(connect(global).await?);
     match command {
-        Command::Tenant(command) => tenant(command, client, global).await,
+        Command::Tenant(command) => tenant::run(command, client, global).await,
         Command::Key(command) => key(command, client, global).await,
     }
-}
-
-async fn tenant(
-    command: Tenant,
-    mut client: AdminServiceClient<Api>,
-    global: &Global,
-) -> Result<(), Failure> {
-    let tenants = match command {
-        Tenant::Create { name } => {
-            let answer = client
-                .create_tenant(v1::CreateTenantRequest { name })
-                .await?;
-            let tenant = answer.into_inner().tenant.unwrap_or_default();
-            let fields = [("ID", tenant.id.clone()), ("NAME", tenant.name.clone())];
-            return one(global.output, &tenant_json(&tenant), &fields);
-        }
-        Tenant::List { limit } => {
-            pages(limit, PAGE, |page_size, page_token| {
-                let mut client = client.clone();
-                async move {
-                    let request = v1::ListTenantsRequest {
-                        page_size,
-                        page_token,
-                    };
-                    let page = client.list_tenants(request).await?.into_inner();
-                    Ok((page.tenants, page.next_page_token))
-                }
-            })
-            .await?
-        }
-    };
-    list(
-        global.output,
-        &tenants,
-        tenant_json,
-        &["ID", "NAME", "CREATED"],
-        |tenant| {
-            vec![
-                tenant.id.clone(),
-                tenant.name.clone(),
-                moment(tenant.created_at.as_ref()),
-            ]
-        },
-    )
-}
-
-fn tenant_json(tenant: &v1::Tenant) -> Value {
-    json!({
-        "id": tenant.id,
-        "name": tenant.name,
-        "created_at": some(moment(tenant.created_at.as_ref())),
-    })
 }
 
 async fn key(

@@ -26,6 +26,8 @@ pub(crate) enum Command {
         settings: Settings,
         #[command(flatten)]
         secret: Secret,
+        #[command(flatten)]
+        room: Room,
     },
     /// List subscriptions, oldest first
     List {
@@ -47,13 +49,20 @@ pub(crate) enum Command {
         url: Option<String>,
         #[command(flatten)]
         settings: Settings,
+        #[command(flatten)]
+        room: Room,
     },
     /// Delete a subscription; what was queued for it is cancelled
     Delete(Target),
     /// Stop matching new events; what was queued before waits
     Pause(Target),
     /// Match events again and deliver what waits
-    Resume(Target),
+    Resume {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        room: Room,
+    },
     /// Send a test event to this subscription alone
     Test {
         /// The subscription's id
@@ -81,6 +90,15 @@ pub(crate) struct Target {
     etag: String,
 }
 
+/// How many there may be.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Room {
+    /// Refuse if the subscription becomes active, and more than this many would be then;
+    /// 0: no limit
+    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    active_limit: u32,
+}
+
 /// Runs `command`.
 pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure> {
     let api = connect(global).await?;
@@ -99,8 +117,12 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             url,
             settings,
             secret,
+            room,
         } => {
-            let request = create(url, settings, secret)?;
+            let request = v1::CreateSubscriptionRequest {
+                active_limit: room.active_limit,
+                ..create(url, settings, secret)?
+            };
             let answer = client.create_subscription(request).await?;
             let made = answer.into_inner().subscription.unwrap_or_default();
             let pool = made.pool.clone();
@@ -112,8 +134,12 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             target,
             url,
             settings,
+            room,
         } => {
-            let request = update(&mut client, target, url, settings).await?;
+            let request = v1::UpdateSubscriptionRequest {
+                active_limit: room.active_limit,
+                ..update(&mut client, target, url, settings).await?
+            };
             let answer = client.update_subscription(request).await?;
             show(answer.into_inner().subscription, global.output)
         }
@@ -122,8 +148,15 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             let answer = client.pause_subscription(request).await?;
             show(answer.into_inner().subscription, global.output)
         }
-        Command::Resume(Target { id, etag }) => {
-            let request = v1::ResumeSubscriptionRequest { id, etag };
+        Command::Resume {
+            target: Target { id, etag },
+            room: Room { active_limit },
+        } => {
+            let request = v1::ResumeSubscriptionRequest {
+                id,
+                etag,
+                active_limit,
+            };
             let answer = client.resume_subscription(request).await?;
             show(answer.into_inner().subscription, global.output)
         }
@@ -154,6 +187,7 @@ fn create(
     Ok(v1::CreateSubscriptionRequest {
         subscription: Some(subscription),
         signing_secret: secret.read()?,
+        ..v1::CreateSubscriptionRequest::default()
     })
 }
 

@@ -2,7 +2,9 @@
 
 use core::pin::Pin;
 
-use super::{ageing, budgets, catalogs, clocks, leasing, publishing, reading, settling, sharing};
+use super::{
+    ageing, budgets, catalogs, clocks, leasing, publishing, rates, reading, settling, sharing,
+};
 use crate::port::Store;
 
 type Playing<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -73,6 +75,8 @@ pub(super) fn all() -> Vec<Case> {
             versions_guard_writes,
             repeated_writes_answer_the_same,
             numbers_are_never_used_again,
+            a_tenants_own_bound_holds,
+            a_change_that_looked_at_all_is_overtaken_by_any,
             catalogs_are_bounded,
         },
         reading::{
@@ -90,6 +94,13 @@ pub(super) fn all() -> Vec<Case> {
 /// Those about what a store keeps no longer, or takes no more of.
 fn bounded() -> Vec<Case> {
     cases![
+        rates::{
+            a_bucket_grants_what_it_has,
+            buckets_are_apart,
+            clocks_that_jump_bring_a_burst_at_most,
+            a_new_limit_holds_at_once,
+            never_more_than_came_is_granted,
+        },
         budgets::{
             a_used_up_budget_refuses_only_its_tenant,
             ended_deliveries_make_room,

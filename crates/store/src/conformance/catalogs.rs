@@ -5,7 +5,7 @@ use sidehook_core::{id::SubscriptionNumber, limits::SUBSCRIPTIONS_PER_TENANT, ve
 
 use super::choices::{TENANT, shared};
 use crate::{
-    catalog::{Catalog, Change, Expect, QueueSettings, Row, Write, Written},
+    catalog::{Bounds, Catalog, Change, Expect, QueueSettings, Row, Write, Written},
     port::Store,
 };
 
@@ -14,6 +14,7 @@ fn put(number: u32, expect: Expect, nonce: u64) -> Write {
         tenant: TENANT,
         number: SubscriptionNumber(number),
         expect,
+        bounds: Bounds::default(),
         nonce,
         change: Change::Put {
             record: Bytes::from(nonce.to_string()),
@@ -105,6 +106,65 @@ pub(super) async fn numbers_are_never_used_again(store: &dyn Store) {
         let gone = write(store, put(1, expect, 13)).await;
         assert_eq!(gone, Written::Conflict { current: None });
     }
+}
+
+pub(super) async fn a_tenants_own_bound_holds(store: &dyn Store) {
+    let bounds = Bounds {
+        most: 5,
+        catalog: None,
+    };
+    let bounded = |number, expect, nonce| Write {
+        bounds,
+        ..put(number, expect, nonce)
+    };
+    let first = done(store, bounded(1, Expect::Absent, 1)).await;
+    for number in 2..=5 {
+        done(store, bounded(number, Expect::Absent, number.into())).await;
+    }
+    for number in 6..=8 {
+        let refused = write(store, bounded(number, Expect::Absent, number.into())).await;
+        assert_eq!(refused, Written::TooMany);
+    }
+    let again = done(store, bounded(1, Expect::Absent, 1)).await;
+    assert_eq!(again, first, "made before, so answered");
+    assert_eq!(read(store).await.rows.len(), 5);
+    // Not about what is there, however many that are.
+    let fewer = Bounds { most: 1, ..bounds };
+    let change = Write {
+        bounds: fewer,
+        ..put(1, Expect::Version(first), 20)
+    };
+    done(store, change).await;
+}
+
+pub(super) async fn a_change_that_looked_at_all_is_overtaken_by_any(store: &dyn Store) {
+    let at = |catalog, write: Write| Write {
+        bounds: Bounds {
+            catalog: Some(catalog),
+            ..Bounds::default()
+        },
+        ..write
+    };
+    let none = Version::default();
+    let first = at(none, put(1, Expect::Absent, 1));
+    let version = done(store, first.clone()).await;
+    let late = write(store, at(none, put(2, Expect::Absent, 2))).await;
+    assert_eq!(late, Written::Overtaken);
+    assert_eq!(
+        done(store, first).await,
+        version,
+        "made before, so answered"
+    );
+    let now = read(store).await.version;
+    done(store, at(now, put(2, Expect::Absent, 3))).await;
+    let late = at(now, put(1, Expect::Version(version), 4));
+    assert_eq!(write(store, late).await, Written::Overtaken);
+    let wrong = at(none, put(1, Expect::Absent, 5));
+    let conflict = Written::Conflict {
+        current: Some(version),
+    };
+    assert_eq!(write(store, wrong).await, conflict, "of its own first");
+    assert_eq!(read(store).await.rows.len(), 2);
 }
 
 pub(super) async fn catalogs_are_bounded(store: &dyn Store) {

@@ -14,7 +14,7 @@ use sidehook_core::{
 use super::choices::{START, TENANT, holder, shared};
 use crate::{
     budget::Budget,
-    catalog::{Change, Expect, QueueSettings, Write, Written},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write, Written},
     inspect::Inspection,
     ledger,
     port::Store,
@@ -187,6 +187,7 @@ impl<'a> Desk<'a> {
             tenant,
             number: SubscriptionNumber(number),
             expect: row.map_or(Expect::Absent, |row| Expect::Version(row.version)),
+            bounds: Bounds::default(),
             nonce: self.nonce,
             change,
         };

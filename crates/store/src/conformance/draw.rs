@@ -18,7 +18,7 @@ use super::{
     world::{Attempt, record},
 };
 use crate::{
-    catalog::{Change, Expect, QueueSettings, Write},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write},
     ledger::{Ledger, Line, Loan, Standing},
     read::Redeliver,
     rules,
@@ -96,10 +96,19 @@ impl Draw<'_> {
                 },
             }
         };
+        let mut catalog = self.ledger.catalog(tenant);
+        if self.one_in(3) {
+            catalog.nonce ^= 1;
+        }
+        let bounds = Bounds {
+            most: self.random.random_range(3..9),
+            catalog: self.one_in(5).then_some(catalog),
+        };
         Some(Write {
             tenant,
             number,
             expect,
+            bounds,
             nonce: self.random.random(),
             change,
         })

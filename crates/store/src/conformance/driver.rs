@@ -16,7 +16,7 @@ use sidehook_core::{
 
 use super::choices::{START, budget, trims};
 use crate::{
-    catalog::{Change, Expect, QueueSettings, Write},
+    catalog::{Bounds, Change, Expect, QueueSettings, Write},
     model::Model,
     port::Store as _,
     read::Redeliver,
@@ -120,6 +120,7 @@ impl Driver {
             tenant,
             number: SubscriptionNumber(number),
             expect,
+            bounds: Bounds::default(),
             nonce: self.random.random(),
             change,
         }

@@ -20,6 +20,7 @@ use crate::{
     inspect::Inspection,
     model::Model,
     port::{Durability, Store},
+    rates::{Taken, Want},
     read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
@@ -174,6 +175,14 @@ impl Store for Forgetful {
         max: usize,
     ) -> Result<Page, StoreError> {
         self.0.registry_list(kind, after, max).await
+    }
+
+    async fn take(
+        &self,
+        now: Option<Timestamp>,
+        wants: &[Want],
+    ) -> Result<Vec<Option<Taken>>, StoreError> {
+        self.0.take(now, wants).await
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

@@ -25,7 +25,7 @@ use super::{
     sequence::{Kind, Step},
 };
 use crate::{
-    catalog::{Change, Expect, Write},
+    catalog::{Bounds, Change, Expect, Write},
     inspect::Inspection,
     ledger::{Ledger, Told},
     port::Store,
@@ -240,6 +240,7 @@ impl<'a> World<'a> {
                     tenant,
                     number,
                     expect: Expect::Version(version),
+                    bounds: Bounds::default(),
                     nonce: u64::from(number.0),
                     change: Change::Delete,
                 };

@@ -1,6 +1,6 @@
 //! Subscriptions: changing them, and what that does to their queues.
 
-use sidehook_core::{id::TenantId, limits::SUBSCRIPTIONS_PER_TENANT, version::Version};
+use sidehook_core::{id::TenantId, version::Version};
 
 use super::state::{Queue, QueueKey, State};
 use crate::{
@@ -39,7 +39,11 @@ impl State {
         if !fits || (current.is_none() && matches!(write.change, Change::Delete)) {
             return Written::Conflict { current };
         }
-        if current.is_none() && tenant.rows.len() >= SUBSCRIPTIONS_PER_TENANT {
+        let expected = write.bounds.catalog;
+        if expected.is_some_and(|version| version != tenant.version) {
+            return Written::Overtaken;
+        }
+        if current.is_none() && tenant.rows.len() >= write.bounds.subscriptions() {
             return Written::TooMany;
         }
         tenant.version = tenant.version.next(write.nonce);

@@ -1,6 +1,9 @@
 //! Tenants beside the one that every system has.
 
-use sidehook_api::v1::{self, Role};
+use sidehook_api::{
+    registry::TenantLimits,
+    v1::{self, Role},
+};
 
 use super::System;
 use crate::{client::Client, process::Process};
@@ -35,6 +38,8 @@ impl System {
         let mut admin = self.operator(0).admin();
         let request = v1::CreateTenantRequest {
             name: name.to_owned(),
+            limits: Some(TenantLimits::WIDEST.to_proto()),
+            platform: false,
         };
         let tenant = admin.create_tenant(request).await;
         let tenant = tenant.expect("a tenant is made").into_inner().tenant;

@@ -1,6 +1,6 @@
 //! What the answer to a publish means to its publishers.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use sidehook_core::address::EventId;
@@ -59,9 +59,7 @@ pub(super) fn published(
             let pieces = flight.publish.take()?.pieces;
             let pieces = pieces.into_iter().map(|(piece, ..)| piece).collect();
             let now = worker.shared.clock.now();
-            let shared = Arc::clone(&worker.shared);
-            let budget = |tenant| shared.budget_of(tenant);
-            let (call, again) = compose::publish(calls.partition, stamp, now, budget, pieces);
+            let (call, again) = compose::publish(calls.partition, stamp, now, pieces);
             calls.publish = Some((stamp, call));
             flight.publish = Some(again);
         }
