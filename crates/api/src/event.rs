@@ -19,7 +19,7 @@ use core::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::{
     Message,
-    encoding::{self, WireType},
+    encoding::{self, DecodeContext, WireType},
 };
 use sidehook_core::{
     address::EventId,
@@ -36,8 +36,9 @@ use crate::{
     v1,
 };
 
-/// Fields of `sidehook.v1.Event` that are content.
+/// Fields of `sidehook.v1.Event` that are content, and its id.
 mod tag {
+    pub(super) const ID: u32 = 1;
     pub(super) const OBJECT_TYPE: u32 = 3;
     pub(super) const ACTION: u32 = 4;
     pub(super) const OBJECT_ID: u32 = 5;
@@ -303,6 +304,22 @@ pub fn decode(record: Bytes) -> Result<StoredEvent, CorruptRecord> {
 pub fn to_proto(stored: &StoredEvent) -> Result<v1::Event, CorruptRecord> {
     v1::Event::decode(stored.event.clone())
         .map_err(|error| CorruptRecord::new(WHAT, error.to_string()))
+}
+
+/// The id of an event as agents receive it, without reading the rest of it; `None` if it
+/// has none that a server made.
+#[must_use]
+pub fn id_of(mut event: &[u8]) -> Option<EventId> {
+    while !event.is_empty() {
+        let (field, wire) = encoding::decode_key(&mut event).ok()?;
+        if field == tag::ID && wire == WireType::LengthDelimited {
+            let length = encoding::decode_varint(&mut event).ok()?;
+            let text = event.get(..usize::try_from(length).ok()?)?;
+            return core::str::from_utf8(text).ok()?.parse().ok();
+        }
+        encoding::skip_field(wire, field, &mut event, DecodeContext::default()).ok()?;
+    }
+    None
 }
 
 const WHAT: &str = "event";

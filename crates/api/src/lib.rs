@@ -12,6 +12,7 @@ mod carry;
 pub mod continued;
 pub mod delivery;
 pub mod event;
+pub mod health;
 #[cfg(feature = "later")]
 pub mod later;
 mod mask;

@@ -62,6 +62,7 @@ pub fn create(
         ("updated_by", !proto.updated_by.is_empty()),
         ("etag", !proto.etag.is_empty()),
         ("fault", !proto.fault.is_empty()),
+        ("health", proto.health.is_some()),
     ];
     for (field, given) in output_only {
         violations.require(!given, field, "output only: leave it empty");
@@ -234,6 +235,7 @@ pub fn to_proto(subscription: &Subscription) -> v1::Subscription {
         owner: subscription.owner.clone(),
         etag: subscription.version.to_string(),
         fault: String::new(),
+        health: None,
     }
 }
 

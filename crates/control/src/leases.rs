@@ -343,7 +343,7 @@ pub(crate) fn tally(grant: Option<&Grant>) -> Tally {
 }
 
 /// The deliveries of runs, in the order of their positions, without what only their
-/// events and subscriptions tell: their bytes and policies.
+/// events and subscriptions tell: their bytes, times and policies.
 pub(crate) fn expand(runs: &[Run]) -> impl Iterator<Item = Lent> {
     runs.iter().flat_map(|run| {
         let retry = run
@@ -359,6 +359,7 @@ pub(crate) fn expand(runs: &[Run]) -> impl Iterator<Item = Lent> {
             retry,
             policy: None,
             bytes: 0,
+            accepted_at: None,
         })
     })
 }

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use sidehook_api::{
     agent::read_outcome,
     agent_v1,
+    health::encode_note,
     record::{AttemptEntry, encode_retry},
 };
 use sidehook_core::{
     delivery::{Attempt, DeliveryState, reason},
+    health::{Kind, Latency, Mark, Note},
     id::AgentId,
     limits::{CALL_BYTES, CALL_RECORDS},
-    outcome::{AttemptError, Outcome},
+    outcome::{AttemptError, Blame, Outcome},
     retry::{self, RetryState},
     subscription::PauseReason,
     time::Timestamp,
@@ -160,7 +162,7 @@ pub(crate) fn reject(
                 end(&lent, DeliveryState::Dead, reason::EVENT_UNREADABLE, None)
             }
         };
-        piece.items.push(item(position, &lent, disposition));
+        piece.items.push(item(position, &lent, disposition, None));
         piece.bytes += RECORD_OVERHEAD;
     }
     shared.settle(vec![piece]);
@@ -179,7 +181,7 @@ fn piece_of(lease: LeaseRef, session: Option<&Arc<Session>>) -> SettlePiece {
     }
 }
 
-fn item(position: u16, lent: &Lent, disposition: Disposition) -> SettleItem {
+fn item(position: u16, lent: &Lent, disposition: Disposition, mark: Option<Mark>) -> SettleItem {
     SettleItem {
         position,
         tenant: lent.tenant,
@@ -188,7 +190,32 @@ fn item(position: u16, lent: &Lent, disposition: Disposition) -> SettleItem {
         index: lent.index,
         generation: lent.generation,
         disposition,
+        mark,
     }
+}
+
+/// What an attempt adds to its subscription's health: nothing unless the receiver took it or
+/// failed.
+fn mark_of(lent: &Lent, outcome: &Outcome) -> Option<Mark> {
+    let is_success = outcome.is_success();
+    let counts = is_success || outcome.blame() == Some(Blame::Receiver);
+    if !counts || lent.policy.is_none() {
+        return None;
+    }
+    let note = Note {
+        delivery_id: lent.id(),
+        accepted_at: lent.accepted_at,
+        at: outcome.started_at + outcome.duration,
+        attempt_number: lent.retry.next_number(),
+        response_status: outcome.response_status,
+        error: outcome.error(),
+        detail: outcome.error_detail.clone(),
+    };
+    Some(Mark {
+        kind: Kind::of(lent.retry.attempts == 0, is_success),
+        latency: Latency::of(outcome.duration),
+        note: encode_note(&note),
+    })
 }
 
 /// The attempt that stands for leases that were lost: the platform's failure.
@@ -268,8 +295,9 @@ impl<'a> Decider<'a> {
                 }
                 match read_outcome(outcome, self.now) {
                     Ok((position, outcome)) => {
+                        let mark = mark_of(&lent, &outcome);
                         let disposition = self.decide(&lent, outcome, &mut piece.retry_at);
-                        piece.items.push(item(position, &lent, disposition));
+                        piece.items.push(item(position, &lent, disposition, mark));
                         piece.bytes += bytes;
                     }
                     Err(error) => {

@@ -41,6 +41,7 @@ use crate::{
     tombstones,
 };
 
+mod health;
 pub(crate) mod owning;
 mod room;
 mod view;

@@ -84,6 +84,7 @@ impl Hands<'_> {
             index: run.indices[0],
             generation: run.generation,
             disposition,
+            mark: None,
         };
         let lease = LeaseSettle {
             lease: grant.lease,

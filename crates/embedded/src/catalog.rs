@@ -71,6 +71,7 @@ impl Batch<'_> {
                 value.version(had);
                 self.tables.graves.put(&row, &value.finish())?;
                 self.delete_queue(key)?;
+                self.forget_health(key)?;
                 had
             }
         };

@@ -140,8 +140,13 @@ impl View {
             version: from.version()?,
             record: from.rest(),
         };
-        let queue = queue.settings;
-        Ok(Image::Subscription { tenant, row, queue })
+        let health = self.health(tenant, &[number])?.pop().unwrap_or_default();
+        Ok(Image::Subscription {
+            tenant,
+            row,
+            queue: queue.settings,
+            health: Box::new(health),
+        })
     }
 
     /// The queue of this key, unless its subscription was deleted.

@@ -61,6 +61,7 @@ impl View {
         sight.segments(self)?;
         sight.tenants(self)?;
         sight.usage(self)?;
+        sight.health(self)?;
         let damaged = self.keys(layout::DAMAGED, partition)?.len();
         if damaged > 0 {
             sight.fault(format!("{damaged} damaged rows were taken out of the way"));
@@ -100,6 +101,19 @@ impl Sight {
     fn recorded(&self, place: &Place) -> Option<Option<Timestamp>> {
         let record = self.records.get(&layout::record(place))?;
         Some(record.due)
+    }
+
+    /// Health belongs to subscriptions that are there, and does not contradict itself.
+    fn health(&mut self, view: &View) -> Result<(), Fault> {
+        let (health, strays) = view.healths(self.partition)?;
+        self.seen.health = health;
+        let live = |key: &QueueKey| self.queues.get(key).is_some_and(Queue::is_live);
+        let faults = self.seen.health_faults(live);
+        self.seen.faults.extend(faults);
+        if strays > 0 {
+            self.fault(format!("{strays} rows of old health of no subscription"));
+        }
+        Ok(())
     }
 
     /// Queues' entries: without gaps, as many as counted, with their records.

@@ -25,6 +25,8 @@
 //! | `subscriptions` | queue | version 16, record |
 //! | `graves` | queue | version that the deleted subscription had |
 //! | `queues` | queue | window 4, in flight 4, ready 8, head 8, tail 8, ring position 8 (0: in none), charges of what is queued and waits 8, paused 1, stage 1, pool |
+//! | `health` | queue | attempts of each kind 8, the newest bucket of each row, notes of successes, notes of failures: a count 1, for each length 1, note. A bucket: number 4, attempts of each kind 4, by class of time 4 (`health.rs`) |
+//! | `health_over` | queue, row 1 | that row's buckets that are over, oldest first |
 //! | `entries` | queue, position 8 | header 17, indices: deliveries of one segment. Positions run from head to tail without gaps; they begin in the middle, so that both ends can grow |
 //! | `clearing` | queue | nothing: a deleted queue that still holds something |
 //! | `records` | queue, place | leases lost 1, charge 4, waits 1, due 8, what it remembers: retried deliveries and redeliveries |

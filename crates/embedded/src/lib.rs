@@ -24,6 +24,7 @@ mod codec;
 mod damage;
 mod engine;
 mod error;
+mod health;
 mod image;
 mod inspect;
 mod jobs;

@@ -71,7 +71,12 @@ impl Batch<'_> {
                 self.set_tenant(*tenant, row);
                 Ok(())
             }
-            Image::Subscription { tenant, row, queue } => {
+            Image::Subscription {
+                tenant,
+                row,
+                queue,
+                health,
+            } => {
                 let key = (*tenant, row.number);
                 let mut held = self.tenant(*tenant)?.unwrap_or_default();
                 held.subscriptions += 1;
@@ -81,7 +86,7 @@ impl Batch<'_> {
                 let at = layout::queue(key);
                 self.tables.subscriptions.put(&at, &value.finish())?;
                 self.set_queue(key, Some(Queue::new(queue.clone())));
-                Ok(())
+                self.restore_health(key, health)
             }
             Image::Deleted {
                 tenant,

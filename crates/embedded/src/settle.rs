@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use sidehook_core::{
     address::{Partition, SegmentId},
+    health::Mark,
     time::Timestamp,
 };
 use sidehook_store::{
@@ -29,7 +30,7 @@ use crate::{
 
 /// What a settle call gathers on its way.
 #[derive(Default)]
-struct Gathered {
+struct Gathered<'c> {
     /// Deliveries that landed, by queue.
     touched: BTreeSet<QueueKey>,
     /// Attempts' records, by segment, and the segments in their order.
@@ -37,6 +38,8 @@ struct Gathered {
     segments: Vec<SegmentId>,
     /// Plain ends, by segment.
     ended: BTreeMap<SegmentId, u32>,
+    /// Attempts that count, by queue.
+    marks: BTreeMap<QueueKey, Vec<&'c Mark>>,
 }
 
 /// A lease's deliveries by position: each one's run, and its index in the segment.
@@ -47,7 +50,12 @@ fn positions(loan: &Loan) -> Vec<(usize, u8)> {
 }
 
 impl Batch<'_> {
-    pub(crate) fn settle(&mut self, partition: Partition, call: &Settle) -> Called<SettleReply> {
+    pub(crate) fn settle(
+        &mut self,
+        now: Timestamp,
+        partition: Partition,
+        call: &Settle,
+    ) -> Called<SettleReply> {
         rules::settle(partition, call)?;
         let mut loans = Vec::with_capacity(call.leases.len());
         for one in &call.leases {
@@ -67,15 +75,16 @@ impl Batch<'_> {
             });
         }
         self.finish_settle(partition, &gathered)?;
+        self.count(now, &gathered.marks)?;
         Ok(SettleReply { stale })
     }
 
     /// Settles under one lease; the positions that were stale.
-    fn settle_lease(
+    fn settle_lease<'c>(
         &mut self,
-        call: &LeaseSettle,
+        call: &'c LeaseSettle,
         mut loan: Loan,
-        gathered: &mut Gathered,
+        gathered: &mut Gathered<'c>,
     ) -> Result<Vec<u16>, Fault> {
         let places = positions(&loan);
         let mut landed: BTreeMap<QueueKey, u32> = BTreeMap::new();
@@ -88,6 +97,10 @@ impl Batch<'_> {
                 continue;
             };
             loan.open &= !bit(item.position);
+            if let Some(mark) = &item.mark {
+                let key = (item.tenant, item.subscription);
+                gathered.marks.entry(key).or_default().push(mark);
+            }
             if item.disposition == Disposition::Release {
                 released.push((item.position, run_at, index));
             } else if let Some(run) = loan.runs.get(run_at) {
@@ -110,7 +123,7 @@ impl Batch<'_> {
         &mut self,
         loan: &Loan,
         mut released: Vec<(u16, usize, u8)>,
-        gathered: &mut Gathered,
+        gathered: &mut Gathered<'_>,
     ) -> Result<(), Fault> {
         released.sort_unstable_by_key(|(position, ..)| *position);
         for group in released.chunk_by(|one, next| one.1 == next.1).rev() {
@@ -131,7 +144,7 @@ impl Batch<'_> {
         run: &Run,
         index: u8,
         disposition: &Disposition,
-        gathered: &mut Gathered,
+        gathered: &mut Gathered<'_>,
     ) -> Result<(), Fault> {
         let place = Place {
             queue: (run.tenant, run.subscription),
@@ -185,7 +198,11 @@ impl Batch<'_> {
     }
 
     /// Counts what ended, keeps the attempts' records, and aligns the queues.
-    fn finish_settle(&mut self, partition: Partition, gathered: &Gathered) -> Result<(), Fault> {
+    fn finish_settle(
+        &mut self,
+        partition: Partition,
+        gathered: &Gathered<'_>,
+    ) -> Result<(), Fault> {
         let mut block = Writer::with_capacity(1 + 17 * gathered.segments.len());
         block.u8(partition.number());
         for id in &gathered.segments {
@@ -230,7 +247,7 @@ impl Batch<'_> {
     }
 }
 
-impl Gathered {
+impl Gathered<'_> {
     fn record(&mut self, id: SegmentId, record: &Bytes) {
         let records = self.records.entry(id).or_default();
         if records.is_empty() {

@@ -8,7 +8,8 @@ use parking_lot::{Mutex, RwLock};
 use redb::ReadableDatabase as _;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
-    id::TenantId,
+    health::Health,
+    id::{SubscriptionNumber, TenantId},
     limits::CALL_RECORDS,
     time::Timestamp,
     version::Version,
@@ -305,6 +306,16 @@ impl Store for Embedded {
     async fn history(&self, block: &BlockId) -> Result<Vec<HistoryRecord>, StoreError> {
         let block = block.clone();
         self.read(move |view| view.history(&block)).await
+    }
+
+    async fn health(
+        &self,
+        tenant: TenantId,
+        subscriptions: &[SubscriptionNumber],
+    ) -> Result<Vec<Health>, StoreError> {
+        let subscriptions = subscriptions.to_vec();
+        self.read(move |view| view.health(tenant, &subscriptions))
+            .await
     }
 
     async fn locate(

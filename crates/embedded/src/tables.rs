@@ -298,6 +298,8 @@ tables! {
     ring_queues: RING_QUEUES,
     ring_places: RING_PLACES,
     damaged: DAMAGED,
+    health: HEALTH,
+    health_over: HEALTH_OVER,
     meta: META,
 }
 

@@ -219,7 +219,7 @@ impl Work for TurnWork {
         let (partition, full) = (calls.partition, self.full);
         match (kind, &calls.settle, &calls.publish, &calls.claim) {
             (Kind::Settle, Some((stamp, call)), ..) => {
-                let run = |batch: &mut Batch<'_>| batch.settle(partition, call);
+                let run = |batch: &mut Batch<'_>| batch.settle(now, partition, call);
                 reply.settle = Some(told(batch.stamped(partition, *stamp, run))?);
             }
             (Kind::Publish, _, Some((stamp, call)), _) => {

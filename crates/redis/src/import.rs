@@ -15,7 +15,7 @@ use sidehook_store::{
     turn::{Run, Stamp},
 };
 
-use crate::{error, layout, route::Route, scripts};
+use crate::{error, health, layout, route::Route, scripts};
 
 pub(crate) async fn import(
     route: &Route,
@@ -85,12 +85,20 @@ fn append(script: &mut Cmd, record: &Image, offsets: &mut impl Iterator<Item = u
             script.arg("t").arg(&tenant.to_bytes()[..]);
             script.arg(&layout::version(*version)[..]);
         }
-        Image::Subscription { tenant, row, queue } => {
+        Image::Subscription {
+            tenant,
+            row,
+            queue,
+            health,
+        } => {
             let value = [&layout::version(row.version)[..], &row.record].concat();
             script.arg("s").arg(&layout::queue(*tenant, row.number)[..]);
             script.arg(value).arg(queue.window);
             script.arg(u8::from(queue.paused));
             script.arg(layout::pool(&queue.pool));
+            for row in health::pack(health) {
+                script.arg(row);
+            }
         }
         Image::Deleted {
             tenant,

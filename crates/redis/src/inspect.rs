@@ -12,6 +12,7 @@ use sidehook_core::{
 use sidehook_store::{StoreError, budget::Usage, inspect::Inspection, turn::LeaseId};
 
 use crate::{
+    health,
     image::remembered,
     layout::{self, Reader, corrupt},
     leases::{self, bytes, list},
@@ -19,7 +20,7 @@ use crate::{
     scripts,
 };
 
-type QueueKey = (TenantId, SubscriptionNumber);
+pub(crate) type QueueKey = (TenantId, SubscriptionNumber);
 
 /// A queue's record.
 struct Queue {
@@ -47,6 +48,7 @@ struct Dump {
     lists: Vec<(Bytes, Vec<Bytes>)>,
     rings: Vec<(Bytes, Vec<Bytes>)>,
     outcomes: Vec<Bytes>,
+    health: Vec<(Bytes, Bytes)>,
 }
 
 fn pairs(value: Option<redis::Value>) -> Vec<(Bytes, Bytes)> {
@@ -86,6 +88,7 @@ pub(crate) async fn inspect(route: &Route, partition: Partition) -> Result<Inspe
         lists: named_lists(parts.next()),
         rings: named_lists(parts.next()),
         outcomes: flat(parts.next()),
+        health: pairs(parts.next()),
     };
     View::new(partition, &dump)?.finish(&dump)
 }
@@ -104,7 +107,7 @@ struct View {
     owed: BTreeMap<QueueKey, u64>,
 }
 
-fn queue_key(packed: &Bytes) -> Result<QueueKey, StoreError> {
+pub(crate) fn queue_key(packed: &Bytes) -> Result<QueueKey, StoreError> {
     let mut reader = Reader::new("a queue's name", packed.clone());
     Ok((reader.tenant()?, SubscriptionNumber(reader.u32()?)))
 }
@@ -178,6 +181,7 @@ impl View {
         self.rings(dump)?;
         self.log(dump)?;
         self.usage();
+        self.health(dump)?;
         Ok(self.seen)
     }
 
@@ -199,6 +203,14 @@ impl View {
             self.seen.faults.push(fault);
         }
         self.seen.used = core::mem::take(&mut self.told);
+    }
+
+    fn health(&mut self, dump: &Dump) -> Result<(), StoreError> {
+        self.seen.health = health::of_fields(&dump.health)?;
+        let live = |key: &QueueKey| self.queues.get(key).is_some_and(|queue| !queue.deleted);
+        let faults = self.seen.health_faults(live);
+        self.seen.faults.extend(faults);
+        Ok(())
     }
 
     fn ready(&mut self, dump: &Dump) -> Result<(), StoreError> {

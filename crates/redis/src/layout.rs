@@ -40,6 +40,7 @@
 //! | `deadlines` | sorted set | leases by deadline |
 //! | `rec` | hash | delivery → leases lost 1, charge 4, what it remembers: retried ones and redeliveries |
 //! | `wait` | sorted set | deliveries by the time of their retry |
+//! | `health` | hash | of a queue whose subscription's attempts were counted: `h` queue → stamp of the settle that wrote it 12, attempts of each kind 8, the newest bucket of each row, notes of successes; `e` queue → notes of failures; `0`, `1` queue → buckets of that row that are over, oldest first. A bucket: number 4, attempts of each kind 4, by class of time 4 (`health.rs`). A note: length 1, note; newest last |
 //! | `clearing` | list | deleted queues with entries left |
 //! | `blk:`stamp | string | the records of one settle: length 4, tenant 16, record |
 //! | `blocks` | list | time 8, stamp 12 |

@@ -20,6 +20,7 @@ mod claim;
 mod connection;
 mod error;
 mod format;
+mod health;
 mod hints;
 mod image;
 mod import;

@@ -16,6 +16,7 @@ const BUDGET: &str = include_str!("scripts/lib_budget.lua");
 const LEASE: &str = include_str!("scripts/lib_lease.lua");
 const RING: &str = include_str!("scripts/lib_ring.lua");
 const LOG: &str = include_str!("scripts/lib_log.lua");
+const HEALTH: &str = include_str!("scripts/lib_health.lua");
 
 /// A script's text and the name by which Redis knows it.
 pub(crate) struct Script {
@@ -56,7 +57,7 @@ scripts! {
     REGISTRY_PUT: "scripts/registry_put.lua";
     RELEASE: "scripts/release.lua" + STATE + BUDGET + LEASE;
     RENEW: "scripts/renew.lua" + STATE;
-    SETTLE: "scripts/settle.lua" + STATE + BUDGET + LEASE;
+    SETTLE: "scripts/settle.lua" + STATE + BUDGET + LEASE + HEALTH;
     TAKE: "scripts/take.lua" + STATE;
     TICK: "scripts/tick.lua" + STATE + BUDGET + LEASE + LOG;
     WRITE: "scripts/write.lua" + STATE + BUDGET;

@@ -11,6 +11,7 @@ use sidehook_store::{
 };
 
 use crate::{
+    health,
     layout::{self, Reader},
     scripts,
 };
@@ -20,17 +21,18 @@ const POSITIONS: u16 = 128;
 
 /// The script's call.
 pub(crate) fn command(partition: Partition, stamp: Stamp, now: &str, call: &Settle) -> Cmd {
-    let mut block = BytesMut::new();
-    let leases: Vec<_> = call
-        .leases
-        .iter()
-        .map(|lease| pack(lease, &mut block))
+    let (mut block, mut notes) = (BytesMut::new(), Vec::new());
+    let leases = call.leases.iter();
+    let leases: Vec<_> = leases
+        .map(|lease| pack(lease, &mut block, &mut notes))
         .collect();
     let mut script = scripts::call(&scripts::SETTLE, partition);
     script
         .arg(now)
         .arg(&layout::stamp(stamp)[..])
-        .arg(&block[..]);
+        .arg(&block[..])
+        .arg(&*health::TERMS)
+        .arg(notes);
     for lease in leases {
         script
             .arg(lease.head)
@@ -50,7 +52,7 @@ struct Packed {
     retries: Vec<u8>,
 }
 
-fn pack(lease: &LeaseSettle, block: &mut BytesMut) -> Packed {
+fn pack(lease: &LeaseSettle, block: &mut BytesMut, notes: &mut Vec<u8>) -> Packed {
     let mut packed = Packed::default();
     packed
         .head
@@ -89,6 +91,9 @@ fn pack(lease: &LeaseSettle, block: &mut BytesMut) -> Packed {
         };
         packed.items.push(kind);
         packed.items.put_u32(offset);
+        packed
+            .items
+            .push(health::put_mark(item.mark.as_ref(), notes));
     }
     packed
 }

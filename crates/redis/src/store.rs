@@ -6,7 +6,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
-    id::TenantId,
+    health::Health,
+    id::{SubscriptionNumber, TenantId},
     time::Timestamp,
     version::Version,
 };
@@ -29,7 +30,7 @@ use crate::{
     address::Address,
     catalog,
     error::ConnectError,
-    format,
+    format, health,
     hints::Hints,
     image, import, inspect, leases, occupancy, outcomes, rates, reads, registry,
     route::{Route, least},
@@ -202,6 +203,14 @@ impl Store for RedisStore {
 
     async fn history(&self, block: &BlockId) -> Result<Vec<HistoryRecord>, StoreError> {
         reads::history(&self.aside, block).await
+    }
+
+    async fn health(
+        &self,
+        tenant: TenantId,
+        subscriptions: &[SubscriptionNumber],
+    ) -> Result<Vec<Health>, StoreError> {
+        health::read(&self.aside, tenant, subscriptions).await
     }
 
     async fn locate(

@@ -35,6 +35,7 @@ fn halves(grant: &Grant, now: Timestamp) -> Settle {
         segment: run.segment,
         index: *index,
         generation: run.generation,
+        mark: None,
         disposition: if usize::from(position) < run.indices.len() / 2 {
             Disposition::End {
                 record: Bytes::from_static(b"delivered"),

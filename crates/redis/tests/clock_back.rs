@@ -62,6 +62,7 @@ async fn deliver(store: &RedisStore, line: &mut Line, now: Timestamp, key: u8) {
         disposition: Disposition::End {
             record: Bytes::from_static(b"delivered"),
         },
+        mark: None,
     };
     let leases = vec![LeaseSettle {
         lease: grant.lease,

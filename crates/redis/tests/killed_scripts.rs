@@ -2,8 +2,8 @@
 //! that do. Redis keeps what a failed script wrote. So a failure before the first write
 //! must change nothing, and after any failure and the repeat of the call nothing may be
 //! lost or stuck: all deliveries and attempts of a run without failures are there, and
-//! everything can be delivered. Deliveries may then repeat; whatever can be repaired to the
-//! byte must be.
+//! everything can be delivered, and every attempt counts once in its subscription's health.
+//! Deliveries may then repeat; whatever can be repaired to the byte must be.
 
 #[path = "support/proxy.rs"]
 mod proxy;
@@ -19,7 +19,11 @@ use std::{
 use bytes::Bytes;
 use proxy::Proxy;
 use redis::{Value, aio::MultiplexedConnection};
-use sidehook_core::{address::DeliveryId, address::Partition};
+use sidehook_core::{
+    address::{DeliveryId, Partition},
+    health::Health,
+    id::SubscriptionNumber,
+};
 use sidehook_redis::RedisStore;
 use sidehook_store::{Store as _, inspect::Inspection, rules};
 use story::{Past, act, ending, stamp, step};
@@ -117,7 +121,13 @@ impl Stage {
         seen.expect("it answers")
     }
 
-    /// What must not be lost: deliveries under way, and attempts.
+    async fn health(&self) -> Vec<Health> {
+        let numbers = [SubscriptionNumber(1), SubscriptionNumber(2)];
+        let told = self.store.health(tenant(), &numbers).await;
+        told.expect("it answers")
+    }
+
+    /// What must not be lost: deliveries under way, attempts, and what was counted of them.
     async fn holdings(&self) -> Holdings {
         let seen = self.look().await;
         let ready = seen.ready.iter().map(|(_, id)| *id);
@@ -129,6 +139,7 @@ impl Stage {
             under_way: ready.chain(leased).chain(waiting).collect(),
             attempts: attempts.expect("it answers").remove(0),
             log: seen.used.values().map(|used| used.log).sum(),
+            health: self.health().await,
         }
     }
 
@@ -195,11 +206,19 @@ struct Holdings {
     attempts: Vec<Bytes>,
     /// Bytes of the log.
     log: u64,
+    /// Of both subscriptions.
+    health: Vec<Health>,
 }
 
 /// What is wrong with a state after a failure and its repeat.
 async fn damage(stage: &Stage, whole: &Holdings) -> Option<String> {
-    let attempts = stage.holdings().await.attempts;
+    let Holdings {
+        attempts, health, ..
+    } = stage.holdings().await;
+    if health != whole.health {
+        let wanted = &whole.health;
+        return Some(format!("counted otherwise: {health:?}, not {wanted:?}"));
+    }
     if let Some(lost) = whole.attempts.iter().find(|one| !attempts.contains(one)) {
         return Some(format!("an attempt is lost: {lost:?}"));
     }

@@ -28,6 +28,7 @@ use sidehook_core::{
     address::{DeliveryId, SegmentId},
     id::{SubscriptionNumber, TenantId},
     retry::{RetryPolicy, RetryState},
+    time::Timestamp,
 };
 
 pub use acks::{Ack, Acks, Receipt};
@@ -54,6 +55,8 @@ pub struct Lent {
     pub policy: Option<RetryPolicy>,
     /// Bytes of its event, as counted against the agent's capacity.
     pub bytes: u32,
+    /// When its event was accepted; `None` if nobody looked.
+    pub accepted_at: Option<Timestamp>,
 }
 
 impl Lent {

@@ -12,6 +12,7 @@
 //! | history (Redis alone) | as the log | blocks from ahead are taken as written when they were found, and leave one age after that |
 //! | an idempotency key's time | keys older than a day by that clock are forgotten | it stays in force for a day beyond that time at the longest; Redis, which keeps keys by day, forgets those of days ahead |
 //! | an idle lane's record (Redis alone) | forgotten if it seems idle for a week; only the repeat of a call whose answer was lost in that moment would be executed again | forgotten if it is more than a week ahead |
+//! | health's buckets | attempts count in a new bucket, and the ones before are over | likewise: a stretch may have two, which are added up |
 //! | when a tick is due next | the earliest of all these: now | likewise; no time of this table is waited for by more than its bound, and everybody ticks once a second besides |
 //!
 //! So no delivery is lost either way: a jump forward costs repeats of what was under way,

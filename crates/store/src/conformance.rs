@@ -22,6 +22,7 @@ mod copying;
 mod desk;
 mod draw;
 mod driver;
+mod health;
 mod leasing;
 mod publishing;
 mod rates;

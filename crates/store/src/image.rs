@@ -3,7 +3,7 @@
 //! to another.
 //!
 //! # What is in it
-//! Whatever somebody was promised: subscriptions with their versions, the log with
+//! Whatever somebody was promised: subscriptions with their versions and health, the log with
 //! its attempts, every unfinished delivery with what it remembers, idempotency keys,
 //! the registry. Whatever only helps a running process is left out and built anew:
 //! rings, lanes, counters, deadlines, history blocks. Leases are left out too: an
@@ -25,6 +25,7 @@ use bytes::Bytes;
 pub use copy::{Reading, Writing, contents};
 use sidehook_core::{
     address::{EventId, Partition, SegmentId},
+    health::{Bucket, Health},
     id::{SubscriptionNumber, TenantId},
     limits::{CALL_BYTES, CALL_RECORDS},
     time::Timestamp,
@@ -56,6 +57,8 @@ pub enum Image {
         row: Row,
         /// Its queue.
         queue: QueueSettings,
+        /// Its health; empty if nothing was counted.
+        health: Box<Health>,
     },
     /// A number that is never used again.
     Deleted {
@@ -149,12 +152,21 @@ impl Image {
         match self {
             Self::Segment { records, .. } => (1, sum(records)),
             Self::Attempts { records, .. } => (records.len(), sum(records)),
-            Self::Subscription { row, .. } => (1, row.record.len()),
+            Self::Subscription { row, health, .. } => (1, row.record.len() + bytes_of(health)),
             Self::Deliveries { run, .. } => (1, run.retry.as_ref().map_or(0, Bytes::len)),
             Self::Registry { value, .. } => (1, value.len()),
             Self::Tenant { .. } | Self::Deleted { .. } | Self::Key { .. } => (1, 0),
         }
     }
+}
+
+/// About what a health takes.
+fn bytes_of(health: &Health) -> usize {
+    let over: usize = health.over.iter().map(Vec::len).sum();
+    let recent = &health.recent;
+    let notes = recent.successes.iter().chain(&recent.errors);
+    let notes: usize = notes.map(Bytes::len).sum();
+    (over + recent.current.len()) * size_of::<Bucket>() + notes
 }
 
 /// Where an export goes on: opaque to everyone but the store that made it.

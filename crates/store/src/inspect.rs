@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sidehook_core::{
     address::DeliveryId,
+    health::Health,
     id::{SubscriptionNumber, TenantId},
     time::Timestamp,
 };
@@ -25,6 +26,8 @@ pub struct Inspection {
     pub segments: usize,
     /// How many bytes each tenant has that has any.
     pub used: BTreeMap<TenantId, Usage>,
+    /// The health of each subscription of which something was counted.
+    pub health: BTreeMap<(TenantId, SubscriptionNumber), Health>,
     /// Whatever contradicts the store's own rules, in words; empty if it is sound.
     pub faults: Vec<String>,
 }
@@ -44,6 +47,25 @@ pub struct Occupancy {
 }
 
 impl Inspection {
+    /// What is wrong with subscriptions' health, in words: it contradicts itself, or
+    /// belongs to none that `is_live`.
+    pub fn health_faults(
+        &self,
+        is_live: impl Fn(&(TenantId, SubscriptionNumber)) -> bool,
+    ) -> Vec<String> {
+        let mut faults = Vec::new();
+        for (key, health) in &self.health {
+            let (tenant, number) = key;
+            if !is_live(key) {
+                faults.push(format!("{tenant} {number:?}: health of no subscription"));
+            }
+            if let Some(fault) = health.fault() {
+                faults.push(format!("{tenant} {number:?}: health: {fault}"));
+            }
+        }
+        faults
+    }
+
     /// How many there are of each tenant that has any.
     #[must_use]
     pub fn occupancy(&self) -> BTreeMap<TenantId, Occupancy> {

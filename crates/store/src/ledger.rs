@@ -13,6 +13,7 @@
 //! a store has no more to do at that time.
 
 mod balance;
+mod health;
 mod lent;
 mod usage;
 
@@ -22,6 +23,7 @@ pub use balance::sound;
 use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, EventId, Partition, SegmentId},
+    health::Mark,
     id::{SubscriptionNumber, TenantId},
     limits::{DELIVERY_OVERHEAD, EVENT_OVERHEAD, IDEMPOTENCY_TTL, LEASE_MAX, RETRY_WAIT_MAX},
     time::Timestamp,
@@ -158,6 +160,8 @@ pub struct Ledger {
     keys: Vec<KeyUse>,
     /// What each tenant may have, as told last.
     budgets: BTreeMap<TenantId, Budget>,
+    /// Every attempt that counted for a subscription, and when it was settled.
+    marks: BTreeMap<(TenantId, SubscriptionNumber), Vec<(Timestamp, Mark)>>,
 }
 
 impl Ledger {
@@ -271,6 +275,7 @@ impl Ledger {
         let catalog = self.catalogs.entry(write.tenant).or_default();
         *catalog = catalog.next(write.nonce);
         if queue.is_none() {
+            self.marks.remove(&key);
             for line in self
                 .lines
                 .iter_mut()

@@ -35,7 +35,8 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
-    id::TenantId,
+    health::Health,
+    id::{SubscriptionNumber, TenantId},
     limits::CALL_RECORDS,
     time::Timestamp,
     version::Version,
@@ -111,7 +112,8 @@ fn clock(now: Option<Timestamp>) -> Timestamp {
 
 fn execute(state: &mut State, now: Timestamp, calls: &Calls) -> Replies {
     let settle = calls.settle.as_ref().map(|(stamp, call)| {
-        state.stamped(*stamp, |lane| &mut lane.settle, |state| state.settle(call))
+        let run = |state: &mut State| state.settle(now, call);
+        state.stamped(*stamp, |lane| &mut lane.settle, run)
     });
     let publish = calls.publish.as_ref().map(|(stamp, call)| {
         let run = |state: &mut State| state.publish(now, *stamp, call);
@@ -228,6 +230,16 @@ impl Store for Model {
             Some((partition, number)) => Ok(self.at(partition)?.history.read(number)),
             None => Ok(Vec::new()),
         }
+    }
+
+    async fn health(
+        &self,
+        tenant: TenantId,
+        subscriptions: &[SubscriptionNumber],
+    ) -> Result<Vec<Health>, StoreError> {
+        let state = self.of(tenant)?;
+        let numbers = subscriptions.iter();
+        Ok(numbers.map(|one| state.health((tenant, *one))).collect())
     }
 
     async fn locate(

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
-    id::TenantId,
+    health::Health,
+    id::{SubscriptionNumber, TenantId},
     time::Timestamp,
     version::Version,
 };
@@ -128,6 +129,18 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError`].
     async fn history(&self, block: &BlockId) -> Result<Vec<HistoryRecord>, StoreError>;
+
+    /// The health of some of a tenant's subscriptions, in one round trip however many they
+    /// are; an empty one where nothing was counted, and of a subscription that is not
+    /// there.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn health(
+        &self,
+        tenant: TenantId,
+        subscriptions: &[SubscriptionNumber],
+    ) -> Result<Vec<Health>, StoreError>;
 
     /// Where unfinished deliveries of one tenant are.
     ///

@@ -5,14 +5,15 @@ use std::collections::{BTreeSet, HashSet};
 
 use sidehook_core::{
     address::{Partition, SegmentId},
+    health::{Health, NOTES, SPANS},
     id::{SubscriptionNumber, TenantId},
-    limits::{CALL_BYTES, CALL_PAIRS, CALL_RECORDS, CLAIM_SHARES, LEASE_MAX},
+    limits::{CALL_BYTES, CALL_PAIRS, CALL_RECORDS, CLAIM_SHARES, HEALTH_NOTE_BYTES, LEASE_MAX},
 };
 
 use crate::{
     error::CallError,
     image::Image,
-    turn::{Claim, LeaseId, Publish, Settle, SettleItem, Stamp, TenantPublish},
+    turn::{Claim, Disposition, LeaseId, Publish, Settle, SettleItem, Stamp, TenantPublish},
 };
 
 /// The id of a publish call's segment, or (in a [`LeaseId`]) of a claim's lease,
@@ -107,7 +108,7 @@ pub fn claim(call: &Claim) -> Result<(), CallError> {
 ///
 /// # Errors
 /// [`CallError::Refused`]: too many items, a lease twice or of another partition,
-/// a position twice.
+/// a position twice, a mark of what was never attempted or with a long note.
 pub fn settle(partition: Partition, call: &Settle) -> Result<(), CallError> {
     within("items", call.leases.iter().map(|one| one.items.len()).sum())?;
     within("leases", call.leases.len())?;
@@ -120,8 +121,40 @@ pub fn settle(partition: Partition, call: &Settle) -> Result<(), CallError> {
             return Err(refused("a lease lies in another partition".to_owned()));
         }
         positions_of(&one.items)?;
+        one.items.iter().try_for_each(mark_of)?;
     }
     Ok(())
+}
+
+fn mark_of(item: &SettleItem) -> Result<(), CallError> {
+    let Some(mark) = &item.mark else {
+        return Ok(());
+    };
+    let position = item.position;
+    if item.disposition == Disposition::Release {
+        return Err(refused(format!(
+            "position {position} counts, and was not attempted"
+        )));
+    }
+    if mark.note.len() > HEALTH_NOTE_BYTES {
+        let bytes = mark.note.len();
+        return Err(refused(format!(
+            "position {position}: a note of {bytes} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether a health is no larger than what calls can make of it.
+fn fits(health: &Health) -> bool {
+    let mut rows = health.over.iter().zip(SPANS);
+    let notes = [&health.recent.successes, &health.recent.errors];
+    rows.all(|(row, span)| row.len() <= span.kept)
+        && notes.iter().all(|notes| notes.len() <= NOTES)
+        && notes
+            .into_iter()
+            .flatten()
+            .all(|note| note.len() <= HEALTH_NOTE_BYTES)
 }
 
 fn positions_of(items: &[SettleItem]) -> Result<(), CallError> {
@@ -162,6 +195,7 @@ pub fn import(partition: Partition, records: &[Image]) -> Result<(), CallError> 
                 let some = (1..=CALL_RECORDS).contains(&run.indices.len());
                 (Some(&run.segment), alone && waits && some)
             }
+            Image::Subscription { health, .. } => (None, fits(health)),
             _ => (None, true),
         };
         if !sound || segment.is_some_and(|segment| segment.partition != partition) {

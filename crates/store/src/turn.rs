@@ -19,6 +19,7 @@ use core::time::Duration;
 use bytes::Bytes;
 use sidehook_core::{
     address::{EventId, Lane, Partition, SegmentId, Sequence},
+    health::Mark,
     id::{AgentId, SubscriptionNumber, TenantId},
     pool::Pool,
     time::Timestamp,
@@ -253,7 +254,8 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// What becomes of all its deliveries: of each, by its position, what `how` says.
+    /// What becomes of all its deliveries: of each, by its position, what `how` says. No
+    /// attempt counts in its subscription's health.
     #[must_use]
     pub fn settle(&self, token: u128, mut how: impl FnMut(u16) -> Disposition) -> LeaseSettle {
         let ids = self.runs.iter();
@@ -268,6 +270,7 @@ impl Grant {
                 index,
                 generation: run.generation,
                 disposition: how(position),
+                mark: None,
             });
         LeaseSettle {
             lease: self.lease,
@@ -340,6 +343,10 @@ pub struct SettleItem {
     pub generation: u16,
     /// What is to become of it.
     pub disposition: Disposition,
+    /// What the attempt adds to its subscription's health, if it counts. Added with the
+    /// disposition, so neither where the position is stale nor twice; not for a
+    /// subscription that is deleted. A release has none.
+    pub mark: Option<Mark>,
 }
 
 /// What is to become of a delivery.

@@ -64,6 +64,12 @@ fn the_record_holds_what_was_published_and_the_stamp() {
         ..published()
     };
     assert_eq!(to_proto(&stored).unwrap(), expected);
+    assert_eq!(id_of(&stored.event), Some(id()));
+    for cut in 0..stored.event.len() {
+        // It stands behind the content, and what is cut off has none or is none.
+        assert!([None, Some(id())].contains(&id_of(&stored.event[..cut])));
+    }
+    assert_eq!(id_of(encoded.content()), None);
 }
 
 #[test]

@@ -183,6 +183,7 @@ const OUTPUT_ONLY: &[&str] = &[
     "updated_by",
     "etag",
     "fault",
+    "health",
 ];
 
 /// Lays the fields of `patch` that `mask` names over `target`; with an empty mask

@@ -272,6 +272,7 @@ pub(super) fn ending(grant: &Grant) -> Settle {
             index,
             generation: run.generation,
             disposition: Disposition::End { record },
+            mark: None,
         }
     });
     let lease = LeaseSettle {

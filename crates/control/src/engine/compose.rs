@@ -212,6 +212,7 @@ mod tests {
             index: *index,
             generation: 0,
             disposition: Disposition::Release,
+            mark: None,
         };
         SettlePiece {
             lease: LeaseId(segment(lease)),

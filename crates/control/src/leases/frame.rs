@@ -8,10 +8,16 @@ use std::collections::HashMap;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
-use sidehook_api::agent_v1::{
-    Assign, AssignedDelivery, SubscriptionSettings, connect_response::Frame,
+use sidehook_api::{
+    agent_v1::{Assign, AssignedDelivery, SubscriptionSettings, connect_response::Frame},
+    event,
 };
-use sidehook_core::{address::SegmentId, limits::FRAME_BYTES, retry, time::Timestamp};
+use sidehook_core::{
+    address::{EventId, SegmentId},
+    limits::FRAME_BYTES,
+    retry,
+    time::Timestamp,
+};
 use sidehook_session::server_end::{LeaseRef, Lent, SentSettings, SettingsUse};
 use sidehook_store::turn::Run;
 
@@ -43,6 +49,15 @@ struct Maker<'a> {
     bytes: usize,
 }
 
+/// What is known of a run once its first delivery was added.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// The key of its settings.
+    key: Option<u64>,
+    /// When its events were accepted: those of one segment were at one moment.
+    accepted_at: Option<Timestamp>,
+}
+
 /// Makes the frame of a grant.
 pub(super) fn make(
     granted: &Granted,
@@ -67,10 +82,10 @@ pub(super) fn make(
     let mut positions = Vec::with_capacity(count);
     let mut rejects = Vec::new();
     for run in runs {
-        let mut key = None;
+        let mut known = Known::default();
         for mut lent in expand(std::slice::from_ref(run)) {
             let position = positions.len() as u16;
-            let fate = maker.add(run, &mut lent, position, &mut key);
+            let fate = maker.add(run, &mut lent, position, &mut known);
             positions.push(fate.is_ok().then_some(lent));
             if let Err(reject) = fate {
                 rejects.push((position, lent, reject));
@@ -97,13 +112,13 @@ pub(super) fn make(
 }
 
 impl Maker<'_> {
-    /// Adds one delivery; `key` is that of the run's settings once it is known.
+    /// Adds one delivery.
     fn add(
         &mut self,
         run: &Run,
         lent: &mut Lent,
         position: u16,
-        key: &mut Option<u64>,
+        of_run: &mut Known,
     ) -> Result<(), Reject> {
         if retry::is_lost_too_often(run.leases_lost) {
             return Err(Reject::LeasesLost);
@@ -128,10 +143,13 @@ impl Maker<'_> {
         if known.is_none() && self.bytes > 0 && self.bytes + event.len() > FRAME_ROOM {
             return Err(Reject::Release);
         }
-        let key = match *key {
+        let key = match of_run.key {
             Some(key) => key,
-            None => *key.insert(self.settings_key(run, subscription)?),
+            None => *of_run.key.insert(self.settings_key(run, subscription)?),
         };
+        if of_run.accepted_at.is_none() {
+            of_run.accepted_at = event::id_of(event).map(EventId::time);
+        }
         let place = known.unwrap_or_else(|| {
             let place = self.events.len() as u32;
             self.events.push(event.clone());
@@ -140,6 +158,7 @@ impl Maker<'_> {
             place
         });
         lent.policy = Some(subscription.subscription.retry_policy);
+        lent.accepted_at = of_run.accepted_at;
         lent.bytes = u32::try_from(event.len()).unwrap_or(u32::MAX);
         self.ids.extend_from_slice(&lent.id().to_bytes());
         self.deliveries.push(AssignedDelivery {

@@ -74,7 +74,10 @@ impl WebhookService for Webhooks {
         let who = principal(&request)?;
         let id = id(&request.get_ref().id, "id")?;
         let found = self.subscriptions.get_keyed(who.tenant, id).await?;
-        let subscription = shown(found.to_proto(), who);
+        let mut subscription = shown(found.to_proto(), who);
+        let numbers = [found.subscription.id.number()];
+        let health = self.subscriptions.health(who.tenant, &numbers).await?;
+        subscription.health = health.into_iter().next().flatten();
         Ok(Response::new(v1::GetSubscriptionResponse {
             subscription: Some(subscription),
         }))
@@ -104,9 +107,13 @@ impl WebhookService for Webhooks {
         };
         let all = self.subscriptions.all(tenant).await?;
         let start = all.partition_point(|one| after.is_some_and(|after| one.place() <= after));
+        let page = all[start..].iter().take(size);
+        let numbers: Vec<_> = page.clone().map(|one| one.place().1.number()).collect();
+        let healths = self.subscriptions.health(tenant, &numbers).await?;
         let (mut subscriptions, mut bytes) = (Vec::new(), 0);
-        for one in all[start..].iter().take(size) {
-            let proto = shown(one.to_proto(keys_at), who);
+        for (one, health) in page.zip(healths) {
+            let mut proto = shown(one.to_proto(keys_at), who);
+            proto.health = health;
             bytes += proto.encoded_len();
             if bytes > PAGE_BYTES && !subscriptions.is_empty() {
                 break;

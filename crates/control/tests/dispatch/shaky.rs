@@ -15,7 +15,8 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
-    id::TenantId,
+    health::Health,
+    id::{SubscriptionNumber, TenantId},
     time::Timestamp,
     version::Version,
 };
@@ -237,6 +238,14 @@ impl Store for Shaky {
 
     async fn history(&self, block: &BlockId) -> Result<Vec<HistoryRecord>, StoreError> {
         self.model.history(block).await
+    }
+
+    async fn health(
+        &self,
+        tenant: TenantId,
+        subscriptions: &[SubscriptionNumber],
+    ) -> Result<Vec<Health>, StoreError> {
+        self.model.health(tenant, subscriptions).await
     }
 
     async fn locate(

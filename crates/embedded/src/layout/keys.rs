@@ -41,6 +41,8 @@ definitions! {
     RING_QUEUES = "ring_queues",
     RING_PLACES = "ring_places",
     DAMAGED = "damaged",
+    HEALTH = "health",
+    HEALTH_OVER = "health_over",
 }
 
 /// Key of the format's number in `meta`.
@@ -95,6 +97,13 @@ pub(crate) fn tenant(tenant: TenantId) -> Vec<u8> {
 pub(crate) fn queue((tenant, number): QueueKey) -> Vec<u8> {
     let mut key = of_tenant(tenant);
     key.u32(number.0);
+    key.finish()
+}
+
+/// Buckets of a subscription's health that are over, of one row.
+pub(crate) fn over(queue: QueueKey, row: u8) -> Vec<u8> {
+    let mut key = of_tenant(queue.0);
+    key.u32(queue.1.0).u8(row);
     key.finish()
 }
 

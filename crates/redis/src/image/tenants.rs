@@ -13,7 +13,7 @@ use sidehook_store::{
 
 use super::Export;
 use crate::{
-    catalog,
+    catalog, health,
     layout::{self, Reader, corrupt},
     leases::{bytes, list},
     outcomes, reads,
@@ -27,11 +27,17 @@ impl Export<'_> {
         self.records.push(Image::Tenant { tenant, version });
         let keys = catalog.rows.iter().map(|row| (tenant, row.number));
         let mut live = self.live(keys.collect()).await?;
-        for row in catalog.rows {
+        let numbers: Vec<_> = catalog.rows.iter().map(|row| row.number).collect();
+        let healths = health::read(self.route, tenant, &numbers).await?;
+        for (row, health) in catalog.rows.into_iter().zip(healths) {
             let queue = live.remove(&(tenant, row.number));
             let queue = queue.ok_or_else(|| corrupt("the queue of a subscription"))?;
-            self.records
-                .push(Image::Subscription { tenant, row, queue });
+            self.records.push(Image::Subscription {
+                tenant,
+                row,
+                queue,
+                health: Box::new(health),
+            });
         }
         let mut cmd = redis::cmd("HGETALL");
         cmd.arg(self.key("gone:", &tenant.to_bytes()));

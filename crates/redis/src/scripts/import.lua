@@ -6,7 +6,7 @@
 -- ARGV[3]  queues that must be there; ARGV[4] segments that must be there
 -- ARGV[5]  the attempts' records: a history block
 -- ARGV[6…] for each record a letter, then: 't' tenant, version | 's' queue, version and record, window,
---          '1' if paused, pool | 'g' queue, version | 'e' tenant, time, segment, its
+--          '1' if paused, pool, its four rows of health or nothing | 'g' queue, version | 'e' tenant, time, segment, its
 --          text, bytes that it counts for | 'o' segment,
 --          offset in the block, attempts | 'r' queue, header without epoch, indices, what it remembers,
 --          due or empty | 'k' day, tenant and key, what it stands for
@@ -33,7 +33,11 @@ function take.t(tenant, version)
   change(t)
 end
 
-function take.s(id, record, window, paused, pool)
+function take.s(id, record, window, paused, pool, ...)
+  for i, kind in ipairs({ 'h', 'e', '0', '1' }) do
+    local health = select(i, ...)
+    if health ~= '' then call('HSET', P .. 'health', kind .. id, health) end
+  end
   call('HSET', P .. 'cat:' .. sub(id, 1, 16), sub(id, 17), record)
   local q = { id = id, flying = 0, ready = 0, epoch = 1, deleted = 0, ring = 0, owed = 0, pool = pool }
   q.window, q.paused = tonumber(window), tonumber(paused)
@@ -86,7 +90,7 @@ end
 
 function take.k(day, field, value) call('HSET', P .. 'idem:' .. day, 'pad', PAD, field, value) end
 
-local counts, at = { t = 2, s = 5, g = 2, e = 5, o = 3, r = 5, k = 3 }, 6
+local counts, at = { t = 2, s = 9, g = 2, e = 5, o = 3, r = 5, k = 3 }, 6
 while ARGV[at] do
   local kind = ARGV[at]
   take[kind](unpack(ARGV, at + 1, at + counts[kind]))

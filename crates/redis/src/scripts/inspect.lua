@@ -2,7 +2,7 @@
 -- Lays the partition open, in one consistent view.
 -- KEYS     the partition's state, from which all others are derived; the guard
 -- ARGV     none
--- Returns  state, lease, open, rec as flat lists; wait and deadlines with scores; the log's entries behind their tenants;
+-- Returns  state, lease, open, rec and (at the end) health as flat lists; wait and deadlines with scores; the log's entries behind their tenants;
 --          queue and its entries in turn; ring and its entries in turn; outcomes by segment in turn
 local function all(key) return call('HGETALL', P .. key) end
 local function scored(key) return call('ZRANGE', P .. key, 0, -1, 'WITHSCORES') end
@@ -30,4 +30,4 @@ for _, pool in ipairs(call('SMEMBERS', P .. 'pools')) do
     rings[#rings + 1] = call('LRANGE', P .. 'queues:' .. tenant .. pool, 0, -1)
   end
 end
-return { state, all('lease'), all('open'), all('rec'), scored('wait'), scored('deadlines'), entries, lists, rings, outcomes }
+return { state, all('lease'), all('open'), all('rec'), scored('wait'), scored('deadlines'), entries, lists, rings, outcomes, all('health') }

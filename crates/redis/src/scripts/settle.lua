@@ -4,22 +4,25 @@
 -- ARGV[1]  now in ms, or empty
 -- ARGV[2]  stamp
 -- ARGV[3]  the records of all items that have one, in their order: a history block
--- ARGV[4…] four for each lease: lease and token; groups (items, queue, generation, segment);
---          items (position, index, 'e' end | 'r' retry | 'b' back, offset of the record);
+-- ARGV[4]  what health keeps (lib_health.lua)
+-- ARGV[5]  the notes of all items that have a mark, in their order: length 1, note
+-- ARGV[6…] four for each lease: lease and token; groups (items, queue, generation, segment);
+--          items (position, index, 'e' end | 'r' retry | 'b' back, offset of the record 4,
+--          mark, 0: none, else 1 + 10 * kind + class of its time);
 --          retries (due, length, what it remembers)
 -- Returns  status, now, for each lease the number of stale positions and the positions
-local now, stamp, block = clock(ARGV[1]), ARGV[2], ARGV[3]
+local now, stamp, block, notes = clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[5]
 local before = repeated('s', stamp, now)
 if before then return before end
 local END, RETRY, BACK, OPEN = byte('e'), byte('r'), byte('b'), byte('1')
 
 local names, leases = {}, {}
-for i = 4, #ARGV, 4 do names[#names + 1] = sub(ARGV[i], 1, 13) end
+for i = 6, #ARGV, 4 do names[#names + 1] = sub(ARGV[i], 1, 13) end
 local records, opens = hmget(P .. 'lease', names), hmget(P .. 'open', names)
 
 -- The plain ends are only counted; whatever needs a write of its own is in `moves`.
 local rows, moves = {}, {}
-local kept, kept_to, cut = {}, 1, 0
+local kept, kept_to, cut, note_at = {}, 1, 0, 1
 local row = { segment = '' }
 
 -- Begins a row of a segment's outcomes: neighbours in the block of one queue share one.
@@ -59,6 +62,8 @@ local function examine(lease, groups, items, retries)
     local wanted = sub(groups, group_at + 1, group_at + 35)
     for _ = 1, byte(groups, group_at) do
       local position, index, what = byte(items, at, at + 2)
+      local mark, note = byte(items, at + 7), note_at
+      if mark > 0 then note_at = note_at + 1 + byte(notes, note_at) end
       local due, length, retry
       if what == RETRY then
         due, length = unpack_('>I8I4', retries, retry_at)
@@ -85,23 +90,24 @@ local function examine(lease, groups, items, retries)
           if index < row.first then row.first = index elseif index > row.last then row.last = index end
           row.attempts, row.ended = row.attempts + 1, row.ended + 1
         end
+        if mark > 0 and run.q and run.q.deleted == 0 then count_mark(run.id, mark, note) end
         if what ~= END or run.recorded then conclude(lease, run, position, index, what, due, retry) end
       end
-      at = at + 7
+      at = at + 8
     end
   end
   lease.count = count
 end
 
 for i, name in ipairs(names) do
-  local head, record = ARGV[4 * i], records[i]
+  local head, record = ARGV[4 * i + 2], records[i]
   local lease = { name = name, open = opens[i], size = 0, count = 0, stale = {}, closed = {}, back = {} }
   if record and sub(record, 1, 16) == sub(head, 14, 29) then
     lease.record = record
     lease.runs, lease.size = runs_of(record)
   end
   leases[i] = lease
-  local wrong = examine(lease, ARGV[4 * i + 1], ARGV[4 * i + 2], ARGV[4 * i + 3])
+  local wrong = examine(lease, ARGV[4 * i + 3], ARGV[4 * i + 4], ARGV[4 * i + 5])
   if wrong then return redis.error_reply(wrong) end
 end
 if cut > 0 then block = table.concat(kept) .. sub(block, kept_to) end
@@ -140,6 +146,7 @@ for i, lease in ipairs(leases) do
 end
 -- Where this call failed in its middle before, the block may be whole and in use.
 if cut == 0 or call('EXISTS', P .. 'blk:' .. stamp) == 0 then write_outcomes(stamp, now, block, rows) end
+write_health(stamp, now, ARGV[4], notes)
 for _, move in ipairs(moves) do
   if move.due then
     call('HSET', P .. 'rec', move.name, move.value)

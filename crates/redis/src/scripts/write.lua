@@ -65,6 +65,7 @@ if put then
   call('HSET', catalog, number, version .. ARGV[7])
 else
   call('HSET', graves, number, current)
+  call('HDEL', P .. 'health', 'h' .. id, 'e' .. id, '0' .. id, '1' .. id)
   call('HDEL', catalog, number)
 end
 call('PUBLISH', P .. 'hints', 'c' .. tenant)

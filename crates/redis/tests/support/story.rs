@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, Lane, Partition, Sequence},
+    health::{Kind as Outcome, Latency, Mark},
     id::SubscriptionNumber,
     time::Timestamp,
     version::Version,
@@ -82,7 +83,8 @@ fn publishing(past: &Past, sequence: u32) -> (Stamp, Publish) {
     (stamp, publish)
 }
 
-/// Ends the first delivery of the last grant, retries the second, gives the third back.
+/// Ends the first delivery of the last grant, retries the second, gives the third back;
+/// the first two count.
 fn settling(past: &Past) -> Settle {
     let grant = past.grant.clone().expect("a claim was granted");
     let record = Bytes::from_static(&[7; 40]);
@@ -98,6 +100,13 @@ fn settling(past: &Past) -> Settle {
         _ => Disposition::Release,
     });
     settled.items.truncate(3);
+    for (item, is_success) in settled.items.iter_mut().zip([true, false]) {
+        item.mark = Some(Mark {
+            kind: Outcome::of(true, is_success),
+            latency: Latency::of(Duration::from_millis(20)),
+            note: Bytes::from_static(b"note"),
+        });
+    }
     Settle {
         leases: vec![settled],
     }

@@ -40,6 +40,7 @@ fn lent(index: u8) -> Lent {
         retry: RetryState::default(),
         policy: None,
         bytes: 100,
+        accepted_at: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Between the store's records and the frames of a file.
 
+mod health;
+
 use bytes::Bytes;
 use sidehook_api::record_v1::{
     ImageAttempts, ImageDeleted, ImageDeliveries, ImageFrame, ImageKey, ImageRegistry,
@@ -46,7 +48,12 @@ pub(super) fn frame(image: Image) -> ImageFrame {
             tenant_id: id(tenant),
             version: packed(version),
         }),
-        Image::Subscription { tenant, row, queue } => Frame::Subscription(ImageSubscription {
+        Image::Subscription {
+            tenant,
+            row,
+            queue,
+            health,
+        } => Frame::Subscription(ImageSubscription {
             tenant_id: id(tenant),
             number: row.number.0,
             version: packed(row.version),
@@ -55,6 +62,7 @@ pub(super) fn frame(image: Image) -> ImageFrame {
             pool: queue.pool.name,
             window: queue.window,
             paused: queue.paused,
+            health: health::frame(*health),
         }),
         Image::Deleted {
             tenant,
@@ -220,10 +228,12 @@ fn subscription(one: ImageSubscription) -> Result<Image, Malformed> {
         window: one.window,
         paused: one.paused,
     };
+    let health = one.health.map(health::image).transpose()?;
     Ok(Image::Subscription {
         tenant: tenant(&one.tenant_id)?,
         row,
         queue,
+        health: Box::new(health.unwrap_or_default()),
     })
 }
 
@@ -292,6 +302,7 @@ mod tests {
                 window: 8,
                 paused: true,
             },
+            health: Box::default(),
         });
         survives(Image::Deleted {
             tenant: TENANT,

@@ -3,7 +3,8 @@
 use core::pin::Pin;
 
 use super::{
-    ageing, budgets, catalogs, clocks, leasing, publishing, rates, reading, settling, sharing,
+    ageing, budgets, catalogs, clocks, health, leasing, publishing, rates, reading, settling,
+    sharing,
 };
 use crate::port::Store;
 
@@ -111,6 +112,14 @@ fn bounded() -> Vec<Case> {
             the_oldest_finished_leave_a_full_log,
             the_unfinished_stay_in_a_full_log,
             both_budgets_together_are_a_bound,
+        },
+        health::{
+            attempts_that_count_are_counted,
+            stale_and_repeated_outcomes_do_not_count,
+            buckets_follow_the_stores_clock,
+            the_newest_notes_are_kept,
+            health_goes_with_its_subscription,
+            marks_that_break_a_rule_are_refused,
         },
         ageing::{
             old_events_leave,

@@ -1,15 +1,22 @@
 //! Where the tests play: tenants that share a partition, and one that does not;
 //! pools; times.
 
+use core::time::Duration;
+
+use bytes::Bytes;
 use rand::{Rng as _, rngs::StdRng};
 use sidehook_core::{
     address::Partition,
+    health::{Kind, Latency, Mark},
     id::{AgentId, TenantId},
     pool::Pool,
     time::Timestamp,
 };
 
-use crate::{budget::Budget, turn::Holder};
+use crate::{
+    budget::Budget,
+    turn::{Disposition, Holder},
+};
 
 /// When every test begins.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_790_000_000_000);
@@ -64,6 +71,20 @@ pub(super) fn budget(random: &mut StdRng, trims: bool) -> Budget {
             false => Budget::UNLIMITED.log,
         },
     }
+}
+
+/// What an attempt adds to its subscription's health, in a random sequence: mostly
+/// something.
+pub(super) fn mark(random: &mut StdRng, disposition: &Disposition) -> Option<Mark> {
+    if *disposition == Disposition::Release || random.random_range(0..5) == 0 {
+        return None;
+    }
+    let note: Vec<u8> = vec![random.random(); random.random_range(0..9)];
+    Some(Mark {
+        kind: Kind::of(random.random(), random.random()),
+        latency: Latency::of(Duration::from_millis(random.random_range(0..12_000))),
+        note: Bytes::from(note),
+    })
 }
 
 /// An agent in its first session.

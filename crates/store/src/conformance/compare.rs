@@ -339,6 +339,10 @@ impl Comparison {
             let ids: Vec<DeliveryId> = ended.map(|(_, id)| *id).collect();
             let wanted = self.model.locate(*tenant, &ids).await;
             self.same(store.locate(*tenant, &ids).await, wanted, &ids)?;
+            // Backwards, and one that never was.
+            let numbers: Vec<_> = (0..8).rev().map(SubscriptionNumber).collect();
+            let wanted = self.model.health(*tenant, &numbers).await;
+            self.same(store.health(*tenant, &numbers).await, wanted, &numbers)?;
         }
         let segments = &self.driver.segments;
         let wanted = self.model.segments(segments).await;

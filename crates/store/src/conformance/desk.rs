@@ -52,6 +52,7 @@ impl Lent {
             index: self.delivery.index(),
             generation: self.delivery.generation(),
             disposition,
+            mark: None,
         }
     }
 }

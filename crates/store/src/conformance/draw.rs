@@ -14,7 +14,7 @@ use sidehook_core::{
 };
 
 use super::{
-    choices::{budget, holder, own, shared},
+    choices::{budget, holder, mark, own, shared},
     world::{Attempt, record},
 };
 use crate::{
@@ -261,6 +261,7 @@ impl Draw<'_> {
             segment: id.segment()?,
             index: id.index(),
             generation: id.generation(),
+            mark: mark(&mut self.random, &disposition),
             disposition,
         })
     }

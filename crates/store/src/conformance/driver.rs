@@ -14,7 +14,7 @@ use sidehook_core::{
     version::Version,
 };
 
-use super::choices::{START, budget, trims};
+use super::choices::{START, budget, mark, trims};
 use crate::{
     catalog::{Bounds, Change, Expect, QueueSettings, Write},
     model::Model,
@@ -236,9 +236,12 @@ impl Driver {
             let mut items = Vec::new();
             for (position, item) in (0..).zip(items_of(&grant)) {
                 if (whole || self.chance(2)) && items.len() < room {
+                    let disposition = self.disposition();
+                    let mark = mark(&mut self.random, &disposition);
                     items.push(SettleItem {
                         position,
-                        disposition: self.disposition(),
+                        disposition,
+                        mark,
                         ..item
                     });
                 }
@@ -341,6 +344,7 @@ pub(super) fn items_of(grant: &Grant) -> Vec<SettleItem> {
             index: *index,
             generation: run.generation,
             disposition: Disposition::Release,
+            mark: None,
         })
     });
     items.collect()

@@ -5,7 +5,8 @@ use core::time::Duration;
 use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
-    id::TenantId,
+    health::Health,
+    id::{SubscriptionNumber, TenantId},
     time::Timestamp,
     version::Version,
 };
@@ -141,6 +142,14 @@ impl Store for Forgetful {
 
     async fn history(&self, block: &BlockId) -> Result<Vec<HistoryRecord>, StoreError> {
         self.0.history(block).await
+    }
+
+    async fn health(
+        &self,
+        tenant: TenantId,
+        subscriptions: &[SubscriptionNumber],
+    ) -> Result<Vec<Health>, StoreError> {
+        self.0.health(tenant, subscriptions).await
     }
 
     async fn locate(

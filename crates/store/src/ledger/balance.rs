@@ -89,6 +89,7 @@ impl Ledger {
         demand(mine == seen.segments, || {
             format!("{mine} segments, not {}", seen.segments)
         })?;
+        self.healthy(partition, seen)?;
         let tenants: BTreeSet<TenantId> = self.catalogs.keys().copied().collect();
         for tenant in tenants.into_iter().filter(|tenant| here(*tenant)) {
             let wanted = self.used(tenant);

@@ -173,12 +173,12 @@ impl Ledger {
     ///
     /// # Errors
     /// The positions that it called stale are not those that are.
-    pub fn settled(&mut self, call: &Settle, answer: &SettleReply) -> Told {
+    pub fn settled(&mut self, now: Timestamp, call: &Settle, answer: &SettleReply) -> Told {
         demand(call.leases.len() == answer.stale.len(), || {
             "a settle answers for every lease".to_owned()
         })?;
         for (one, told) in call.leases.iter().zip(&answer.stale) {
-            let mut stale = self.settle_lease(one)?;
+            let mut stale = self.settle_lease(now, one)?;
             let mut told = told.clone();
             stale.sort_unstable();
             told.sort_unstable();
@@ -189,7 +189,7 @@ impl Ledger {
         Ok(())
     }
 
-    fn settle_lease(&mut self, call: &LeaseSettle) -> Result<Vec<u16>, String> {
+    fn settle_lease(&mut self, now: Timestamp, call: &LeaseSettle) -> Result<Vec<u16>, String> {
         let holding = self.holding(call.lease, call.token).cloned();
         let mut stale = Vec::new();
         for item in &call.items {
@@ -198,7 +198,10 @@ impl Ledger {
                 .and_then(|loan| loan.deliveries.get(usize::from(item.position)).copied());
             let held = Standing::Leased(call.lease);
             match id {
-                Some(id) if self.line(id)?.standing == held => self.conclude(id, item)?,
+                Some(id) if self.line(id)?.standing == held => {
+                    self.mark(now, item);
+                    self.conclude(id, item)?;
+                }
                 _ => stale.push(item.position),
             }
         }

@@ -74,9 +74,13 @@ impl State {
             let (tenant, version) = (*id, held.version);
             to.push(Image::Tenant { tenant, version });
             to.extend(held.rows.values().filter_map(|row| {
-                let queue = self.live((tenant, row.number))?.settings.clone();
-                let row = row.clone();
-                Some(Image::Subscription { tenant, row, queue })
+                let queue = self.live((tenant, row.number))?;
+                Some(Image::Subscription {
+                    tenant,
+                    row: row.clone(),
+                    queue: queue.settings.clone(),
+                    health: Box::new(queue.health.clone()),
+                })
             }));
             let mut deleted: Vec<_> = held.deleted.iter().collect();
             deleted.sort_unstable_by_key(|(number, _)| **number);
@@ -125,11 +129,17 @@ impl State {
             Image::Tenant { tenant, version } => {
                 self.tenants.entry(*tenant).or_default().version = *version;
             }
-            Image::Subscription { tenant, row, queue } => {
+            Image::Subscription {
+                tenant,
+                row,
+                queue,
+                health,
+            } => {
                 let rows = &mut self.tenants.entry(*tenant).or_default().rows;
                 rows.insert(row.number, row.clone());
-                self.queues
-                    .insert((*tenant, row.number), Queue::new(queue.clone()));
+                let mut queue = Queue::new(queue.clone());
+                queue.health.clone_from(health);
+                self.queues.insert((*tenant, row.number), queue);
             }
             Image::Deleted {
                 tenant,

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, SegmentId},
+    health::Health,
     id::TenantId,
 };
 
-use super::state::{Item, State};
+use super::state::{Item, QueueKey, State};
 use crate::{
     budget::{self, Usage},
     inspect::Inspection,
@@ -115,6 +116,10 @@ impl State {
             if queue.in_flight > 0 {
                 seen.in_flight.push((*tenant, *number, queue.in_flight));
             }
+            let health = self.health((*tenant, *number));
+            if !health.is_empty() {
+                seen.health.insert((*tenant, *number), health);
+            }
         }
         for (id, lease) in self.leases.iter() {
             let lent = lease.slots.iter().flatten();
@@ -123,6 +128,12 @@ impl State {
         }
         seen.faults = self.faults(&seen);
         seen
+    }
+
+    /// A subscription's health.
+    pub(super) fn health(&self, key: QueueKey) -> Health {
+        let queue = self.queues.get(&key).filter(|queue| !queue.deleted);
+        queue.map_or_else(Health::default, |queue| queue.health.clone())
     }
 
     /// Tenants whose bytes are not the sum of what they count.
@@ -182,6 +193,7 @@ impl State {
                 .map(|id| format!("{id:?}: gone before its deliveries")),
         );
         faults.extend(self.miscounted());
+        faults.extend(seen.health_faults(|_| true));
         let on_ring: BTreeMap<_, _> = self
             .rings
             .entries()

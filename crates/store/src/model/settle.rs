@@ -22,7 +22,11 @@ struct Gathered {
 }
 
 impl State {
-    pub(super) fn settle(&mut self, call: &Settle) -> Result<SettleReply, CallError> {
+    pub(super) fn settle(
+        &mut self,
+        now: Timestamp,
+        call: &Settle,
+    ) -> Result<SettleReply, CallError> {
         rules::settle(self.partition, call)?;
         for one in &call.leases {
             self.check_items(one)?;
@@ -31,7 +35,7 @@ impl State {
         let stale = call
             .leases
             .iter()
-            .map(|one| self.settle_lease(one, &mut gathered))
+            .map(|one| self.settle_lease(now, one, &mut gathered))
             .collect();
         for key in gathered.touched {
             self.align(key);
@@ -68,7 +72,12 @@ impl State {
     }
 
     /// Settles under one lease; the positions that were stale.
-    fn settle_lease(&mut self, call: &LeaseSettle, gathered: &mut Gathered) -> Vec<u16> {
+    fn settle_lease(
+        &mut self,
+        now: Timestamp,
+        call: &LeaseSettle,
+        gathered: &mut Gathered,
+    ) -> Vec<u16> {
         let valid = self.leases.get(call.lease, call.token).is_some();
         let mut stale = Vec::new();
         let mut released = Vec::new();
@@ -83,6 +92,11 @@ impl State {
                 continue;
             };
             gathered.touched.insert(key);
+            if let Some(queue) = self.queues.get_mut(&key)
+                && !queue.deleted
+            {
+                queue.health.count(now, &item.mark);
+            }
             if item.disposition == Disposition::Release {
                 released.push((item.position, key, lent));
             } else {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use bytes::Bytes;
 use sidehook_core::{
     address::{DeliveryId, Lane, Partition, SegmentId},
+    health::Health,
     id::{SubscriptionNumber, TenantId},
     time::Timestamp,
     version::Version,
@@ -89,10 +90,12 @@ pub(super) struct Queue {
     pub(super) ready: VecDeque<Item>,
     pub(super) waiting: BTreeMap<DeliveryId, (Timestamp, Item)>,
     pub(super) on_ring: bool,
+    /// Its subscription's health; of no meaning once that is deleted.
+    pub(super) health: Health,
 }
 
 impl Queue {
-    pub(super) const fn new(settings: QueueSettings) -> Self {
+    pub(super) fn new(settings: QueueSettings) -> Self {
         Self {
             settings,
             deleted: false,
@@ -100,6 +103,7 @@ impl Queue {
             ready: VecDeque::new(),
             waiting: BTreeMap::new(),
             on_ring: false,
+            health: Health::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Subscriptions as tables and as JSON.
 
+mod health;
+
 use serde_json::{Value, json};
 use sidehook_api::v1::{self, signing::Scheme, webhook_service_client::WebhookServiceClient};
 
@@ -77,6 +79,11 @@ pub(super) fn show(subscription: Option<v1::Subscription>, output: Output) -> Re
         ("STATUS", status(subscription)),
         ("PAUSED BY", subscription.pause_reason.clone()),
         ("FAULT", subscription.fault.clone()),
+        ("HEALTH", health::state(subscription)),
+        ("ATTEMPTS", health::attempts(subscription)),
+        ("LATEST ERROR", health::latest_error(subscription)),
+        ("LAST FAILURES", health::failures(subscription)),
+        ("LAST SUCCESSES", health::successes(subscription)),
         ("SIGNING", signing_in_words(subscription)),
         ("KEYS", keys.join("\n")),
         ("PUBLIC KEY", public.join("\n")),
@@ -267,6 +274,7 @@ fn as_json(subscription: &v1::Subscription) -> Value {
         "status": status(subscription),
         "pause_reason": some(subscription.pause_reason.clone()),
         "fault": some(subscription.fault.clone()),
+        "health": health::as_json(subscription),
         "signing": {
             "scheme": scheme(subscription),
             "algorithm": details.algorithm,

@@ -85,7 +85,7 @@ impl World<'_> {
     async fn account(&mut self, calls: &Calls, replies: &Replies) -> Told {
         let (now, partition) = (self.now, calls.partition);
         if let Some((_, call)) = &calls.settle {
-            self.ledger.settled(call, answer(&replies.settle)?)?;
+            self.ledger.settled(now, call, answer(&replies.settle)?)?;
         }
         if let Some((stamp, call)) = &calls.publish {
             let answer = answer(&replies.publish)?;
