@@ -22,7 +22,7 @@ use std::{
 };
 
 use futures_util::{
-    FutureExt as _, Stream, StreamExt as _,
+    FutureExt as _, Stream, StreamExt as _, TryStreamExt as _,
     future::{BoxFuture, join_all},
     stream::FuturesUnordered,
 };
@@ -38,7 +38,7 @@ use tokio::time::Instant;
 use tonic::{Request, Response, Status, Streaming};
 
 use self::{hello::Accepted, outbox::Outbox};
-use crate::{auth, board::Tally, engine::Shared, outcomes, presence};
+use crate::{auth, board::Tally, engine::Shared, errors::behind, outcomes, presence};
 
 /// The panic of one session's reader ends that session, which the agent notices.
 const SESSION: TaskKind = TaskKind::new("agent_session", OnPanic::Log);
@@ -123,7 +123,9 @@ async fn serve<I>(
 where
     I: Stream<Item = Result<ConnectRequest, Status>> + Send,
 {
-    let mut incoming = pin!(incoming);
+    // A frame that cannot be read is the agent's fault, which tonic says otherwise.
+    let refused = |status: Status| behind(&status).map_or(status, Status::from);
+    let mut incoming = pin!(incoming.map_err(refused));
     let first = tokio::time::timeout(HELLO_WITHIN, incoming.next()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("no Hello came"))?;
     let Some(first) = first.transpose()? else {
