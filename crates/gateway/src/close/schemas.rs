@@ -142,7 +142,7 @@ fn webhook(is_alone: bool) -> Value {
         "attempt_number": count,
         "datetime": time(),
         "error": nullable(),
-        "event_id": { "type": "string" },
+        "event_id": nullable(),
         "response_status_code": { "type": ["integer", "null"] },
     }));
     let mut properties = json!({

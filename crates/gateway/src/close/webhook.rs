@@ -70,7 +70,7 @@ struct Pattern {
 }
 
 /// Attempts ever; empty while there were none.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 struct Counters {
     #[serde(flatten)]
     all: Option<Counted>,
@@ -84,7 +84,7 @@ struct Counted {
     retry_fail: u64,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 struct History {
     errors: Vec<Noted>,
     successes: Vec<Noted>,
@@ -95,7 +95,7 @@ struct Noted {
     attempt_number: u32,
     datetime: Option<String>,
     error: Option<String>,
-    event_id: String,
+    event_id: Option<String>,
     response_status_code: Option<u32>,
 }
 
@@ -104,11 +104,38 @@ fn nullable(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+impl Counters {
+    fn new(counters: Option<v1::HealthCounters>) -> Self {
+        let counted = counters.filter(|counters| *counters != v1::HealthCounters::default());
+        let all = counted.map(|counters| Counted {
+            first_success: counters.first_success,
+            first_fail: counters.first_fail,
+            retry_success: counters.retry_success,
+            retry_fail: counters.retry_fail,
+        });
+        Self { all }
+    }
+}
+
+impl Noted {
+    fn new(record: v1::HealthRecord) -> Self {
+        let status = record.response_status_code;
+        Self {
+            attempt_number: record.attempt_number,
+            datetime: record.time.as_ref().map(times::close),
+            error: nullable(record.error),
+            event_id: nullable(record.event_id),
+            response_status_code: (status > 0).then_some(status),
+        }
+    }
+}
+
 impl Webhook {
     /// A subscription as Close shows it.
     pub(super) fn new(from: v1::Subscription, shown: Shown) -> Self {
         let is_paused = from.status() == v1::SubscriptionStatus::Paused;
         let key = signature_key(from.signing.as_ref());
+        let health = from.health.unwrap_or_default();
         let events = from.events.into_iter().map(|pattern| Pattern {
             object_type: pattern.object_type,
             action: pattern.action,
@@ -121,11 +148,14 @@ impl Webhook {
             verify_ssl: from.verify_ssl.unwrap_or(true),
             status: if is_paused { "paused" } else { "active" },
             pause_reason: nullable(from.pause_reason),
-            health_status: None,
-            latest_error: None,
-            counters: Counters::default(),
-            history: History::default(),
-            recent_consecutive_fail_buckets_cnt: 0,
+            health_status: nullable(health.status),
+            latest_error: nullable(health.latest_error),
+            counters: Counters::new(health.counters),
+            history: History {
+                errors: health.errors.into_iter().map(Noted::new).collect(),
+                successes: health.successes.into_iter().map(Noted::new).collect(),
+            },
+            recent_consecutive_fail_buckets_cnt: health.consecutive_failing_buckets,
             signature_key: (shown == Shown::Alone).then_some(key),
             created_by: nullable(from.created_by),
             updated_by: nullable(from.updated_by),
@@ -241,154 +271,4 @@ fn patterns(events: &[&RawValue], wrong: &mut Violations) -> Vec<v1::EventPatter
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn read(body: &str, purpose: Purpose) -> Result<Said, Vec<String>> {
-        let mut wrong = Violations::new();
-        let body = Object::parse(body.as_bytes()).expect("an object");
-        let said = Said::read(body, purpose, &mut wrong);
-        let wrong = wrong.as_slice().iter();
-        let wrong: Vec<_> = wrong
-            .map(|one| format!("{}: {}", one.field, one.description))
-            .collect();
-        if wrong.is_empty() {
-            Ok(said)
-        } else {
-            Err(wrong)
-        }
-    }
-
-    #[test]
-    fn a_body_says_what_it_sets_and_null_is_nothing() {
-        let body = r#"{
-            "url": "https://example.com/hook",
-            "events": [
-                {"object_type": "lead", "action": "updated", "extra_filter": {"type": "is_null"}},
-                {"object_type": "lead", "action": "created", "extra_filter": null}
-            ],
-            "verify_ssl": false,
-            "status": null
-        }"#;
-        let said = read(body, Purpose::Create).expect("sound");
-        assert_eq!(said.mask, ["url", "events", "verify_ssl"]);
-        assert_eq!(said.patch.verify_ssl, Some(false));
-        assert_eq!(said.patch.events[0].extra_filter, r#"{"type": "is_null"}"#);
-        assert_eq!(said.patch.events[1].extra_filter, "");
-        let said = read(r#"{"status": "paused"}"#, Purpose::Change).expect("sound");
-        assert_eq!(said.mask, ["status"]);
-        assert_eq!(said.patch.status(), v1::SubscriptionStatus::Paused);
-        assert_eq!(read("{}", Purpose::Change).expect("sound").mask, [""; 0]);
-    }
-
-    #[test]
-    fn everything_wrong_with_a_body_is_told() {
-        assert_eq!(
-            read("{}", Purpose::Create).expect_err("two are missing"),
-            [
-                "url: This field is required.",
-                "events: This field is required."
-            ]
-        );
-        let body = r#"{"url": "x", "status": "off", "id": "whsub_1", "colour": 1, "events": [
-            {"object_type": "lead"}, 7, {"object_type": 1, "action": "a", "filter": {}}
-        ]}"#;
-        assert_eq!(
-            read(body, Purpose::Change).expect_err("much is wrong"),
-            [
-                "events[0].action: This field is required.",
-                "events[1]: must be an object",
-                "events[2].object_type: must be a string",
-                "events[2].filter: is not a field that this takes",
-                "status: must be `active` or `paused`",
-                "id: is set by the server: leave it out",
-                "colour: is not a field that this takes",
-            ]
-        );
-    }
-
-    fn subscription() -> v1::Subscription {
-        v1::Subscription {
-            id: "whsub_1".to_owned(),
-            url: "https://example.com/".to_owned(),
-            events: vec![v1::EventPattern {
-                object_type: "lead".to_owned(),
-                action: "updated".to_owned(),
-                extra_filter: String::new(),
-            }],
-            status: v1::SubscriptionStatus::Active.into(),
-            signing: Some(v1::Signing {
-                scheme: Some(v1::signing::Scheme::Close(v1::CloseScheme {})),
-                keys: vec![v1::SigningKey {
-                    secret: "5b".repeat(32),
-                    ..v1::SigningKey::default()
-                }],
-                local_key: String::new(),
-            }),
-            created_by: "key_1".to_owned(),
-            created_at: Some(prost_types::Timestamp {
-                seconds: 1_544_123_709,
-                nanos: 590_432_000,
-            }),
-            ..v1::Subscription::default()
-        }
-    }
-
-    fn shown(from: v1::Subscription, shown: Shown) -> serde_json::Value {
-        serde_json::to_value(Webhook::new(from, shown)).expect("JSON")
-    }
-
-    #[test]
-    fn a_new_webhook_is_shown_whole() {
-        assert_eq!(
-            shown(subscription(), Shown::Alone),
-            json!({
-                "id": "whsub_1",
-                "url": "https://example.com/",
-                "events": [{"object_type": "lead", "action": "updated", "extra_filter": null}],
-                "verify_ssl": true,
-                "status": "active",
-                "pause_reason": null,
-                "health_status": null,
-                "latest_error": null,
-                "counters": {},
-                "history": {"errors": [], "successes": []},
-                "recent_consecutive_fail_buckets_cnt": 0,
-                "signature_key": "5b".repeat(32),
-                "created_by": "key_1",
-                "updated_by": null,
-                "date_created": "2018-12-06T19:15:09.590432",
-                "date_updated": null,
-            })
-        );
-    }
-
-    #[test]
-    fn a_key_is_shown_where_it_is_closes_and_not_in_lists() {
-        let listed = shown(subscription(), Shown::Listed);
-        assert!(listed.get("signature_key").is_none());
-        let mut other = subscription();
-        if let Some(signing) = &mut other.signing {
-            let unsigned = v1::signing::Scheme::Unsigned(v1::UnsignedScheme {});
-            signing.scheme = Some(unsigned);
-        }
-        assert_eq!(shown(other, Shown::Alone)["signature_key"], json!(null));
-    }
-
-    #[test]
-    fn a_paused_webhook_says_why_and_filters_are_json() {
-        let mut paused = subscription();
-        paused.set_status(v1::SubscriptionStatus::Paused);
-        paused.pause_reason = "api".to_owned();
-        paused.events[0].extra_filter = r#"{"type":"equals","value":1e400}"#.to_owned();
-        let text = serde_json::to_string(&Webhook::new(paused, Shown::Listed)).expect("JSON");
-        let expected = r#""extra_filter":{"type":"equals","value":1e400}"#;
-        assert!(text.contains(expected), "{text}");
-        assert!(
-            text.contains(r#""status":"paused","pause_reason":"api""#),
-            "{text}"
-        );
-    }
-}
+mod tests;
