@@ -39,6 +39,10 @@ const RATE_LIMIT: &str = "ratelimit";
 /// The parameters of a path, unless they are not even text.
 type Parameters = Result<RawPathParams, RawPathParamsRejection>;
 
+/// Extension of answers to callers that are known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OfKnown;
+
 const REQUESTS: &str = "sidehook_gateway_requests_total";
 
 /// What every route stands on.
@@ -125,6 +129,9 @@ async fn dispatch(
     let mut response = answered.unwrap_or_else(|problem| told(dialect, &problem));
     if let Some(limit) = notes.limit() {
         response.headers_mut().insert(RATE_LIMIT, limit);
+    }
+    if notes.is_known() {
+        response.extensions_mut().insert(OfKnown);
     }
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -92,6 +92,11 @@ impl Notes {
         self.0.lock().limit.clone()
     }
 
+    /// Whether the caller is known: an answer has told its tenant.
+    pub(crate) fn is_known(&self) -> bool {
+        self.0.lock().tenant.is_some()
+    }
+
     fn tenant(&self) -> Option<HeaderValue> {
         self.0.lock().tenant.clone()
     }

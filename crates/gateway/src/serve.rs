@@ -2,16 +2,19 @@
 //!
 //! It speaks HTTP/1.1, which every client of these dialects does. What a peer can hold
 //! without a key is bounded: connections by the port's configuration, the time for a
-//! request's head (and between two of them) and its body here. On a drain the port
+//! request's head (and between two of them) and its body here; and a connection ends
+//! with the first answer that no known caller gets, so that nobody can take all the
+//! places of the port for good. On a drain the port
 //! closes, each connection ends with the answer that is under way, and what has not
 //! ended within the grace is cut off.
 
-use core::time::Duration;
+use core::{convert::Infallible, time::Duration};
 use std::{io, net::SocketAddr};
 
 use axum::Router;
 use futures_util::StreamExt as _;
-use hyper::{server::conn::http1, service::service_fn};
+use http::{HeaderValue, Request, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use sidehook_runtime::{
     config::Reader,
@@ -21,7 +24,12 @@ use sidehook_runtime::{
 };
 use tower::Service as _;
 
-use crate::{app, backend::InProcess, settings::DialectSettings};
+use crate::{
+    answer::Response,
+    app::{self, OfKnown},
+    backend::InProcess,
+    settings::DialectSettings,
+};
 
 /// Without it nobody can connect.
 const PORT: TaskKind = TaskKind::new("gateway", OnPanic::Abort);
@@ -127,9 +135,18 @@ impl Gateway {
     }
 }
 
+async fn answer(mut router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+    let mut response = router.call(request).await?;
+    if response.extensions().get::<OfKnown>().is_none() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
+    Ok(response)
+}
+
 async fn serve(connection: Connection, router: Router, drain: Drain, patience: Duration) {
     let peer = connection.peer_addr();
-    let answer = service_fn(move |request| router.clone().call(request));
+    let answer = service_fn(move |request| answer(router.clone(), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -163,7 +180,10 @@ mod tests {
 
     async fn served(tasks: &Tasks) -> SocketAddr {
         let played = tower::service_fn(|_: http::Request<tonic::body::Body>| async {
-            Ok(Status::not_found("played").into_http())
+            let mut answer = Status::not_found("played").into_http();
+            let tenant = HeaderValue::from_static("ten_0000000000000000000000");
+            answer.headers_mut().insert("sidehook-tenant", tenant);
+            Ok(answer)
         });
         let listen = ListenConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         let gateway = Gateway::bind(GatewayConfig::new(listen)).await;
@@ -175,9 +195,12 @@ mod tests {
         addr
     }
 
-    async fn ask(connection: &mut TcpStream) -> String {
-        let request = b"GET /nowhere HTTP/1.1\r\nhost: sidehook\r\n\r\n";
-        connection.write_all(request).await.expect("it is taken");
+    /// Asks for a webhook, with a key or without.
+    async fn ask(connection: &mut TcpStream, key: &str) -> String {
+        let path = "/api/v1/webhook/whsub_0000000000000000000000";
+        let request = format!("GET {path} HTTP/1.1\r\nhost: sidehook\r\n{key}\r\n");
+        let sent = connection.write_all(request.as_bytes()).await;
+        sent.expect("it is taken");
         let (mut answer, mut part) = (Vec::new(), [0; 1024]);
         while !answer.ends_with(b"}") {
             let read = connection.read(&mut part).await.expect("an answer");
@@ -187,13 +210,29 @@ mod tests {
         String::from_utf8(answer).expect("text")
     }
 
+    const KEY: &str = "authorization: Bearer k1\r\n";
+
+    #[tokio::test]
+    async fn a_connection_ends_with_the_first_answer_to_a_stranger() {
+        let tasks = Tasks::new(drain::channel().0);
+        let addr = served(&tasks).await;
+        let mut connection = TcpStream::connect(addr).await.expect("it listens");
+        let answer = ask(&mut connection, KEY).await;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+        let answer = ask(&mut connection, "").await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+        let read = connection.read(&mut [0; 1]).await;
+        assert_eq!(read.expect("its end"), 0);
+        tasks.trigger().end();
+    }
+
     #[tokio::test]
     async fn a_connection_that_rests_does_not_hold_up_the_drain() {
         let tasks = Tasks::new(drain::channel().0);
         let addr = served(&tasks).await;
         let mut resting = TcpStream::connect(addr).await.expect("it listens");
         for _ in 0..2 {
-            let answer = ask(&mut resting).await;
+            let answer = ask(&mut resting, KEY).await;
             assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
         }
         tasks.trigger().drain("test");
