@@ -173,7 +173,7 @@ async fn create(mut call: Call) -> Result<Response, Problem> {
     let request = v1::CreateSubscriptionRequest {
         subscription: Some(subscription),
         signing_secret,
-        ..v1::CreateSubscriptionRequest::default()
+        active_limit: ACTIVE,
     };
     let answer = call.webhooks().create_subscription(request).await;
     let answer = answer.map_err(said)?.into_inner();

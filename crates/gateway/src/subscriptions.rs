@@ -33,6 +33,8 @@ pub(crate) struct Change {
     pub(crate) mask: Vec<&'static str>,
     /// The signing secret that takes the place of all keys; none if empty.
     pub(crate) secret: String,
+    /// If not 0: how many of the tenant's subscriptions may be active then.
+    pub(crate) active_limit: u32,
 }
 
 impl Change {
@@ -106,7 +108,7 @@ async fn write(
             paths: change.mask.iter().map(|path| (*path).to_owned()).collect(),
         }),
         signing_secret: change.secret,
-        ..v1::UpdateSubscriptionRequest::default()
+        active_limit: change.active_limit,
     };
     let answer = call.webhooks().update_subscription(request).await?;
     let mut changed = present(answer.into_inner().subscription)?;

@@ -29,6 +29,7 @@ const REDACTED: &str = "[redacted]";
 pub(super) struct Wanted {
     url: Option<String>,
     types: Option<Vec<&'static str>>,
+    campaign: Option<String>,
     token: Option<String>,
     status: Option<SubscriptionStatus>,
 }
@@ -47,6 +48,7 @@ impl Wanted {
         let wanted = Self {
             url: object.text("targetUrl", &mut wrong).value(),
             types: types(&mut object, &mut wrong),
+            campaign: cleared(object.text("campaignId", &mut wrong)),
             token: cleared(object.text("secretToken", &mut wrong)),
             status: status(&mut object, &mut wrong),
         };
@@ -80,6 +82,12 @@ impl Wanted {
             status: self.status.unwrap_or(SubscriptionStatus::Active).into(),
             signing: Some(unsigned),
             headers: with_token(&[], &token, settings),
+            campaign_id: self.campaign.unwrap_or_default(),
+            format: v1::DeliveryFormat::Raw.into(),
+            retry_policy: Some(v1::RetryPolicy {
+                preset: v1::RetryPreset::Collect.into(),
+                ..v1::RetryPolicy::default()
+            }),
             ..v1::Subscription::default()
         })
     }
@@ -108,6 +116,10 @@ impl Wanted {
                 Problem::field("types", description)
             })?;
             change.mask.push("events");
+        }
+        if let Some(campaign) = &self.campaign {
+            change.patch.campaign_id.clone_from(campaign);
+            change.mask.push("campaign_id");
         }
         if let Some(token) = &self.token {
             change.patch.headers = with_token(&current.headers, token, settings);

@@ -15,6 +15,8 @@ pub(super) struct Webhook {
     target_url: String,
     status: &'static str,
     types: Vec<&'static str>,
+    #[serde(rename = "campaignId", skip_serializing_if = "String::is_empty")]
+    campaign_id: String,
     #[serde(rename = "secretToken", skip_serializing_if = "Option::is_none")]
     secret_token: Option<String>,
     #[serde(rename = "createdAt", skip_serializing_if = "Option::is_none")]
@@ -32,6 +34,7 @@ impl Webhook {
             target_url: subscription.url.clone(),
             status: if active { "active" } else { "paused" },
             types: types::shown(&subscription.events),
+            campaign_id: subscription.campaign_id.clone(),
             secret_token: token.map(|header| header.value.clone()),
             created_at: subscription.created_at.as_ref().map(times::collect),
         }
@@ -78,6 +81,8 @@ mod tests {
                 value: format!("value of {name}"),
             });
         }
+        subscription.campaign_id = "c".to_owned();
+        expected["campaignId"] = json!("c");
         expected["secretToken"] = json!("value of X-Secret-Token");
         let shown = Webhook::of(&subscription, &settings);
         assert_eq!(serde_json::to_value(shown).expect("JSON"), expected);

@@ -12,7 +12,7 @@ use core::time::Duration;
 use sidehook_api::v1::{self, SubscriptionStatus, signing::Scheme};
 use sidehook_core::violation::Violations;
 
-use super::{events, hook};
+use super::{ACTIVE, events, hook};
 use crate::{
     json::{Given, Object},
     problem::Problem,
@@ -131,6 +131,12 @@ impl Wanted {
                 total: span(TOTAL.min(longest_total)),
                 dns: None,
             }),
+            format: v1::DeliveryFormat::Raw.into(),
+            event_header: settings.hookshot_event_header.clone(),
+            retry_policy: Some(v1::RetryPolicy {
+                preset: v1::RetryPreset::Hookshot.into(),
+                ..v1::RetryPolicy::default()
+            }),
             ..v1::Subscription::default()
         };
         Ok((subscription, secret))
@@ -146,6 +152,7 @@ impl Wanted {
         if let Some(active) = self.active {
             change.patch.set_status(status(active));
             change.mask.push("status");
+            change.active_limit = if active { ACTIVE } else { 0 };
         }
         if let Some(texts) = &self.events {
             change.patch.events = events::read(texts, &current.events);

@@ -45,7 +45,7 @@ impl Hook {
                 secret: secret(subscription),
                 header: header.map(|header| format!("{}: {}", header.name, header.value)),
             },
-            owner_id: ids::shown(&subscription.created_by),
+            owner_id: ids::shown(&subscription.owner),
             tenant_id: ids::shown(tenant),
             created_at: subscription.created_at.as_ref().map(times::hookshot),
             updated_at: subscription.updated_at.as_ref().map(times::hookshot),
@@ -84,7 +84,7 @@ mod tests {
         v1::Subscription {
             id: SubscriptionId::from_bits(7).to_string(),
             url: "https://example.com/hook".to_owned(),
-            created_by: "alice".to_owned(),
+            owner: "alice".to_owned(),
             created_at: Some(at),
             updated_at: Some(at),
             ..v1::Subscription::default()

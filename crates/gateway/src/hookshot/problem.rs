@@ -48,7 +48,7 @@ fn fields(problem: &Problem) -> Value {
 /// The member of a hook that a field of a subscription comes from; `None` if it has the
 /// same name, or none.
 pub(super) fn renamed(field: &str) -> Option<String> {
-    if field.starts_with("headers") {
+    if field.starts_with("headers") || field == "event_header" {
         return Some("header".to_owned());
     }
     if field.starts_with("signing") {

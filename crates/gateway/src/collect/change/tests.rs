@@ -23,7 +23,10 @@ fn a_new_webhook_needs_a_url_alone() {
     let made = wanted(body).create(&settings()).expect("enough");
     assert_eq!(made.status(), SubscriptionStatus::Active);
     assert_eq!(types::shown(&made.events), TYPES);
-    assert!(made.headers.is_empty());
+    assert!(made.headers.is_empty() && made.campaign_id.is_empty());
+    assert_eq!(made.format(), v1::DeliveryFormat::Raw);
+    let retries = made.retry_policy.expect("set");
+    assert_eq!(retries.preset(), v1::RetryPreset::Collect);
     let signing = made.signing.expect("said");
     assert!(matches!(signing.scheme, Some(Scheme::Unsigned(_))));
     for body in ["{}", r#"{"targetUrl":null}"#] {
@@ -47,10 +50,11 @@ fn everything_that_is_wrong_is_named() {
 #[test]
 fn what_was_read_can_be_sent_back() {
     let body = r#"{"_id":"whsub_1","targetUrl":"https://a.example/","status":"paused",
-        "types":["created","created"],"secretToken":"t","createdAt":"2022-07-13 15:01:38 UTC"}"#;
+        "types":["created","created"],"campaignId":"c","secretToken":"t","createdAt":"2022-07-13 15:01:38 UTC"}"#;
     let expected = Wanted {
         url: Some("https://a.example/".to_owned()),
         types: Some(vec!["created"]),
+        campaign: Some("c".to_owned()),
         token: Some("t".to_owned()),
         status: Some(SubscriptionStatus::Paused),
     };
@@ -69,6 +73,8 @@ fn a_change_names_what_it_changes_and_keeps_other_headers() {
     };
     let paused = wanted(r#"{"status":"paused"}"#).lay_over(&current, &settings());
     assert_eq!(paused.expect("sound").mask, ["status"]);
+    let campaign = wanted(r#"{"campaignId":null}"#).lay_over(&current, &settings());
+    assert_eq!(campaign.expect("sound").mask, ["campaign_id"]);
     let token = wanted(r#"{"secretToken":"4"}"#).lay_over(&current, &settings());
     let expected = [
         header("A", "1"),

@@ -38,6 +38,10 @@ fn a_new_hook_needs_a_url_alone() {
     let timeouts = made.timeouts.expect("set");
     assert_eq!(timeouts.connect.expect("set").seconds, 5);
     assert_eq!(timeouts.total.expect("set").seconds, 60);
+    assert_eq!(made.format(), v1::DeliveryFormat::Raw);
+    assert_eq!(made.event_header, "X-Emperor-Event");
+    let retries = made.retry_policy.expect("set");
+    assert_eq!(retries.preset(), v1::RetryPreset::Hookshot);
     for body in ["{}", r#"{"active":false}"#] {
         let problem = wanted(body).create(&settings(), LONG).expect_err("no URL");
         assert_eq!(problem.fields[0].description, "can't be blank");
