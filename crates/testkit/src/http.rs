@@ -54,7 +54,6 @@ impl Reply {
     /// # Panics
     ///
     /// If the status is another one, or the body is no JSON.
-    #[must_use]
     pub fn expect(&self, status: u16) -> Value {
         let said = String::from_utf8_lossy(&self.body);
         assert_eq!(self.status, status, "{said}");

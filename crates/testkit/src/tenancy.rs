@@ -7,6 +7,7 @@
 use std::sync::{Arc, Weak};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sidehook_api::v1::{self, Role};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -67,6 +68,23 @@ impl Tenancy {
             _agent: Some(quiet.system.agent_of(&quiet.tenant, &name, 0)),
             ..quiet
         }
+    }
+
+    /// A further key of the tenant.
+    ///
+    /// # Panics
+    ///
+    /// If it is not made.
+    pub async fn key(&self, role: Role) -> String {
+        let request = v1::CreateApiKeyRequest {
+            tenant_id: self.tenant.id.clone(),
+            name: "another".to_owned(),
+            role: role.into(),
+            ..v1::CreateApiKeyRequest::default()
+        };
+        let mut admin = self.system.operator(0).admin();
+        let answer = admin.create_api_key(request).await;
+        answer.expect("a key is made").into_inner().secret
     }
 
     /// A caller of the gateway without a credential.
