@@ -150,6 +150,13 @@ async fn a_subscription_is_made_and_changed_with_all_it_has() {
     let said = run(&["subscription", "get", id]);
     said.assert_tells(&["ed25519", "PUBLIC KEY", "whpk_", "at most 7 attempts"]);
     said.assert_tells(&["3s in all", "CREATED (BY)", "(key_"]);
+    let filter = r#"{"type":"field_accessor","field":"lead_id","filter":{"type":"non_null"}}"#;
+    let filtered = format!("lead:* {filter}");
+    let changed = update(&["--events", &filtered, "--events", "*:*"]);
+    assert_eq!(changed["events"], serde_json::json!(["lead:*", "*:*"]));
+    assert_eq!(changed["filters"], serde_json::json!([filter, null]));
+    let said = run(&["subscription", "get", id]);
+    said.assert_tells(&[&filtered, "*:*"]);
     update(&["--retry-preset", "collect"]);
     let said = run(&["subscription", "get", id]);
     said.assert_tells(&["after 5s, doubling up to 1m", "then it is paused"]);

@@ -269,7 +269,11 @@ fn as_json(subscription: &v1::Subscription) -> Value {
     json!({
         "id": subscription.id,
         "url": subscription.url,
-        "events": patterns(subscription),
+        "events": subscription.events.iter().map(pattern).collect::<Value>(),
+        // As text: their numbers mean more than most readers of JSON take in.
+        "filters": subscription.events.iter().map(|event| {
+            some(event.extra_filter.clone())
+        }).collect::<Value>(),
         "campaign_id": some(subscription.campaign_id.clone()),
         "status": status(subscription),
         "pause_reason": some(subscription.pause_reason.clone()),
