@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use sidehook_api::{agent_v1::Hello, record::AttemptEntry, v1};
+use sidehook_api::{agent_v1::Hello, event, record::AttemptEntry, v1};
 use sidehook_core::{
+    address::SegmentId,
     delivery::{DeliveryState, reason},
     principal::Role,
 };
@@ -48,6 +49,36 @@ async fn an_adopted_delivery_whose_policy_cannot_be_read_is_tried_again() {
     here.subscribe().await;
     let told = moved(&here, &there, async {}).await;
     assert_eq!(told, (DeliveryState::Retrying, String::new()));
+}
+
+#[tokio::test]
+async fn an_adopted_deliverys_attempt_counts_and_names_its_event() {
+    let (here, there) = two_replicas().await;
+    let keyed = here.subscribe().await;
+    let (state, _) = moved(&here, &there, async {}).await;
+    assert_eq!(state, DeliveryState::Retrying);
+    let id = keyed.subscription.id;
+    for replica in [&here, &there] {
+        let told = replica.subscriptions.health(TENANT, &[id.number()]).await;
+        let told = told.expect("the store answers").remove(0);
+        let told = told.expect("it can be read");
+        assert_eq!(told.counters.expect("they are shown").first_fail, 1);
+        let log = replica.store.log(TENANT, None, 1).await.expect("a log");
+        let event = event_of(replica, log.segments[0]).await;
+        assert_eq!(told.errors[0].event_id, event, "although nobody knew it");
+    }
+}
+
+/// The id of a segment's first event, as it is kept.
+async fn event_of(replica: &Replica, segment: SegmentId) -> String {
+    let read = replica
+        .store
+        .segments(&[segment])
+        .await
+        .expect("it answers");
+    let record = read[0].as_ref().expect("it is there").records[0].clone();
+    let stored = event::decode(record).expect("an event");
+    event::to_proto(&stored).expect("an event").id
 }
 
 type Told = (DeliveryState, String);

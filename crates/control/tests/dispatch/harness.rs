@@ -45,7 +45,7 @@ pub(crate) struct Replica {
     pub(crate) gate: AgentGate,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) drain: DrainTrigger,
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     tenant: TenantId,
 }
 
