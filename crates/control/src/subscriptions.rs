@@ -21,6 +21,7 @@ use sidehook_api::{
 use sidehook_core::{
     id::{SubscriptionId, SubscriptionNumber, TenantId},
     limits::IN_FLIGHT_MAX,
+    matching::filter_bytes,
     principal::Principal,
     subscription::{Status, Subscription},
     time::Timestamp,
@@ -126,10 +127,8 @@ impl Subscriptions {
                 unopened: None,
                 foreign: None,
             };
-            let mut bounds = match keyed.subscription.status.is_active() {
-                true => self.bounds(who.tenant, active_limit).await?,
-                false => Bounds::default(),
-            };
+            let bounds = self.bounds(who.tenant, &keyed.subscription, active_limit);
+            let mut bounds = bounds.await?;
             bounds.most = most;
             match self.put(who.tenant, &keyed, Expect::Absent, bounds).await? {
                 Written::Done(version) => return Ok(keyed.at(version)),
@@ -141,12 +140,22 @@ impl Subscriptions {
         Err(OperationError::Internal(detail.to_owned()))
     }
 
-    /// The bounds under which one more becomes active.
-    async fn bounds(&self, tenant: TenantId, active_limit: u32) -> Result<Bounds, OperationError> {
-        if active_limit == 0 {
+    /// The bounds under which this one is added.
+    async fn bounds(
+        &self,
+        tenant: TenantId,
+        added: &Subscription,
+        active_limit: u32,
+    ) -> Result<Bounds, OperationError> {
+        if active_limit == 0 && filter_bytes(&added.events) == 0 {
             return Ok(Bounds::default());
         }
-        room::for_active(&*self.catalogs.fresh(tenant).await?, active_limit)
+        room::bounds(
+            &*self.catalogs.fresh(tenant).await?,
+            None,
+            added,
+            active_limit,
+        )
     }
 
     /// Reads one.
@@ -395,11 +404,8 @@ impl Subscriptions {
                 owning::check_given(who, &changed.subscription.owner)?;
                 changed.subscription.touch(&who.subject, now);
             }
-            let is_active = |keyed: &Keyed| keyed.subscription.status.is_active();
-            let bounds = match is_active(&changed) && !is_active(&current) {
-                true => room::for_active(&catalog, condition.active_limit)?,
-                false => Bounds::default(),
-            };
+            let (before, after) = (&current.subscription, &changed.subscription);
+            let bounds = room::bounds(&catalog, Some(before), after, condition.active_limit)?;
             let expect = Expect::Version(version);
             let put = self.put(tenant, &changed, expect, bounds);
             if let Written::Done(version) = put.await? {

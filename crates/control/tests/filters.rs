@@ -219,3 +219,46 @@ async fn filters_are_tried_out_on_events_as_large_as_may_be_published() {
     let answer = test_filter(&api, any, Some(of_zeros(300_000))).await;
     assert!(answer.unwrap().holds);
 }
+
+#[tokio::test]
+async fn the_filters_of_a_tenant_have_a_bound_together() {
+    let api = start().await;
+    let long = |length: usize| {
+        let value = "x".repeat(length);
+        filtered(&format!(r#"{{"type":"equals","value":"{value}"}}"#))
+    };
+    let large = || v1::Subscription {
+        events: vec![long(32_000), long(32_000)],
+        ..subscription()
+    };
+    let mut made = Vec::new();
+    let refused = loop {
+        match api.create(large()).await {
+            Ok(one) => made.push(one),
+            Err(status) => break status,
+        }
+    };
+    assert_reason::<()>(Err(refused), Code::ResourceExhausted, "FILTER_LIMIT");
+    assert_eq!(made.len(), 32, "of 64,060 bytes, in 2 MiB");
+    api.create(subscription()).await.unwrap();
+    let change = |events| v1::Subscription {
+        id: made[0].id.clone(),
+        events,
+        ..v1::Subscription::default()
+    };
+    // What is there may become less, and something else may take its place.
+    let small = change(vec![long(2)]);
+    api.update(small, &["events"]).await.unwrap();
+    let other = api.create(large()).await.unwrap();
+    let grown = change(large().events);
+    let refused = api.update(grown.clone(), &["events"]).await;
+    assert_reason(refused, Code::ResourceExhausted, "FILTER_LIMIT");
+    let request = v1::DeleteSubscriptionRequest {
+        id: other.id,
+        ..v1::DeleteSubscriptionRequest::default()
+    };
+    let mut webhooks = api.webhooks();
+    let deleted = webhooks.delete_subscription(with(&api.admin, request));
+    deleted.await.unwrap();
+    api.update(grown, &["events"]).await.unwrap();
+}

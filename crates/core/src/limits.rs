@@ -60,6 +60,10 @@ pub const FILTER_BYTES: usize = 32 * 1024;
 pub const FILTER_JSON_DEPTH: usize = 2 * FILTER_DEPTH + 32;
 /// Bytes of all filters of one subscription together.
 pub const SUBSCRIPTION_FILTER_BYTES: usize = 64 * 1024;
+/// Bytes of all filters of one tenant together: some 2 KiB for each of 1,000 subscriptions.
+/// They are compiled into the memory of every server that works for the tenant.
+pub const TENANT_FILTER_BYTES: usize = 2 * 1024 * 1024;
+const _: () = assert!(SUBSCRIPTION_FILTER_BYTES <= TENANT_FILTER_BYTES);
 /// Bytes that an explanation of a filter shows of a value.
 pub const FILTER_SHOWN_BYTES: usize = 500;
 /// Steps that all filters of a tenant may take on one event, together: nodes evaluated,

@@ -103,6 +103,14 @@ impl Pattern {
     }
 }
 
+/// Bytes of the filters of these patterns, as JSON text.
+#[must_use]
+pub fn filter_bytes<'a>(patterns: impl IntoIterator<Item = &'a Pattern>) -> usize {
+    let filters = patterns.into_iter();
+    let filters = filters.filter_map(|pattern| pattern.extra_filter.as_ref());
+    filters.map(|filter| filter.to_string().len()).sum()
+}
+
 /// What one active subscription wants.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {

@@ -7,7 +7,7 @@ use super::{Destination, Format, HeaderName, StaticHeader, Status, Subscription,
 use crate::{
     id::SubscriptionId,
     limits,
-    matching::Pattern,
+    matching::{Pattern, filter_bytes},
     pool::{self, PoolName},
     retry::RetryPolicy,
     signing::{Scheme, Signing},
@@ -157,9 +157,7 @@ impl Draft {
             "events",
             "between 1 and 100 entries are needed, or none as long as it is paused",
         );
-        let filters = self.events.iter().flatten();
-        let filters = filters.filter_map(|pattern| pattern.extra_filter.as_ref());
-        let bytes: usize = filters.map(|filter| filter.to_string().len()).sum();
+        let bytes = filter_bytes(self.events.iter().flatten());
         if bytes > limits::SUBSCRIPTION_FILTER_BYTES {
             let max = limits::SUBSCRIPTION_FILTER_BYTES;
             let what =
