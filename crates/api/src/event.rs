@@ -120,6 +120,27 @@ pub fn from_proto(proto: v1::Event, payload_max: usize) -> Result<Event, Violati
     violations.into_result(event)
 }
 
+/// The event of a record, as far as matching looks at it, whatever today's rules are.
+#[must_use]
+pub fn kept(proto: v1::Event) -> Event {
+    Event {
+        idempotency_key: proto.idempotency_key,
+        object_type: Word::kept(proto.object_type),
+        action: Word::kept(proto.action),
+        object_id: proto.object_id,
+        user_id: proto.user_id,
+        lead_id: proto.lead_id,
+        request_id: proto.request_id,
+        campaign_id: proto.campaign_id,
+        organization_id: proto.organization_id,
+        occurred_at: proto.occurred_at.as_ref().and_then(occurred_at),
+        data: proto.data,
+        previous_data: proto.previous_data,
+        changed_fields: proto.changed_fields,
+        meta: proto.meta,
+    }
+}
+
 /// An event in the bytes of its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedEvent {

@@ -10,12 +10,13 @@
 //! and bytes (a page travels as one message). A segment counts as an entry itself: one
 //! with nothing to examine is read all the same.
 
-use core::mem;
+use core::{mem, time::Duration};
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use sidehook_api::{
     event::{StoredEvent, decode, to_proto},
+    time::read_timestamp,
     v1,
 };
 use sidehook_core::{
@@ -35,6 +36,9 @@ use crate::errors::OperationError;
 const CHUNK: usize = 16;
 /// Bytes of events on a page; one event may go beyond it.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
+/// How long after it was accepted an event may be written, and still be found by a list
+/// that begins at a time.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(3600);
 /// Bytes of a segment's id in a position.
 const SEGMENT_BYTES: usize = 10;
 
@@ -51,7 +55,7 @@ impl core::fmt::Debug for EventLog {
 }
 
 /// Which events a list shows; empty texts do not filter.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct EventFilter<'a> {
     /// The kind of object.
     pub object_type: &'a str,
@@ -59,6 +63,18 @@ pub struct EventFilter<'a> {
     pub action: &'a str,
     /// The object.
     pub object_id: &'a str,
+    /// The user.
+    pub user_id: &'a str,
+    /// The lead.
+    pub lead_id: &'a str,
+    /// The request that caused it.
+    pub request_id: &'a str,
+    /// The campaign.
+    pub campaign_id: &'a str,
+    /// Accepted at this time or later.
+    pub accepted_from: Option<Timestamp>,
+    /// Accepted before this time.
+    pub accepted_before: Option<Timestamp>,
 }
 
 impl EventFilter<'_> {
@@ -67,6 +83,24 @@ impl EventFilter<'_> {
         is(self.object_type, &event.object_type)
             && is(self.action, &event.action)
             && is(self.object_id, &event.object_id)
+            && is(self.user_id, &event.user_id)
+            && is(self.lead_id, &event.lead_id)
+            && is(self.request_id, &event.request_id)
+            && is(self.campaign_id, &event.campaign_id)
+            && self.admits_time(accepted_at(event))
+    }
+
+    fn admits_time(&self, accepted_at: Timestamp) -> bool {
+        self.accepted_from.is_none_or(|from| from <= accepted_at)
+            && self.accepted_before.is_none_or(|end| accepted_at < end)
+    }
+
+    /// Whether no older event of the log is admitted either, after one that was accepted
+    /// then. The log has the order in which events were written, which is that in which
+    /// they were accepted but for those whose store was away meanwhile.
+    fn ends_at(&self, accepted_at: Timestamp) -> bool {
+        self.accepted_from
+            .is_some_and(|from| accepted_at + WRITTEN_WITHIN < from)
     }
 }
 
@@ -282,6 +316,10 @@ impl EventLog {
                         continue;
                     }
                     let event = to_proto(&decode(record)?)?;
+                    if filter.ends_at(accepted_at(&event)) {
+                        walk.position = Position::default();
+                        break 'page;
+                    }
                     if filter.admits(&event) {
                         bytes += event.data.len() + event.previous_data.len() + event.meta.len();
                         items.push(event);
@@ -304,6 +342,11 @@ impl EventLog {
             budget: LIST_EXAMINED,
         }
     }
+}
+
+fn accepted_at(event: &v1::Event) -> Timestamp {
+    let time = event.accepted_at.as_ref().and_then(read_timestamp);
+    time.unwrap_or_default()
 }
 
 /// The events of a segment with their indices, newest first.

@@ -55,7 +55,7 @@ pub(crate) fn too_costly(error: TooCostly) -> OperationError {
     }
 }
 
-fn verdict(found: NodeVerdict<'_>) -> v1::FilterVerdict {
+pub(crate) fn verdict(found: NodeVerdict<'_>) -> v1::FilterVerdict {
     let shown = |text: &str| text[..text.floor_char_boundary(FILTER_SHOWN_BYTES)].to_owned();
     v1::FilterVerdict {
         path: found.path,

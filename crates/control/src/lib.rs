@@ -25,6 +25,7 @@ pub mod deliveries;
 pub mod engine;
 pub mod errors;
 pub mod eventlog;
+mod explain;
 mod filters;
 mod leases;
 mod outcomes;

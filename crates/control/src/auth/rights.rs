@@ -47,6 +47,7 @@ const RIGHTS: &[(&str, Right)] = &[
         Right::Manage,
     ),
     ("/sidehook.v1.WebhookService/TestFilter", Right::Read),
+    ("/sidehook.v1.WebhookService/ExplainEvent", Right::Read),
     ("/sidehook.v1.EventService/PublishEvent", Right::Publish),
     ("/sidehook.v1.EventService/PublishEvents", Right::Publish),
     ("/sidehook.v1.EventService/StreamEvents", Right::Publish),

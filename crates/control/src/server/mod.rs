@@ -236,6 +236,7 @@ async fn compose(
     let webhooks = Webhooks {
         subscriptions: subscriptions.clone(),
         publishing: publishing.clone(),
+        log: EventLog::new(store()),
     };
     let events = Events {
         publishing,

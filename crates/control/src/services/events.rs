@@ -2,9 +2,10 @@
 
 use sidehook_api::{
     event::{decode, to_proto},
+    time::read_timestamp,
     v1::{self, event_service_server::EventService},
 };
-use sidehook_core::{address::EventId, violation::Violations};
+use sidehook_core::{address::EventId, time::Timestamp, violation::Violations};
 use sidehook_runtime::tasks::{OnPanic, TaskKind, Tasks};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -32,6 +33,19 @@ pub(crate) struct Events {
     pub(crate) publishing: Publishing,
     pub(crate) log: EventLog,
     pub(crate) tasks: Tasks,
+}
+
+/// A bound of the time, if it is given.
+fn bound(
+    given: Option<&prost_types::Timestamp>,
+    field: &str,
+    violations: &mut Violations,
+) -> Option<Timestamp> {
+    let read = read_timestamp(given?);
+    if read.is_none() {
+        violations.add(field, "not a time");
+    }
+    read
 }
 
 #[tonic::async_trait]
@@ -97,17 +111,44 @@ impl EventService for Events {
     ) -> Result<Response<v1::ListEventsResponse>, Status> {
         let tenant = principal(&request)?.tenant;
         let request = request.get_ref();
+        let mut violations = Violations::new();
         let filter = EventFilter {
             object_type: &request.object_type,
             action: &request.action,
             object_id: &request.object_id,
+            user_id: &request.user_id,
+            lead_id: &request.lead_id,
+            request_id: &request.request_id,
+            campaign_id: &request.campaign_id,
+            accepted_from: bound(
+                request.accepted_from.as_ref(),
+                "accepted_from",
+                &mut violations,
+            ),
+            accepted_before: bound(
+                request.accepted_before.as_ref(),
+                "accepted_before",
+                &mut violations,
+            ),
         };
+        let times = [filter.accepted_from, filter.accepted_before];
+        let times = times.map(|time| time.map(|time| time.as_millis().to_string()));
+        let [from_text, before_text] = times.map(Option::unwrap_or_default);
         let list = List {
             name: "events",
             tenant,
-            filters: &[filter.object_type, filter.action, filter.object_id],
+            filters: &[
+                filter.object_type,
+                filter.action,
+                filter.object_id,
+                filter.user_id,
+                filter.lead_id,
+                filter.request_id,
+                filter.campaign_id,
+                &from_text,
+                &before_text,
+            ],
         };
-        let mut violations = Violations::new();
         let size = page_size(request.page_size, PAGE.0, PAGE.1, &mut violations);
         let from = list.position(&request.page_token, &mut violations, Position::read);
         violations

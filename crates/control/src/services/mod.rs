@@ -5,6 +5,7 @@ pub(crate) mod admin;
 pub(crate) mod agents;
 pub(crate) mod deliveries;
 pub(crate) mod events;
+mod explaining;
 mod parse;
 pub(crate) mod publishing;
 mod streaming;

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     auth::principal,
     errors::OperationError,
+    eventlog::EventLog,
     filters,
     paging::{List, page_size},
     subscriptions::{Condition, Subscriptions, owning, unusable},
@@ -35,7 +36,7 @@ use crate::{
 const PAGE: (usize, usize) = (100, 500);
 
 /// Bytes of a page: it travels as one message.
-const PAGE_BYTES: usize = 2 * 1024 * 1024;
+pub(super) const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Shown instead of a header's value to those who may not see it.
 const REDACTED: &str = "[redacted]";
@@ -45,6 +46,7 @@ const REDACTED: &str = "[redacted]";
 pub(crate) struct Webhooks {
     pub(crate) subscriptions: Subscriptions,
     pub(crate) publishing: Publishing,
+    pub(crate) log: EventLog,
 }
 
 #[tonic::async_trait]
@@ -253,6 +255,15 @@ impl WebhookService for Webhooks {
         })?;
         Ok(Response::new(tested?))
     }
+
+    async fn explain_event(
+        &self,
+        request: Request<v1::ExplainEventRequest>,
+    ) -> Result<Response<v1::ExplainEventResponse>, Status> {
+        let tenant = principal(&request)?.tenant;
+        let explained = self.explain(tenant, request.into_inner()).await?;
+        Ok(Response::new(explained))
+    }
 }
 
 impl Webhooks {
@@ -337,11 +348,11 @@ fn test_event(id: SubscriptionId) -> Event {
     }
 }
 
-fn write_place((created_at, id): (Timestamp, SubscriptionId)) -> Vec<u8> {
+pub(super) fn write_place((created_at, id): (Timestamp, SubscriptionId)) -> Vec<u8> {
     [&created_at.as_millis().to_be_bytes()[..], &id.to_bytes()].concat()
 }
 
-fn read_place(bytes: &[u8]) -> Option<(Timestamp, SubscriptionId)> {
+pub(super) fn read_place(bytes: &[u8]) -> Option<(Timestamp, SubscriptionId)> {
     let (ms, id) = bytes.split_first_chunk()?;
     let id = SubscriptionId::from_slice(id)?;
     Some((Timestamp::from_millis(i64::from_be_bytes(*ms)), id))

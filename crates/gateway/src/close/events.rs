@@ -169,6 +169,7 @@ pub(super) async fn list(call: Call) -> Result<Response, Problem> {
         object_type: text("object_type"),
         action: text("action"),
         object_id: text("object_id"),
+        ..v1::ListEventsRequest::default()
     };
     let mut events = call.events();
     for page in 1.. {

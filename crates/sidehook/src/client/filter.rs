@@ -65,7 +65,7 @@ fn show(answer: &v1::TestFilterResponse, output: Output) -> Result<(), Failure> 
     })
 }
 
-fn as_json(node: &v1::FilterVerdict) -> Value {
+pub(super) fn as_json(node: &v1::FilterVerdict) -> Value {
     let looked = !node.value.is_empty();
     let element = node.element_number.checked_sub(1);
     json!({

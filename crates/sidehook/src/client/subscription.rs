@@ -95,7 +95,12 @@ pub(crate) struct Target {
 pub(crate) struct Room {
     /// Refuse if the subscription becomes active, and more than this many would be then;
     /// 0: no limit
-    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     active_limit: u32,
 }
 
@@ -119,10 +124,7 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             secret,
             room,
         } => {
-            let request = v1::CreateSubscriptionRequest {
-                active_limit: room.active_limit,
-                ..create(url, settings, secret)?
-            };
+            let request = create(url, settings, secret, &room)?;
             let answer = client.create_subscription(request).await?;
             let made = answer.into_inner().subscription.unwrap_or_default();
             let pool = made.pool.clone();
@@ -136,10 +138,8 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             settings,
             room,
         } => {
-            let request = v1::UpdateSubscriptionRequest {
-                active_limit: room.active_limit,
-                ..update(&mut client, target, url, settings).await?
-            };
+            let mut request = update(&mut client, target, url, settings).await?;
+            request.active_limit = room.active_limit;
             let answer = client.update_subscription(request).await?;
             show(answer.into_inner().subscription, global.output)
         }
@@ -148,16 +148,8 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
             let answer = client.pause_subscription(request).await?;
             show(answer.into_inner().subscription, global.output)
         }
-        Command::Resume {
-            target: Target { id, etag },
-            room: Room { active_limit },
-        } => {
-            let request = v1::ResumeSubscriptionRequest {
-                id,
-                etag,
-                active_limit,
-            };
-            let answer = client.resume_subscription(request).await?;
+        Command::Resume { target, room } => {
+            let answer = client.resume_subscription(resume(target, &room)).await?;
             show(answer.into_inner().subscription, global.output)
         }
         Command::RotateKey {
@@ -182,13 +174,22 @@ fn create(
     url: String,
     settings: Settings,
     secret: Secret,
+    room: &Room,
 ) -> Result<v1::CreateSubscriptionRequest, Failure> {
     let (subscription, _) = settings.into_subscription(Some(url), None)?;
     Ok(v1::CreateSubscriptionRequest {
         subscription: Some(subscription),
         signing_secret: secret.read()?,
-        ..v1::CreateSubscriptionRequest::default()
+        active_limit: room.active_limit,
     })
+}
+
+fn resume(Target { id, etag }: Target, room: &Room) -> v1::ResumeSubscriptionRequest {
+    v1::ResumeSubscriptionRequest {
+        id,
+        etag,
+        active_limit: room.active_limit,
+    }
 }
 
 async fn update(
