@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     async fn served(tasks: &Tasks) -> SocketAddr {
-        let played = tower::service_fn(|_: http::Request<tonic::body::Body>| async {
+        let played = tower::service_fn(|_: Request<tonic::body::Body>| async {
             let mut answer = Status::not_found("played").into_http();
             let tenant = HeaderValue::from_static("ten_0000000000000000000000");
             answer.headers_mut().insert("sidehook-tenant", tenant);

@@ -50,11 +50,42 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     text("object_type", "Only this kind of object."),
     text("object_id", "Only this object."),
     text("action", "Only this action."),
+    text("user_id", "Only of this user."),
+    text("lead_id", "Only about this lead."),
+    text("request_id", "Only caused by this request."),
+    time("date_updated__gt", "Only after this time."),
+    time("date_updated__gte", "Only at this time or later."),
+    time("date_updated__lt", "Only before this time."),
+    time("date_updated__lte", "Only at this time or before."),
 ];
 
 const fn text(name: &'static str, about: &'static str) -> Parameter {
     let kind = ParameterKind::Text;
     Parameter { name, kind, about }
+}
+
+const fn time(name: &'static str, about: &'static str) -> Parameter {
+    let kind = ParameterKind::Time;
+    Parameter { name, kind, about }
+}
+
+/// Nanoseconds of the clock that events are accepted by: it goes by milliseconds.
+const TICK: i32 = 1_000_000;
+const SECOND: i32 = 1_000_000_000;
+
+/// The first tick at this time or later.
+fn from(at: prost_types::Timestamp) -> prost_types::Timestamp {
+    let over = at.nanos.rem_euclid(TICK);
+    if over == 0 { at } else { after(at) }
+}
+
+/// The first tick after this time.
+fn after(at: prost_types::Timestamp) -> prost_types::Timestamp {
+    let nanos = at.nanos - at.nanos.rem_euclid(TICK) + TICK;
+    prost_types::Timestamp {
+        seconds: at.seconds + i64::from(nanos / SECOND),
+        nanos: nanos % SECOND,
+    }
 }
 
 /// An event as Close shows it.
@@ -162,6 +193,7 @@ impl Way {
 /// A page of the log.
 pub(super) async fn list(call: Call) -> Result<Response, Problem> {
     let text = |name| call.query.text(name).unwrap_or_default().to_owned();
+    let time = |name| call.query.time(name);
     let way = Way::read(call.query.text("_cursor"));
     let mut request = v1::ListEventsRequest {
         page_size: call.query.number("_limit"),
@@ -169,6 +201,17 @@ pub(super) async fn list(call: Call) -> Result<Response, Problem> {
         object_type: text("object_type"),
         action: text("action"),
         object_id: text("object_id"),
+        user_id: text("user_id"),
+        lead_id: text("lead_id"),
+        request_id: text("request_id"),
+        accepted_from: latest(
+            time("date_updated__gt").map(after),
+            time("date_updated__gte").map(from),
+        ),
+        accepted_before: earliest(
+            time("date_updated__lt").map(from),
+            time("date_updated__lte").map(after),
+        ),
         ..v1::ListEventsRequest::default()
     };
     let mut events = call.events();
@@ -202,12 +245,35 @@ pub(super) async fn get(call: Call) -> Result<Response, Problem> {
     answer::json(StatusCode::OK, &Event::new(found, &call.backend.tenant()))
 }
 
-/// The problem, where it is of the cursor, in the words of this API.
+/// The later one of two bounds, of those that are given.
+fn latest(
+    one: Option<prost_types::Timestamp>,
+    other: Option<prost_types::Timestamp>,
+) -> Option<prost_types::Timestamp> {
+    let both = one.into_iter().chain(other);
+    both.max_by_key(|at| (at.seconds, at.nanos))
+}
+
+/// The earlier one of two bounds, of those that are given.
+fn earliest(
+    one: Option<prost_types::Timestamp>,
+    other: Option<prost_types::Timestamp>,
+) -> Option<prost_types::Timestamp> {
+    let both = one.into_iter().chain(other);
+    both.min_by_key(|at| (at.seconds, at.nanos))
+}
+
+/// The problem with the names that the parameters have in this API.
 fn named(mut problem: Problem) -> Problem {
     for wrong in &mut problem.fields {
-        if wrong.field == "page_token" {
-            "_cursor".clone_into(&mut wrong.field);
-            NO_CURSOR.clone_into(&mut wrong.description);
+        match wrong.field.as_str() {
+            "page_token" => {
+                "_cursor".clone_into(&mut wrong.field);
+                NO_CURSOR.clone_into(&mut wrong.description);
+            }
+            "accepted_from" => "date_updated__gte".clone_into(&mut wrong.field),
+            "accepted_before" => "date_updated__lt".clone_into(&mut wrong.field),
+            _ => {}
         }
     }
     problem
@@ -230,6 +296,22 @@ mod tests {
         let back = Way::read(third.back().as_deref());
         assert_eq!(back, second);
         assert_eq!(Way::read(back.back().as_deref()), first);
+    }
+
+    #[test]
+    fn bounds_fall_on_ticks_of_the_log() {
+        let at = |text| times::read(text).expect("a time");
+        let tick = at("2018-12-06T19:15:09.590");
+        let next = at("2018-12-06T19:15:09.591");
+        assert_eq!((from(tick), after(tick)), (tick, next));
+        let between = at("2018-12-06T19:15:09.590432");
+        assert_eq!((from(between), after(between)), (next, next));
+        let last = at("2018-12-06T19:15:09.999500");
+        assert_eq!(from(last), at("2018-12-06T19:15:10"));
+        assert_eq!(latest(Some(tick), Some(next)), Some(next));
+        assert_eq!(earliest(Some(tick), Some(next)), Some(tick));
+        assert_eq!(latest(None, Some(tick)), Some(tick));
+        assert_eq!(earliest(None, None), None);
     }
 
     #[test]
