@@ -173,3 +173,14 @@ pub fn event(object_type: &str, n: u64) -> v1::Event {
         ..v1::Event::default()
     }
 }
+
+/// An event of this kind with this data, JSON.
+#[must_use]
+pub fn event_of(object_type: &str, action: &str, data: &str) -> v1::Event {
+    v1::Event {
+        object_type: object_type.to_owned(),
+        action: action.to_owned(),
+        data: Bytes::from(data.to_owned()),
+        ..v1::Event::default()
+    }
+}

@@ -4,7 +4,10 @@
 //! uses it, and is started again if one comes later: a value in a static would never be
 //! dropped, and its processes would outlive the tests.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sidehook_api::v1::{self, Role};
@@ -13,9 +16,13 @@ use tokio::sync::Mutex;
 use crate::{
     client::Client,
     http::Http,
-    process::Process,
+    process::{Process, within},
+    receiver::{Received, Receiver},
     system::{System, Tenant},
 };
+
+/// How long something may take that must come.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 static SHARED: Mutex<Weak<System>> = Mutex::const_new(Weak::new());
 
@@ -87,6 +94,50 @@ impl Tenancy {
         answer.expect("a key is made").into_inner().secret
     }
 
+    /// Publishes events, and answers how many subscriptions each matched.
+    ///
+    /// # Panics
+    ///
+    /// If one is not accepted.
+    pub async fn publish(&self, events: Vec<v1::Event>) -> Vec<u32> {
+        let results = self.client.publish(events).await.expect("published");
+        let matched = results.iter().map(|result| {
+            assert_eq!(result.error, None);
+            result.matched
+        });
+        matched.collect()
+    }
+
+    /// The next request that a receiver gets, for this event.
+    ///
+    /// # Panics
+    ///
+    /// If it gets none within 30 s.
+    pub async fn sent(&self, receiver: &Receiver, event: v1::Event) -> Received {
+        let before = receiver.count();
+        self.publish(vec![event]).await;
+        assert!(
+            receiver.wait_for(before + 1, PATIENCE).await,
+            "nothing came"
+        );
+        receiver.received().swap_remove(before)
+    }
+
+    /// Watches the tenant's deliveries from now on.
+    ///
+    /// # Panics
+    ///
+    /// If the watch is refused.
+    pub async fn watch(&self) -> Watch {
+        let request = v1::WatchDeliveriesRequest::default();
+        let mut client = self.client.deliveries();
+        let answer = client.watch_deliveries(request).await.expect("a watch");
+        let mut stream = answer.into_inner();
+        let on = stream.message().await.expect("a stream");
+        assert!(on.is_some(), "the watch is on");
+        Watch(stream)
+    }
+
     /// A caller of the gateway without a credential.
     #[must_use]
     pub fn anonymous(&self) -> Http {
@@ -129,6 +180,29 @@ impl Tenancy {
     #[must_use]
     pub fn hookshot_with(&self, key: &str) -> Http {
         self.anonymous().authorized(&format!("Bearer {key}"))
+    }
+}
+
+/// Tells of a tenant's deliveries.
+pub struct Watch(tonic::Streaming<v1::WatchDeliveriesResponse>);
+
+impl Watch {
+    /// A delivery as it is after its next attempt.
+    ///
+    /// # Panics
+    ///
+    /// If there is none within 30 s.
+    pub async fn attempted(&mut self) -> v1::Delivery {
+        let next = async {
+            loop {
+                let seen = self.0.message().await.expect("a stream");
+                let delivery = seen.expect("no end").delivery.expect("a delivery");
+                if !delivery.attempts.is_empty() {
+                    return delivery;
+                }
+            }
+        };
+        within(PATIENCE, "an attempt", next).await
     }
 }
 
