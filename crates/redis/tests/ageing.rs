@@ -11,6 +11,7 @@ use bytes::Bytes;
 use proxy::Proxy;
 use sidehook_core::{
     address::{DeliveryId, Partition, SegmentId},
+    health::{Kind, Latency, Mark},
     id::SubscriptionNumber,
     time::Timestamp,
 };
@@ -18,6 +19,7 @@ use sidehook_redis::RedisStore;
 use sidehook_store::{
     Store,
     catalog::{Bounds, Change, Expect, Write, Written},
+    rates::{Rate, Want},
     read::Redeliver,
     turn::{Calls, Disposition, Grant, Idempotency, LeaseSettle, Replies, Settle, SettleItem},
 };
@@ -35,7 +37,11 @@ fn halves(grant: &Grant, now: Timestamp) -> Settle {
         segment: run.segment,
         index: *index,
         generation: run.generation,
-        mark: None,
+        mark: Some(Mark {
+            kind: Kind::of(true, usize::from(position) < run.indices.len() / 2),
+            latency: Latency::of(DAY),
+            note: Bytes::from_static(b"note"),
+        }),
         disposition: if usize::from(position) < run.indices.len() / 2 {
             Disposition::End {
                 record: Bytes::from_static(b"delivered"),
@@ -180,6 +186,17 @@ async fn what_is_over_leaves_no_keys_behind() {
         client,
         seen: BTreeSet::new(),
     };
+    let want = Want {
+        tenant: tenant(),
+        bucket: [1; 16],
+        rate: Rate {
+            per_second: 1,
+            burst: 5,
+        },
+        tokens: 1,
+    };
+    let taken = days.store.take(Some(START), &[want]).await;
+    assert!(matches!(taken, Ok(taken) if taken[0].is_some()));
     let mut line = Line::new(9);
     for round in 0..3_u8 {
         let stamp = line.stamp(1);

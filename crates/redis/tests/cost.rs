@@ -5,10 +5,13 @@
 
 mod support;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sidehook_core::version::Version;
+use sidehook_core::{
+    health::{Kind, Latency, Mark},
+    version::Version,
+};
 use sidehook_store::{
     Store, Turn,
     turn::{Disposition, Grant, Idempotency, Publish, Settle},
@@ -37,8 +40,16 @@ fn ends(grant: &Grant) -> Settle {
     let end = |_| Disposition::End {
         record: record.clone(),
     };
+    let mut lease = grant.settle(4242, end);
+    for item in &mut lease.items {
+        item.mark = Some(Mark {
+            kind: Kind::FirstSuccess,
+            latency: Latency::of(Duration::from_millis(20)),
+            note: Bytes::from_static(&[7; 40]),
+        });
+    }
     Settle {
-        leases: vec![grant.settle(4242, end)],
+        leases: vec![lease],
     }
 }
 

@@ -5,6 +5,7 @@ use std::{ops::Range, time::Duration};
 use bytes::Bytes;
 use sidehook_core::{
     address::{EventId, Lane, Partition, Sequence},
+    health::{Kind, Latency, Mark},
     id::{AgentId, SubscriptionNumber, TenantId},
     pool::Pool,
     time::Timestamp,
@@ -31,6 +32,8 @@ const LEASE: Duration = Duration::from_secs(90);
 const TOKEN: u128 = 4242;
 /// About what an attempt's record weighs.
 const RECORD: &[u8] = &[7; 150];
+/// About what its subscription's health notes of it.
+const NOTE: &[u8] = &[7; 40];
 
 /// What is published at one time.
 #[derive(Clone, Copy, Debug)]
@@ -272,7 +275,11 @@ pub(super) fn ending(grant: &Grant) -> Settle {
             index,
             generation: run.generation,
             disposition: Disposition::End { record },
-            mark: None,
+            mark: Some(Mark {
+                kind: Kind::FirstSuccess,
+                latency: Latency::of(Duration::from_millis(1)),
+                note: Bytes::from_static(NOTE),
+            }),
         }
     });
     let lease = LeaseSettle {
