@@ -59,18 +59,19 @@ fn shown_again(shown: &v1::Subscription) -> v1::Subscription {
     }
 }
 
+fn hmac(header: &str) -> Option<v1::Signing> {
+    let scheme = v1::HmacHeaderScheme {
+        header: header.to_owned(),
+        ..v1::HmacHeaderScheme::default()
+    };
+    Some(v1::Signing {
+        scheme: Some(v1::signing::Scheme::HmacHeader(scheme)),
+        ..v1::Signing::default()
+    })
+}
+
 #[test]
 fn headers_that_clash_are_refused() {
-    let hmac = |header: &str| {
-        let scheme = v1::HmacHeaderScheme {
-            header: header.to_owned(),
-            ..v1::HmacHeaderScheme::default()
-        };
-        Some(v1::Signing {
-            scheme: Some(v1::signing::Scheme::HmacHeader(scheme)),
-            ..v1::Signing::default()
-        })
-    };
     let event_header = "X-Event".to_owned();
     for (proto, field) in [
         (
@@ -127,7 +128,10 @@ fn headers_that_clash_are_refused() {
     ] {
         assert_eq!(fields(new(&proto)), [format!("subscription.{field}")]);
     }
-    // Where the format does not set them, such headers are anybody's.
+}
+
+#[test]
+fn a_format_cannot_take_a_header_that_is_given_already() {
     let raw = v1::Subscription {
         format: v1::DeliveryFormat::Raw.into(),
         headers: vec![header("ce-id", "1")],
