@@ -54,6 +54,8 @@ fn webhook() -> Value {
 
 fn change(required: &[&str]) -> Value {
     let mut types = types();
+    // Null is as if nothing were given.
+    types["type"] = json!(["array", "null"]);
     types["description"] = json!("All of them if none are named at creation.");
     json!({
         "type": "object",
