@@ -142,6 +142,8 @@ async fn a_deletion_answers_204_without_a_body() {
     let deleted = http.delete(&path_of(&hook)).await;
     assert_eq!((deleted.status, &*deleted.body), (204, &b""[..]));
     http.get(&path_of(&hook)).await.expect(404);
+    let requests = format!("{}/requests", path_of(&hook));
+    http.get(&requests).await.expect(404);
     assert_eq!(http.get("/hooks").await.expect(200), json!([]));
 }
 

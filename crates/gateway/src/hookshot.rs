@@ -111,7 +111,10 @@ const ROUTES: &[Route] = &[
     Route {
         method: Method::GET,
         path: "/hooks/{id}/requests",
-        rpcs: &["/sidehook.v1.DeliveryService/ListDeliveries"],
+        rpcs: &[
+            "/sidehook.v1.WebhookService/GetSubscription",
+            "/sidehook.v1.DeliveryService/ListDeliveries",
+        ],
         handler: |call| Box::pin(requests(call)),
         doc: Doc {
             id: "hookshotListRequests",

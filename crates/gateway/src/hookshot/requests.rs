@@ -109,6 +109,8 @@ fn later(mut at: prost_types::Timestamp, by: Duration) -> prost_types::Timestamp
 /// # Errors
 /// There is no such hook, or the service's.
 pub(super) async fn newest(call: &Call, hook: SubscriptionId) -> Result<Vec<Sent>, Problem> {
+    // The log knows deleted ones too.
+    subscriptions::get(call, hook).await?;
     let (mut found, mut page_token) = (Vec::new(), String::new());
     for _ in 0..PAGES {
         let request = v1::ListDeliveriesRequest {
