@@ -64,10 +64,7 @@ async fn answers_tell_what_is_left_of_the_limit() {
         http.get(NOBODY).await,
         http.get(ALL).await,
     ] {
-        let told = reply
-            .header("ratelimit")
-            .expect("it is told")
-            .to_owned();
+        let told = reply.header("ratelimit").expect("it is told").to_owned();
         let words: Vec<_> = told.split(", ").collect();
         assert_eq!(words.len(), 3, "{told}");
         assert!(words[0].starts_with("limit="), "{told}");

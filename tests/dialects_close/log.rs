@@ -71,3 +71,53 @@ async fn an_unknown_event_is_404() {
         assert!(told.expect(404)["error"].is_string());
     }
 }
+
+#[tokio::test]
+async fn the_log_is_filtered_by_who_and_what_for() {
+    let tenancy = Tenancy::quiet().await;
+    let one = v1::Event {
+        user_id: "user_1".to_owned(),
+        lead_id: "lead_1".to_owned(),
+        request_id: "req_1".to_owned(),
+        ..event_of("lead", "updated", "{}")
+    };
+    let other = v1::Event {
+        user_id: "user_2".to_owned(),
+        ..event_of("lead", "updated", "{}")
+    };
+    tenancy.publish(vec![one, other]).await;
+    for (query, expected) in [
+        ("user_id=user_1", 1),
+        ("user_id=user_3", 0),
+        ("lead_id=lead_1", 1),
+        ("request_id=req_1", 1),
+        ("lead_id=lead_1&user_id=user_2", 0),
+    ] {
+        let path = format!("/api/v1/event/?{query}");
+        let page = tenancy.close().get(&path).await.expect(200);
+        let found = page["data"].as_array().expect("a list").len();
+        assert_eq!(found, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_is_filtered_by_time() {
+    let tenancy = Tenancy::quiet().await;
+    tenancy
+        .publish(vec![event_of("lead", "updated", "{}")])
+        .await;
+    for (query, expected) in [
+        ("date_updated__gt=2018-12-06T19:15:09.590432", 1),
+        ("date_updated__gte=2018-12-06", 1),
+        ("date_updated__lt=2018-12-06T19:15:09", 0),
+        ("date_updated__lte=2018-12-06T19:15:09%2B01:00", 0),
+        ("date_updated__gt=2018-12-06&date_updated__lt=2998-12-06", 1),
+    ] {
+        let path = format!("/api/v1/event/?{query}");
+        let page = tenancy.close().get(&path).await.expect(200);
+        let found = page["data"].as_array().expect("a list").len();
+        assert_eq!(found, expected, "{query}");
+    }
+    let wrong = "/api/v1/event/?date_updated__gt=yesterday";
+    tenancy.close().get(wrong).await.expect(400);
+}
