@@ -22,6 +22,7 @@ fn shown(field: &FieldDescriptor) -> String {
     match parent.full_name() {
         "sidehook.v1.CreateApiKeyResponse" => debug::<v1::CreateApiKeyResponse>(&encoded),
         "sidehook.v1.CreateSubscriptionRequest" => debug::<v1::CreateSubscriptionRequest>(&encoded),
+        "sidehook.v1.UpdateSubscriptionRequest" => debug::<v1::UpdateSubscriptionRequest>(&encoded),
         "sidehook.v1.RotateSigningKeyRequest" => debug::<v1::RotateSigningKeyRequest>(&encoded),
         "sidehook.v1.SigningKey" => debug::<v1::SigningKey>(&encoded),
         "sidehook.v1.FilterVerdict" => debug::<v1::FilterVerdict>(&encoded),
