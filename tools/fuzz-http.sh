@@ -18,6 +18,8 @@ bin=${CARGO_TARGET_DIR:-target}/debug/sidehook
 tool=target/tools/fuzz
 if ! cmp -s tools/requirements-fuzz.txt "$tool/requirements.installed"; then
   apt_install python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null \
+    || die "Python cannot make virtual environments; run: sudo apt-get install -y python3-venv"
   note "installing $(grep -v '^#' tools/requirements-fuzz.txt | xargs)"
   python3 -m venv "$tool"
   "$tool/bin/pip" install -q --disable-pip-version-check -r tools/requirements-fuzz.txt
