@@ -25,8 +25,7 @@ const WARMUP: u64 = 5;
 /// Events of a turn, subscriptions of each, and commands per delivery that are
 /// allowed: a tenth more than the 45 per turn that were counted for one queue, and
 /// than the 90 for ten.
-const BOUNDS: [(usize, u32, f64); 4] =
-    [(1, 1, 49.5), (16, 1, 3.09), (64, 1, 0.77), (12, 10, 0.83)];
+const BOUNDS: [(usize, u32, f64); 4] = [(1, 1, 49.5), (16, 1, 3.09), (64, 1, 0.77), (12, 10, 0.83)];
 
 /// Commands of a server so far.
 #[derive(Clone, Copy)]

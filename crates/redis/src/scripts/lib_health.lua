@@ -15,7 +15,8 @@ local function count_mark(id, mark, place)
     marked[id], marked_ids[#marked_ids + 1] = sum, id
   end
   sum.counts[mark] = (sum.counts[mark] or 0) + 1
-  local places = math.floor((mark - 1) / 10) % 2 == 0 and sum.good or sum.bad
+  -- The receiver took those of kind 0 and 2.
+  local places = (mark - 1) % 20 < 10 and sum.good or sum.bad
   places[#places + 1] = place
 end
 

@@ -61,8 +61,8 @@ local function examine(lease, groups, items, retries)
   for group_at = 1, #groups, 36 do
     local wanted = sub(groups, group_at + 1, group_at + 35)
     for _ = 1, byte(groups, group_at) do
-      local position, index, what = byte(items, at, at + 2)
-      local mark, note = byte(items, at + 7), note_at
+      local position, index, what, _, _, _, _, mark = byte(items, at, at + 7)
+      local note = note_at
       if mark > 0 then note_at = note_at + 1 + byte(notes, note_at) end
       local due, length, retry
       if what == RETRY then
