@@ -196,7 +196,7 @@ async fn a_refusal_says_what_to_do_next() {
         (
             system.token(),
             &["event", "list"],
-            "keys of these roles may: admin, viewer",
+            "keys of these roles may: admin, member, viewer",
         ),
         ("wrong-key-of-nobody", &["event", "list"], "--api-key-file"),
     ] {

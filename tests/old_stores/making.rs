@@ -296,6 +296,7 @@ async fn keys(system: &System) {
             name: format!("kept {}", role.as_str_name()),
             role: role.into(),
             pool: pool.to_owned(),
+            ..v1::CreateApiKeyRequest::default()
         };
         let made = admin.create_api_key(request).await.expect("made");
         let id = made.into_inner().api_key.expect("a key").id;

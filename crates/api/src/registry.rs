@@ -9,10 +9,12 @@
 mod agent;
 mod key;
 mod tenant;
+mod user;
 
 pub use agent::Presence;
-pub use key::{ApiKey, KeyRole};
+pub use key::{ApiKey, KeyRole, KeyUser};
 pub use tenant::{Tenant, TenantLimits};
+pub use user::{User, UserRole};
 
 use sidehook_core::{limits::DISPLAY_NAME_BYTES, text::check_text, violation::Violations};
 

@@ -15,7 +15,7 @@
 //! | idempotency key used for other content | ALREADY_EXISTS | `IDEMPOTENCY_KEY_REUSED` |
 //! | not possible as things stand | FAILED_PRECONDITION | one per case |
 //! | a limit of the tenant is reached | RESOURCE_EXHAUSTED | one per case |
-//! | no or no valid credential | UNAUTHENTICATED | `NO_CREDENTIAL`, `INVALID_CREDENTIAL` |
+//! | no or no valid credential | UNAUTHENTICATED | `NO_CREDENTIAL`, `INVALID_CREDENTIAL`, `EXPIRED_CREDENTIAL` |
 //! | a credential without the right | PERMISSION_DENIED | `RIGHT_MISSING`, and `rpc` says to what |
 //! | a subscription that is somebody else's | PERMISSION_DENIED | `NOT_OWNER` |
 //! | the store or the process is away | UNAVAILABLE | `UNAVAILABLE`, and `RetryInfo` |

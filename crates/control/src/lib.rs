@@ -40,4 +40,5 @@ pub mod signing_keys;
 pub mod subscriptions;
 pub mod tenants;
 mod tombstones;
+pub mod users;
 pub mod watch;

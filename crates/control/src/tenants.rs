@@ -22,13 +22,16 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use secrecy::{ExposeSecret as _, SecretString};
 use sidehook_api::{
     record_error::CorruptRecord,
-    registry::{ApiKey, KeyRole, Tenant},
+    registry::{ApiKey, KeyRole, KeyUser, Tenant},
     v1,
 };
-use sidehook_core::id::{KeyId, TenantId};
+use sidehook_core::{
+    id::{KeyId, TenantId},
+    principal::Principal,
+};
 use sidehook_store::{Store, StoreError, registry::Kind};
 
-use crate::{auth::KeyDigest, errors::OperationError};
+use crate::{auth::KeyDigest, errors::OperationError, users};
 
 /// Fewest bytes of a secret that somebody chose.
 const SECRET_BYTES_MIN: usize = 8;
@@ -36,8 +39,8 @@ const SECRET_BYTES_MIN: usize = 8;
 const REPEAT_AFTER: Duration = Duration::from_millis(50);
 /// Characters of a generated secret that are shown: the kind, and 32 of its 256 bits.
 const PREFIX_CHARS: usize = 12;
-/// Records of keys read at one time.
-const AT_ONCE: usize = 16;
+/// Records read at one time.
+pub(crate) const AT_ONCE: usize = 16;
 
 /// The operations on tenants and keys.
 #[derive(Clone)]
@@ -180,6 +183,7 @@ impl Tenants {
         if !platform && !self.has_tenant(key.tenant).await? {
             return Err(OperationError::not_found("tenant", key.tenant));
         }
+        self.check_user(&key).await?;
         let digest = KeyDigest::of(secret.expose_secret());
         let pointer = Bytes::copy_from_slice(digest.as_bytes());
         self.put(Kind::ApiKey, &id.to_bytes(), pointer.clone())
@@ -191,18 +195,41 @@ impl Tenants {
         Ok(key)
     }
 
-    /// Lists a tenant's keys by id, from the first above `after` on, and says after
-    /// which id to go on if there are more. At most `max` keys are looked at; those
-    /// that are no more are left out.
+    /// Whether the user whose key it is to be is there, and may do what it is for: a key
+    /// that would do less than it says from its first day on is a mistake.
+    async fn check_user(&self, key: &ApiKey) -> Result<(), OperationError> {
+        let Some(KeyUser::Known(id)) = key.user else {
+            return Ok(());
+        };
+        let user = users::find(&*self.store, key.tenant, id).await?;
+        let user = user.ok_or_else(|| OperationError::not_found("user", id))?;
+        let own = ApiKey {
+            user: None,
+            ..key.clone()
+        };
+        let role = |who: Option<Principal>| who.map(|who| who.role);
+        if role(key.principal(Some(&user))) == role(own.principal(None)) {
+            return Ok(());
+        }
+        let description = format!("more than user `{id}` may do: give a role that theirs includes");
+        Err(OperationError::field("role", description))
+    }
+
+    /// Lists those of a tenant's keys whose shown beginning begins with `prefix`, by id,
+    /// from the first above `after` on, and says after which id to go on if there are
+    /// more. At most `max` keys are looked at; those that are no more are left out.
     ///
     /// # Errors
     /// An unknown tenant, or the store's.
     pub async fn keys(
         &self,
         tenant: TenantId,
+        prefix: &str,
         after: Option<KeyId>,
         max: usize,
     ) -> Result<(Vec<ApiKey>, Option<KeyId>), OperationError> {
+        let shown = prefix.char_indices().nth(PREFIX_CHARS);
+        let prefix = shown.map_or(prefix, |(end, _)| &prefix[..end]);
         if tenant != TenantId::PLATFORM && !self.has_tenant(tenant).await? {
             return Err(OperationError::not_found("tenant", tenant));
         }
@@ -225,7 +252,9 @@ impl Tenants {
         let next = found.last().filter(|_| more).map(|(id, _)| *id);
         let keys = stream::iter(found).map(|(id, digest)| self.key(id, digest));
         let keys: Vec<_> = keys.buffered(AT_ONCE).try_collect().await?;
-        Ok((keys.into_iter().flatten().collect(), next))
+        let keys = keys.into_iter().flatten();
+        let keys = keys.filter(|key| key.prefix.starts_with(prefix));
+        Ok((keys.collect(), next))
     }
 
     /// The key at `digest`, if it is still the one with this id.
@@ -260,27 +289,41 @@ impl Tenants {
     /// # Errors
     /// The store's.
     pub async fn has_tenant(&self, tenant: TenantId) -> Result<bool, StoreError> {
-        let key = tenant.to_bytes();
-        let record = self.store.registry_get(Kind::Tenant, &key).await?;
-        Ok(record.is_some())
+        has_tenant(&*self.store, tenant).await
     }
 
-    /// Writing the same again is harmless: one repetition hides most hiccups.
     async fn put(&self, kind: Kind, key: &[u8], value: Bytes) -> Result<(), OperationError> {
-        let put = || self.store.registry_put(kind, key, Some(value.clone()));
-        match put().await {
-            Err(StoreError::Unavailable { .. }) => {
-                tokio::time::sleep(REPEAT_AFTER).await;
-                Ok(put().await?)
-            }
-            other => Ok(other?),
+        keep(&*self.store, kind, key, Some(value)).await
+    }
+}
+
+/// Whether there is such a tenant.
+pub(crate) async fn has_tenant(store: &dyn Store, tenant: TenantId) -> Result<bool, StoreError> {
+    let key = tenant.to_bytes();
+    Ok(store.registry_get(Kind::Tenant, &key).await?.is_some())
+}
+
+/// Writes a record, or with `None` takes it away. Writing the same again is harmless: one
+/// repetition hides most hiccups.
+pub(crate) async fn keep(
+    store: &dyn Store,
+    kind: Kind,
+    key: &[u8],
+    value: Option<Bytes>,
+) -> Result<(), OperationError> {
+    let put = || store.registry_put(kind, key, value.clone());
+    match put().await {
+        Err(StoreError::Unavailable { .. }) => {
+            tokio::time::sleep(REPEAT_AFTER).await;
+            Ok(put().await?)
         }
+        other => Ok(other?),
     }
 }
 
 /// What a list shows of a record. One that cannot be read is left out: it must not take
 /// the others with it.
-fn readable<T>(record: Result<T, CorruptRecord>) -> Option<T> {
+pub(crate) fn readable<T>(record: Result<T, CorruptRecord>) -> Option<T> {
     record
         .inspect_err(|error| tracing::error!(%error, "left out of a list"))
         .ok()

@@ -135,7 +135,7 @@ async fn wrong_keys_and_tenants_are_told_by_their_fields() {
         tenant_id: api.tenant.clone(),
         name: "n".into(),
         role: v1::Role::Admin.into(),
-        pool: String::new(),
+        ..v1::CreateApiKeyRequest::default()
     };
     let wrong = |change: fn(&mut v1::CreateApiKeyRequest)| {
         let mut request = good.clone();
@@ -254,7 +254,7 @@ async fn a_key_whose_secret_was_given_away_is_not_listed_and_a_chosen_secret_not
             tenant_id: api.tenant.clone(),
             name: "chosen".into(),
             role: v1::Role::Viewer.into(),
-            pool: String::new(),
+            ..v1::CreateApiKeyRequest::default()
         };
         let secret = "a secret that somebody chose".into();
         let key = api.plane.tenants.install_key(request, &secret).await;
@@ -281,6 +281,7 @@ async fn wrong_lists_of_keys_are_told_by_their_fields() {
         tenant_id: tenant_id.into(),
         page_size,
         page_token: page_token.into(),
+        ..Default::default()
     };
     assert_field(list(request("ten_x", 0, "")).await, "tenant_id");
     assert_field(list(request(&api.tenant, 501, "")).await, "page_size");
@@ -309,6 +310,7 @@ async fn keys_of(api: &support::Api, tenant: &str, page_size: u32) -> Vec<v1::Ap
             tenant_id: tenant.into(),
             page_size,
             page_token,
+            ..Default::default()
         };
         let page = api.operator().list_api_keys(with(OPERATOR, request)).await;
         let page = page.unwrap().into_inner();

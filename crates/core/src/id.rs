@@ -130,6 +130,11 @@ identifier! {
     KeyId, "key_"
 }
 
+identifier! {
+    /// A user: a person of a tenant.
+    UserId, "usr_"
+}
+
 impl TenantId {
     /// The platform itself: owner of the platform-wide pools.
     pub const PLATFORM: Self = Self(0);

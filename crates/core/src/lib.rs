@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod delivery;
+pub mod email;
 pub mod event;
 pub mod filter;
 pub mod health;

@@ -16,6 +16,7 @@ pub mod backoff;
 pub mod build_info;
 pub mod config;
 pub mod drain;
+pub mod fetch;
 pub mod listen;
 pub mod logging;
 pub mod loopback;

@@ -118,6 +118,7 @@ impl Local {
             name: "local agent".to_owned(),
             role: v1::Role::Agent.into(),
             pool: "default".to_owned(),
+            ..v1::CreateApiKeyRequest::default()
         };
         let (_, token) = self
             .plane

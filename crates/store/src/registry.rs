@@ -1,5 +1,6 @@
-//! Small records of the whole system, in the `system` partition: tenants, keys,
-//! agents' presence, what deleted subscriptions were called, what all servers agree on.
+//! Small records of the whole system, in the `system` partition: tenants, their users
+//! and keys, agents' presence, what deleted subscriptions were called, what all servers
+//! agree on.
 
 use bytes::Bytes;
 
@@ -16,16 +17,19 @@ pub enum Kind {
     Tombstone,
     /// What all servers of the store agree on, by name.
     Agreement,
+    /// Users, by tenant and id.
+    User,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Tenant,
         Self::ApiKey,
         Self::Agent,
         Self::Tombstone,
         Self::Agreement,
+        Self::User,
     ];
 
     /// A word for keys and messages.
@@ -37,6 +41,7 @@ impl Kind {
             Self::Agent => "agent",
             Self::Tombstone => "tombstone",
             Self::Agreement => "agreement",
+            Self::User => "user",
         }
     }
 }

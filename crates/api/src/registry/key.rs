@@ -2,25 +2,28 @@
 
 use bytes::Bytes;
 use sidehook_core::{
-    id::{KeyId, TenantId},
+    id::{KeyId, TenantId, UserId},
     pool::{Pool, PoolName},
     principal::{Principal, Role},
     time::Timestamp,
     violation::Violations,
 };
 
-use super::check_name;
+use super::{User, check_name};
 use crate::{
     carry::carry,
     record::{decode, encode, kept_moment, moment},
     record_error::CorruptRecord,
     record_v1,
-    time::timestamp,
+    time::{read_timestamp, timestamp},
     v1,
 };
 
 /// Full name of the message that a key is kept as.
 const API_KEY: &str = "sidehook.record.v1.ApiKeyRecord";
+
+/// Shown in the place of a user whom a later version named.
+const UNKNOWN_USER: &str = "unknown";
 
 /// What the bearer of a key may do. A key never makes an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,13 +58,33 @@ pub struct ApiKey {
     pub prefix: String,
     /// When it was made.
     pub created_at: Timestamp,
-    /// When it was revoked; `None`: it is in force.
+    /// When it was revoked; `None`: it was not.
     pub revoked_at: Option<Timestamp>,
+    /// From when on it is out of force by itself; `None`: never.
+    pub expires_at: Option<Timestamp>,
+    /// Whose it is; `None`: nobody's in particular.
+    pub user: Option<KeyUser>,
+}
+
+/// Whose key it is, as its record says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyUser {
+    /// This user's.
+    Known(UserId),
+    /// Somebody's, whom a later version names in a way that this one does not read:
+    /// nobody's who could be in force.
+    Unknown,
+}
+
+impl KeyUser {
+    fn kept(text: &str) -> Option<Self> {
+        (!text.is_empty()).then(|| text.parse().map_or(Self::Unknown, Self::Known))
+    }
 }
 
 impl ApiKey {
-    /// Reads a new key, without the prefix. Whether the tenant exists is not known
-    /// here.
+    /// Reads a new key, without the prefix. Whether the tenant and the user exist is not
+    /// known here.
     ///
     /// # Errors
     /// Everything that is wrong.
@@ -77,6 +100,14 @@ impl ApiKey {
             violations.add("tenant_id", "not a tenant's id");
         }
         let tenant = tenant.unwrap_or(TenantId::PLATFORM);
+        let expires_at = read_expiry(request.expires_at.as_ref(), now, &mut violations);
+        let user = KeyUser::kept(&request.user_id);
+        if user == Some(KeyUser::Unknown) {
+            violations.add("user_id", "not a user's id");
+        }
+        if user.is_some() && request.role == i32::from(v1::Role::Agent) {
+            violations.add("user_id", "an agent's key is nobody's: leave it empty");
+        }
         let pool = match request.pool.as_str() {
             "" if request.role == i32::from(v1::Role::Agent) => "default",
             name => name,
@@ -90,6 +121,8 @@ impl ApiKey {
                 prefix: String::new(),
                 created_at: now,
                 revoked_at: None,
+                expires_at,
+                user,
             }),
             Ok(_) => Err(violations),
             Err((field, description)) => {
@@ -99,9 +132,11 @@ impl ApiKey {
         }
     }
 
-    /// Who its bearer is; nobody, if this version does not know what it is for.
+    /// Who its bearer is, where `user` is the user whose key it is, if they are there:
+    /// nobody, if the user is gone or may do nothing of what the key is for, or if this
+    /// version does not know what that is. Whether the key is in force is another matter.
     #[must_use]
-    pub fn principal(&self) -> Option<Principal> {
+    pub fn principal(&self, user: Option<&User>) -> Option<Principal> {
         let role = match &self.role {
             KeyRole::Admin => Role::Admin,
             KeyRole::Member => Role::Member,
@@ -110,9 +145,17 @@ impl ApiKey {
             KeyRole::Agent(pool) => Role::Agent(pool.clone()),
             KeyRole::Unknown => return None,
         };
+        let (subject, role) = match self.user {
+            None => (self.id.to_string(), role),
+            Some(KeyUser::Unknown) => return None,
+            Some(KeyUser::Known(id)) => {
+                let user = user.filter(|user| user.id == id && user.tenant == self.tenant)?;
+                (id.to_string(), role.within(&user.role.known()?)?)
+            }
+        };
         Some(Principal {
             tenant: self.tenant,
-            subject: self.id.to_string(),
+            subject,
             role,
         })
     }
@@ -142,6 +185,12 @@ impl ApiKey {
             created_at: Some(timestamp(self.created_at)),
             prefix: self.prefix.clone(),
             revoked_at: self.revoked_at.map(timestamp),
+            expires_at: self.expires_at.map(timestamp),
+            user_id: match self.user {
+                Some(KeyUser::Known(id)) => id.to_string(),
+                Some(KeyUser::Unknown) => UNKNOWN_USER.to_owned(),
+                None => String::new(),
+            },
         }
     }
 
@@ -186,10 +235,29 @@ impl ApiKey {
             role: kept_role(proto.role, &proto.pool, tenant),
             created_at: kept_moment(proto.created_at.as_ref()),
             revoked_at: moment(record.revoked_at_ms),
+            expires_at: proto.expires_at.as_ref().map(kept_expiry),
+            user: KeyUser::kept(&proto.user_id),
             name: proto.name,
             prefix: proto.prefix,
         })
     }
+}
+
+/// A moment that cannot be read has passed: such a key is one for nothing.
+fn kept_expiry(proto: &prost_types::Timestamp) -> Timestamp {
+    read_timestamp(proto).unwrap_or_default()
+}
+
+fn read_expiry(
+    proto: Option<&prost_types::Timestamp>,
+    now: Timestamp,
+    violations: &mut Violations,
+) -> Option<Timestamp> {
+    let expires_at = read_timestamp(proto?).filter(|moment| *moment > now);
+    if expires_at.is_none() {
+        violations.add("expires_at", "must be a moment to come, or left out");
+    }
+    expires_at
 }
 
 /// A role as a record keeps it. What its bearer could do beyond its tenant is no matter
@@ -256,3 +324,6 @@ fn read_role(
     }
     Ok(role)
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,7 @@ fn request(tenant: Option<TenantId>, role: v1::Role, pool: &str) -> v1::CreateAp
         name: "a key".to_owned(),
         role: role.into(),
         pool: pool.to_owned(),
+        ..v1::CreateApiKeyRequest::default()
     }
 }
 
@@ -91,7 +92,7 @@ fn keys_come_back_with_their_roles() {
     ] {
         let made = create(request).unwrap();
         assert_eq!(
-            made.principal().map(|who| (who.tenant, who.role)),
+            made.principal(None).map(|who| (who.tenant, who.role)),
             Some((tenant, role))
         );
         let revoked = ApiKey {
@@ -149,7 +150,7 @@ fn a_key_that_is_not_understood_is_for_nothing_and_survives_its_revocation() {
         pool.clone_into(&mut shown.pool);
         let old = Bytes::from(record.encode_to_vec());
         let mut key = ApiKey::decode(old.clone()).unwrap();
-        assert_eq!((&key.role, key.principal()), (&KeyRole::Unknown, None));
+        assert_eq!((&key.role, key.principal(None)), (&KeyRole::Unknown, None));
         key.revoked_at = Some(NOW);
         let revoked = record_v1::ApiKeyRecord::decode(key.change(&old)).unwrap();
         assert_eq!(revoked.revoked_at_ms, NOW.as_millis());

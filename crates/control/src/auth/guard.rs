@@ -31,9 +31,9 @@ use tonic::{
 };
 
 use super::{
-    Authenticator, KEY_BYTES_MAX, KeyDigest, Standing,
+    Authenticator, Credential, KeyDigest, Known, PeerCertificate, Standing,
+    refusal::Refusal,
     rights::{Rule, rule},
-    unknown_key,
 };
 use crate::{
     errors::{OperationError, behind},
@@ -52,8 +52,7 @@ const TENANT: &str = "sidehook-tenant";
 const RPCS: &str = "sidehook_rpcs_total";
 const RPCS_REFUSED: &str = "sidehook_rpcs_refused_total";
 
-/// The requests of one connection that are not answered to their end. The connection's
-/// requests bear it as an extension.
+/// The requests of one connection that are not answered to their end.
 #[derive(Clone, Debug, Default)]
 pub struct UnderWay {
     open: TaskTracker,
@@ -82,6 +81,16 @@ impl UnderWay {
     pub(crate) fn set_known(&self) {
         self.known.store(true, Ordering::Relaxed);
     }
+}
+
+/// The other end of a connection. The connection's requests bear it as an extension; those
+/// that are made in this process have none.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Its requests.
+    pub under_way: UnderWay,
+    /// The certificate that it has shown, if it was asked for one.
+    pub certificate: Option<Arc<PeerCertificate>>,
 }
 
 /// A service that only callers with the right credential reach.
@@ -134,10 +143,19 @@ where
         let mut inner = mem::replace(&mut self.inner, next);
         let authenticator = Arc::clone(&self.authenticator);
         let rates = self.rates.clone();
-        let connection = request.extensions().get::<UnderWay>().cloned();
+        let peer = request.extensions().get::<Peer>().cloned();
+        let connection = peer.as_ref().map(|peer| peer.under_way.clone());
+        let certificate = peer.and_then(|peer| peer.certificate);
         let under_way = connection.as_ref().map(|all| all.open.token());
         Box::pin(async move {
-            match admit(&authenticator, rates.as_ref(), &mut request).await {
+            match admit(
+                &authenticator,
+                certificate.as_ref(),
+                rates.as_ref(),
+                &mut request,
+            )
+            .await
+            {
                 Ok(Admitted::Anybody) => {
                     drop(under_way);
                     inner.call(request).await
@@ -195,6 +213,7 @@ fn reworded(response: http::Response<Body>) -> http::Response<Body> {
 
 async fn admit(
     authenticator: &Arc<Authenticator>,
+    certificate: Option<&Arc<PeerCertificate>>,
     rates: Option<&Rates>,
     request: &mut http::Request<Body>,
 ) -> Result<Admitted, Status> {
@@ -207,8 +226,9 @@ async fn admit(
             return Err(Status::unimplemented(message));
         }
     };
-    let (digest, principal) = match identify(authenticator, request.headers(), right, path).await {
-        Ok(identified) => identified,
+    let headers = request.headers();
+    let known = match identify(authenticator, certificate, headers, right, path).await {
+        Ok(known) => known,
         Err(error) => {
             metrics::counter!(RPCS_REFUSED, "rpc" => path).increment(1);
             return Err(error.into());
@@ -218,59 +238,61 @@ async fn admit(
     let is_continued = request.extensions().get::<Continued>().is_some();
     let quota = match rates {
         // The first RPC of a request stands for those that it takes.
-        Some(rates) if !is_continued => rates.admit(&principal, right).await?,
+        Some(rates) if !is_continued => rates.admit(&known.principal, right).await?,
         _ => None,
     };
-    let tenant = http::HeaderValue::try_from(principal.tenant.to_string())
+    let tenant = http::HeaderValue::try_from(known.principal.tenant.to_string())
         .map_err(|_| OperationError::Internal("an id is no text".to_owned()))?;
     let authenticator = Arc::clone(authenticator);
     request.headers_mut().remove(http::header::AUTHORIZATION);
     let extensions = request.extensions_mut();
-    extensions.insert(principal);
+    extensions.insert(Arc::clone(&known.principal));
     extensions.insert(Standing {
         authenticator,
-        digest,
+        known,
+        right,
+        rpc: path,
     });
     Ok(Admitted::Known(tenant, quota))
 }
 
 async fn identify(
     authenticator: &Authenticator,
+    certificate: Option<&Arc<PeerCertificate>>,
     headers: &http::HeaderMap,
     right: Right,
     path: &str,
-) -> Result<(KeyDigest, Arc<Principal>), OperationError> {
-    let digest = credential(headers)?;
-    let principal = authenticator.authenticate(digest).await?;
-    if principal.may(right) {
-        Ok((digest, principal))
+) -> Result<Known, OperationError> {
+    let credential = credential(headers, certificate)?;
+    let known = authenticator.authenticate(credential).await?;
+    if known.principal.may(right) {
+        Ok(known)
     } else {
-        Err(denied(&principal, path))
+        Err(denied(&known.principal, path))
     }
 }
 
-fn credential(headers: &http::HeaderMap) -> Result<KeyDigest, OperationError> {
-    let missing = OperationError::Unauthenticated {
-        reason: "NO_CREDENTIAL",
-        message: "no key was given: send the metadata `authorization: Bearer KEY`",
-    };
+/// What the caller shows: the bearer credential, if there is one, else the certificate.
+fn credential<'a>(
+    headers: &'a http::HeaderMap,
+    certificate: Option<&'a Arc<PeerCertificate>>,
+) -> Result<Credential<'a>, Refusal> {
     let Some(value) = headers.get(http::header::AUTHORIZATION) else {
-        return Err(missing);
+        let shown = certificate.map(Credential::Certificate);
+        return shown.ok_or(Refusal::MISSING);
     };
     let bearer = value.to_str().ok().and_then(|text| text.split_once(' '));
     match bearer {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => {
             let key = key.trim();
-            if key.len() > KEY_BYTES_MAX {
-                return Err(unknown_key());
-            }
-            Ok(KeyDigest::of(key))
+            Ok(Credential::Bearer(KeyDigest::of(key), key))
         }
-        _ => Err(missing),
+        _ => Err(Refusal::MISSING),
     }
 }
 
-fn denied(principal: &Principal, path: &str) -> OperationError {
+/// The caller is known and may not call this.
+pub(super) fn denied(principal: &Principal, path: &str) -> OperationError {
     use sidehook_core::principal::Role;
     let role = match principal.role {
         Role::Admin => "an admin",
@@ -284,7 +306,7 @@ fn denied(principal: &Principal, path: &str) -> OperationError {
     OperationError::Denied {
         rpc: path.to_owned(),
         message: format!(
-            "the key `{}` is that of {role}, which may not call {method}: use a key of another role",
+            "`{}` is {role}, which may not call {method}: use the credential of another role",
             principal.subject
         ),
     }
@@ -319,16 +341,17 @@ mod tests {
         let authenticator = Authenticator::new(Arc::new(Model::new()), vec![operator]);
         let inner = tonic::service::Routes::default().prepare();
         let mut guarded = Guarded::new(inner, Arc::new(authenticator));
-        let connection = UnderWay::default();
+        let peer = Peer::default();
         let request = http::Request::post(path)
             .header("authorization", format!("Bearer {key}"))
-            .extension(connection.clone())
+            .extension(peer.clone())
             .body(Body::empty())
             .expect("a request");
         let answer = guarded.call(request).await.expect("an answer");
         let tenant = answer.headers().get(TENANT);
-        assert_eq!(tenant.is_some(), connection.is_known(), "{path}");
-        connection.is_known()
+        let is_known = peer.under_way.is_known();
+        assert_eq!(tenant.is_some(), is_known, "{path}");
+        is_known
     }
 
     #[tokio::test]

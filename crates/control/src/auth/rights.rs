@@ -72,6 +72,10 @@ const RIGHTS: &[(&str, Right)] = &[
     ("/sidehook.v1.AdminService/CreateApiKey", Right::Operate),
     ("/sidehook.v1.AdminService/ListApiKeys", Right::Operate),
     ("/sidehook.v1.AdminService/RevokeApiKey", Right::Operate),
+    ("/sidehook.v1.AdminService/CreateUser", Right::Operate),
+    ("/sidehook.v1.AdminService/ListUsers", Right::Operate),
+    ("/sidehook.v1.AdminService/UpdateUser", Right::Operate),
+    ("/sidehook.v1.AdminService/DeleteUser", Right::Operate),
     ("/sidehook.agent.v1.AgentService/Connect", Right::Work),
 ];
 

@@ -15,7 +15,11 @@ use sidehook_runtime::{
 };
 use sidehook_store::budget::Budget;
 
-use crate::{engine::DispatchConfig, sealing::Sealer};
+use crate::{
+    auth::{ClientIdentity, JwtConfig},
+    engine::DispatchConfig,
+    sealing::Sealer,
+};
 
 /// Fewest bytes of a key that the configuration gives.
 const KEY_BYTES_MIN: usize = 16;
@@ -33,6 +37,10 @@ pub struct ControlPlaneConfig {
     pub agents: ListenConfig,
     /// Where `/metrics`, `/healthz` and `/readyz` are.
     pub http: SocketAddr,
+    /// Whom the bearers of client certificates on the `grpc` port are.
+    pub identities: Vec<ClientIdentity>,
+    /// Whose bearer tokens are believed, beside keys.
+    pub jwt: Option<JwtConfig>,
     /// The operator's key; without it nobody can create tenants over the API.
     pub operator_key: Option<SecretString>,
     /// A token of the platform-wide pool `default` (`platform/default`), for
@@ -57,6 +65,8 @@ impl ControlPlaneConfig {
             grpc: ListenConfig::new(loopback(8701)),
             agents: ListenConfig::new(loopback(8702)),
             http: loopback(8700),
+            identities: Vec::new(),
+            jwt: None,
             operator_key: None,
             pool_token: None,
             sealing_key,
@@ -66,11 +76,15 @@ impl ControlPlaneConfig {
         }
     }
 
-    /// Reads the keys `grpc`, `agents`, `http`, `operator_key`, `sealing_key`,
+    /// Reads the keys `grpc`, `agents`, `http`, `jwt`, `operator_key`, `sealing_key`,
     /// `workers`, `lease`, `heartbeat`, `drain_timeout` and `limits`; the sections
     /// `store` and `log` are the binary's.
     pub fn read(r: &mut Reader<'_>) -> Option<Self> {
-        let grpc = r.section("grpc", |r| ListenConfig::read(r, loopback(8701)));
+        let (grpc, identities) = r.section("grpc", |r| {
+            let listen = ListenConfig::read(r, loopback(8701));
+            let identities = read_identities(r, listen.as_ref());
+            (listen, identities)
+        });
         let (agents, pool_token) = r.section("agents", |r| {
             let listen = ListenConfig::read(r, loopback(8702));
             (listen, read_key(r, "pool_token"))
@@ -82,6 +96,7 @@ impl ControlPlaneConfig {
             ("http.listen", Some(http)),
         ];
         check_distinct(r, &listeners);
+        let jwt = r.optional_section("jwt", JwtConfig::read);
         let operator_key = read_key(r, "operator_key");
         if let (Some(operator), Some(pool)) = (&operator_key, &pool_token)
             && operator.expose_secret() == pool.expose_secret()
@@ -108,6 +123,8 @@ impl ControlPlaneConfig {
             grpc: grpc?,
             agents: agents?,
             http,
+            identities,
+            jwt: jwt.flatten(),
             operator_key,
             pool_token,
             sealing_key: sealing_key?,
@@ -192,6 +209,19 @@ fn read_dispatch(r: &mut Reader<'_>, drain_timeout: Duration) -> DispatchConfig 
         drain: drain_timeout * 2 / 3,
         ..default
     }
+}
+
+/// Whom the bearers of client certificates are; of use only where certificates are asked
+/// for.
+fn read_identities(r: &mut Reader<'_>, listen: Option<&ListenConfig>) -> Vec<ClientIdentity> {
+    let identities = ClientIdentity::read_all(r);
+    let tls = listen.and_then(|listen| listen.tls.as_ref());
+    let asks = tls.is_some_and(|tls| tls.client_ca_file.is_some());
+    if listen.is_some() && !identities.is_empty() && !asks {
+        let wrong = "are given, and nobody is asked for a certificate";
+        r.problem("identities", wrong, "give grpc.tls.client_ca_file");
+    }
+    identities
 }
 
 fn read_key(r: &mut Reader<'_>, key: &str) -> Option<SecretString> {
@@ -308,6 +338,28 @@ mod tests {
         );
         let all = at("0.0.0.0:1", "127.0.0.1:1", "[::1]:1").expect_err("one is all");
         assert!(all.contains("1 configuration problem\n"), "{all}");
+    }
+
+    #[test]
+    fn tokens_and_certificates_are_configured_whole_or_refused() {
+        let tenant = sidehook_core::id::TenantId::from_bits(7);
+        let identity =
+            format!("[[grpc.identities]]\nsan = 'a'\ntenant = '{tenant}'\nrole = 'viewer'\n");
+        let in_file = |text: &str| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = folder.path().join("server.toml");
+            std::fs::write(&file, format!("sealing_key = '{KEY}'\n{text}")).expect("written");
+            let read = Layers::new().file(&file).read(ControlPlaneConfig::read);
+            read.map_err(|problems| problems.to_string())
+        };
+        let unasked = in_file(&identity).expect_err("nobody is asked for a certificate");
+        assert!(unasked.contains("grpc.tls.client_ca_file"), "{unasked}");
+        let half = in_file("[jwt]\nissuer = 'me'\n").expect_err("whose audience, which keys?");
+        for said in ["jwt.audience", "jwt.jwks_url"] {
+            assert!(half.contains(said), "{said} is missing in {half}");
+        }
+        let jwt = "[jwt]\nissuer = 'me'\naudience = 'you'\njwks_url = 'https://a.example/'\n";
+        assert!(in_file(jwt).expect("whole").jwt.is_some());
     }
 
     #[test]

@@ -24,7 +24,7 @@ use sidehook_runtime::{drain::Drain, listen::Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-use crate::auth::UnderWay;
+use crate::auth::{Peer, PeerCertificate, UnderWay};
 
 /// How long a peer has to take its last answer and our farewell.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -35,7 +35,7 @@ const STRANGER: Duration = Duration::from_secs(30);
 /// A connection that counts what is under way on it, and ends with the drain.
 pub(super) struct Accepted {
     connection: Connection,
-    under_way: UnderWay,
+    peer: Peer,
     end: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
@@ -46,30 +46,40 @@ impl fmt::Debug for Accepted {
 }
 
 impl Connected for Accepted {
-    type ConnectInfo = UnderWay;
+    type ConnectInfo = Peer;
 
-    fn connect_info(&self) -> UnderWay {
-        self.under_way.clone()
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }
 
 impl Accepted {
     /// `patience` is how long after the beginning of the drain something may be under
-    /// way.
-    pub(super) fn new(connection: Connection, drain: Drain, patience: Duration) -> Self {
+    /// way. With `identifies` the certificate that the peer has shown is a credential.
+    pub(super) fn new(
+        connection: Connection,
+        drain: Drain,
+        patience: Duration,
+        identifies: bool,
+    ) -> Self {
         let under_way = UnderWay::default();
-        let (peer, open) = (connection.peer_addr(), under_way.clone());
+        let (address, open) = (connection.peer_addr(), under_way.clone());
+        let certificate = connection.peer_certificate().filter(|_| identifies);
+        let certificate = certificate.and_then(PeerCertificate::read);
         let end = async move {
             tokio::select! {
-                () = drained(&open, &drain, patience, peer) => {}
+                () = drained(&open, &drain, patience, address) => {}
                 () = stays_strange(&open, STRANGER) => {
-                    tracing::debug!(%peer, "closed: no known caller has asked for anything");
+                    tracing::debug!(peer = %address, "closed: no known caller has asked for anything");
                 }
             }
         };
         Self {
             connection,
-            under_way,
+            peer: Peer {
+                under_way,
+                certificate,
+            },
             end: Some(Box::pin(end)),
         }
     }

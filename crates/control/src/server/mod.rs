@@ -48,7 +48,10 @@ pub use config::ControlPlaneConfig;
 use self::{connection::Accepted, reflection::reflected};
 use crate::{
     allowances::{Allowances, Defaults},
-    auth::{Authenticator, FixedKey, Guarded},
+    auth::{
+        Authenticator, FixedKey, Guarded,
+        tokens::{KeySourceError, Tokens as BearerTokens},
+    },
     catalog::Catalogs,
     deliveries::Deliveries,
     engine::Engine,
@@ -61,6 +64,7 @@ use crate::{
     },
     subscriptions::Subscriptions,
     tenants::Tenants,
+    users::Users,
 };
 
 /// A service with our message limits that takes compressed requests. Answers are not
@@ -100,6 +104,9 @@ pub enum StartError {
     /// The other servers of the store have another sealing key, or it did not tell.
     #[error(transparent)]
     Agreement(#[from] AgreeError),
+    /// The keys of bearer tokens are where none can be read.
+    #[error("jwt: {0}")]
+    TokenKeys(#[from] KeySourceError),
     /// A port cannot be served.
     #[error("{section}: {source}")]
     Listen {
@@ -184,10 +191,12 @@ impl ControlPlane {
             readiness,
         };
         let patience = config.drain_timeout * 5 / 6;
-        tasks.spawn(API, serve("grpc", grpc, api, patience, tasks)?);
+        let identifies = !config.identities.is_empty();
+        tasks.spawn(API, serve("grpc", grpc, api, patience, identifies, tasks)?);
         let routes = reflected(composed.agents.add_service(agents_health), health::AGENTS)?;
         let routes = Guarded::new(routes.prepare(), authenticator);
-        tasks.spawn(AGENTS, serve("agents", agents, routes, patience, tasks)?);
+        let served = serve("agents", agents, routes, patience, false, tasks)?;
+        tasks.spawn(AGENTS, served);
         let (grpc, agents, http) = (handle.grpc, handle.agents, handle.http);
         tracing::info!(%grpc, %agents, %http, "the control plane serves");
         Ok(handle)
@@ -259,11 +268,12 @@ async fn compose(
     let admin = Admin {
         tenants: tenants.clone(),
         allowances: allowances.clone(),
+        users: Users::new(store()),
     };
     Ok(Composed {
         api: api_routes(webhooks, events, deliveries, agents, admin),
         agents: Routes::new(sized!(AgentServiceServer::new(engine.agents()))),
-        authenticator: Arc::new(Authenticator::new(store(), fixed_keys(config))),
+        authenticator: Arc::new(authenticator(config, store(), tasks)?),
         rates: Rates::start(store(), allowances, tasks),
         tenants,
     })
@@ -283,6 +293,23 @@ fn api_routes(
         .add_service(sized!(AdminServiceServer::new(admin)))
 }
 
+fn authenticator(
+    config: &ControlPlaneConfig,
+    store: Arc<dyn Store>,
+    tasks: &Tasks,
+) -> Result<Authenticator, StartError> {
+    let tokens = config.jwt.as_ref().map(BearerTokens::new).transpose()?;
+    let tokens = tokens.map(Arc::new);
+    if let Some(tokens) = &tokens {
+        tokens.follow(tasks);
+    }
+    let identities = config.identities.clone();
+    let authenticator = Authenticator::new(store, fixed_keys(config));
+    Ok(authenticator
+        .with_tokens(tokens)
+        .with_identities(identities))
+}
+
 fn fixed_keys(config: &ControlPlaneConfig) -> Vec<FixedKey> {
     let operator = config.operator_key.as_ref().map(FixedKey::operator);
     let pool = config.pool_token.as_ref();
@@ -291,19 +318,22 @@ fn fixed_keys(config: &ControlPlaneConfig) -> Vec<FixedKey> {
 }
 
 /// The future that serves a port until the drain, and then what is under way there, for
-/// as long as `patience`.
+/// as long as `patience`. With `identifies` a client certificate is a credential there:
+/// the agents' port may have other authorities, who name other bearers.
 fn serve(
     name: &'static str,
     listener: Listener,
     service: Guarded<Routes>,
     patience: Duration,
+    identifies: bool,
     tasks: &Tasks,
 ) -> io::Result<impl Future<Output = ()> + Send + 'static> {
     let incoming = listener.incoming(tasks)?;
     let (drain, trigger) = (tasks.drain(), tasks.trigger().clone());
     let watched = drain.clone();
     let connections = incoming.map(move |accepted| {
-        accepted.map(|connection| Accepted::new(connection, watched.clone(), patience))
+        let watched = watched.clone();
+        accepted.map(|connection| Accepted::new(connection, watched, patience, identifies))
     });
     let server = Server::builder()
         .max_concurrent_streams(STREAMS)

@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret as _;
 use sidehook_api::v1::{self, admin_service_server::AdminService};
 use sidehook_core::{
-    id::{KeyId, TenantId},
+    id::{KeyId, TenantId, UserId},
     violation::Violations,
 };
 use tonic::{Request, Response, Status};
@@ -15,9 +15,10 @@ use crate::{
     errors::OperationError,
     paging::{List, page_size},
     tenants::Tenants,
+    users::Users,
 };
 
-/// Tenants or keys on a page, unless asked otherwise and at most.
+/// Tenants, users or keys on a page, unless asked otherwise and at most.
 const PAGE: (usize, usize) = (100, 500);
 
 /// The service.
@@ -25,6 +26,7 @@ const PAGE: (usize, usize) = (100, 500);
 pub(crate) struct Admin {
     pub(crate) tenants: Tenants,
     pub(crate) allowances: Allowances,
+    pub(crate) users: Users,
 }
 
 #[tonic::async_trait]
@@ -113,14 +115,15 @@ impl AdminService for Admin {
         let list = List {
             name: "api_keys",
             tenant,
-            filters: &[],
+            filters: &[&request.prefix],
         };
         let size = page_size(request.page_size, PAGE.0, PAGE.1, &mut violations);
         let after = list.position(&request.page_token, &mut violations, KeyId::from_slice);
         violations
             .into_result(())
             .map_err(OperationError::Invalid)?;
-        let (keys, next) = self.tenants.keys(tenant, after, size).await?;
+        let keys = self.tenants.keys(tenant, &request.prefix, after, size);
+        let (keys, next) = keys.await?;
         Ok(Response::new(v1::ListApiKeysResponse {
             next_page_token: next.map_or_else(String::new, |next| list.token(&next.to_bytes())),
             api_keys: keys.iter().map(|key| key.to_proto()).collect(),
@@ -134,5 +137,63 @@ impl AdminService for Admin {
         let id: KeyId = id(&request.get_ref().id, "id")?;
         self.tenants.revoke_key(id).await?;
         Ok(Response::new(v1::RevokeApiKeyResponse {}))
+    }
+
+    async fn create_user(
+        &self,
+        request: Request<v1::CreateUserRequest>,
+    ) -> Result<Response<v1::CreateUserResponse>, Status> {
+        let user = self.users.create(request.into_inner()).await?;
+        Ok(Response::new(v1::CreateUserResponse {
+            user: Some(user.to_proto()),
+        }))
+    }
+
+    async fn list_users(
+        &self,
+        request: Request<v1::ListUsersRequest>,
+    ) -> Result<Response<v1::ListUsersResponse>, Status> {
+        let request = request.get_ref();
+        let tenant: TenantId = id(&request.tenant_id, "tenant_id")?;
+        let list = List {
+            name: "users",
+            tenant,
+            filters: &[],
+        };
+        let mut violations = Violations::new();
+        let size = page_size(request.page_size, PAGE.0, PAGE.1, &mut violations);
+        let after = list.position(&request.page_token, &mut violations, UserId::from_slice);
+        violations
+            .into_result(())
+            .map_err(OperationError::Invalid)?;
+        let (users, next) = self.users.list(tenant, after, size).await?;
+        Ok(Response::new(v1::ListUsersResponse {
+            next_page_token: next.map_or_else(String::new, |next| list.token(&next.to_bytes())),
+            users: users.iter().map(|user| user.to_proto()).collect(),
+        }))
+    }
+
+    async fn update_user(
+        &self,
+        request: Request<v1::UpdateUserRequest>,
+    ) -> Result<Response<v1::UpdateUserResponse>, Status> {
+        let request = request.into_inner();
+        let patch = request.user;
+        let patch = patch.ok_or_else(|| OperationError::field("user", "required"))?;
+        let id: UserId = id(&patch.id, "user.id")?;
+        let mask = request.update_mask.unwrap_or_default().paths;
+        let user = self.users.update(id, &patch, &mask).await?;
+        Ok(Response::new(v1::UpdateUserResponse {
+            user: Some(user.to_proto()),
+        }))
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<v1::DeleteUserRequest>,
+    ) -> Result<Response<v1::DeleteUserResponse>, Status> {
+        let id: UserId = id(&request.get_ref().id, "id")?;
+        self.users.delete(id).await?;
+        Ok(Response::new(v1::DeleteUserResponse {}))
     }
 }

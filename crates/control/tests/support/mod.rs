@@ -131,7 +131,7 @@ impl Api {
             tenant_id: tenant.into(),
             name: "test".into(),
             role: role.into(),
-            pool: String::new(),
+            ..v1::CreateApiKeyRequest::default()
         };
         let answer = self
             .operator()

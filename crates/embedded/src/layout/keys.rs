@@ -60,6 +60,7 @@ const fn kind_byte(kind: Kind) -> u8 {
         Kind::Agent => 2,
         Kind::Tombstone => 3,
         Kind::Agreement => 4,
+        Kind::User => 5,
     }
 }
 

@@ -123,6 +123,19 @@ impl Connection {
         }
     }
 
+    /// The other end's own certificate, in DER, if it was asked for one and has shown it: then it was verified against
+    /// the listener's client authorities.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        match &self.io {
+            Io::Plain(_) => None,
+            Io::Tls(tls) => {
+                let certificates = tls.get_ref().1.peer_certificates()?;
+                Some(certificates.first()?.as_ref())
+            }
+        }
+    }
+
     /// The address of the other end.
     #[must_use]
     pub fn peer_addr(&self) -> SocketAddr {

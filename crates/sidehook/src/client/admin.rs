@@ -1,14 +1,20 @@
-//! `sidehook admin`: tenants and keys, for operators.
+//! `sidehook admin`: tenants, users and keys, for operators.
+
+use core::time::Duration;
+use std::time::SystemTime;
 
 mod tenant;
 
 use serde_json::{Value, json};
 use sidehook_api::v1::{self, admin_service_client::AdminServiceClient};
 
+mod user;
+
 use super::{
     Failure, Global, Output,
     channel::{Api, connect, pages},
     render::{json_line, line, list, moment, one, some, word},
+    settings::span,
 };
 
 /// Largest page of tenants, and of keys.
@@ -23,6 +29,9 @@ pub(crate) enum Command {
     /// Manage API keys and pool tokens
     #[command(subcommand)]
     Key(Key),
+    /// Manage the users of tenants
+    #[command(subcommand)]
+    User(user::Command),
 }
 
 /// Commands on keys.
@@ -42,12 +51,21 @@ pub(crate) enum Key {
         /// With --role agent: the pool; `default` if left out
         #[arg(long)]
         pool: Option<String>,
+        /// The user whose key it is: what is made with it is theirs
+        #[arg(long)]
+        user: Option<String>,
+        /// How long it is in force, for example `90d`; for ever if left out
+        #[arg(long, value_name = "SPAN", value_parser = span)]
+        expires_in: Option<prost_types::Duration>,
     },
     /// List the keys of a tenant, revoked ones too
     List {
         /// The tenant; left out, the platform-wide pool tokens
         #[arg(long)]
         tenant: Option<String>,
+        /// Only keys that begin so; the first 12 characters count
+        #[arg(long, default_value = "")]
+        prefix: String,
         /// At most this many
         #[arg(long, default_value_t = 1_000)]
         limit: u32,
@@ -92,6 +110,7 @@ pub(super) async fn run(command: Command, global: &Global) -> Result<(), Failure
     match command {
         Command::Tenant(command) => tenant::run(command, client, global).await,
         Command::Key(command) => key(command, client, global).await,
+        Command::User(command) => user::run(command, client, global).await,
     }
 }
 
@@ -106,14 +125,27 @@ async fn key(
             name,
             role,
             pool,
+            user,
+            expires_in,
         } => v1::CreateApiKeyRequest {
             tenant_id: tenant.unwrap_or_default(),
             name,
             role: v1::Role::from(role).into(),
             pool: pool.unwrap_or_default(),
+            expires_at: expires_in.map(from_now).transpose()?,
+            user_id: user.unwrap_or_default(),
         },
-        Key::List { tenant, limit } => {
-            return list_keys(&client, tenant.unwrap_or_default(), limit, global.output).await;
+        Key::List {
+            tenant,
+            prefix,
+            limit,
+        } => {
+            let wanted = v1::ListApiKeysRequest {
+                tenant_id: tenant.unwrap_or_default(),
+                prefix,
+                ..v1::ListApiKeysRequest::default()
+            };
+            return list_keys(&client, wanted, limit, global.output).await;
         }
         Key::Revoke { id } => {
             client
@@ -135,6 +167,8 @@ async fn key(
         ("NAME", key.name.clone()),
         ("ROLE", role(&key)),
         ("POOL", key.pool.clone()),
+        ("USER", key.user_id.clone()),
+        ("EXPIRES", moment(key.expires_at.as_ref())),
         ("SECRET (shown once)", answer.secret),
     ];
     one(global.output, &value, &fields)
@@ -142,16 +176,16 @@ async fn key(
 
 async fn list_keys(
     client: &AdminServiceClient<Api>,
-    tenant_id: String,
+    wanted: v1::ListApiKeysRequest,
     limit: u32,
     output: Output,
 ) -> Result<(), Failure> {
     let keys = pages(limit, PAGE, |page_size, page_token| {
         let mut client = client.clone();
         let request = v1::ListApiKeysRequest {
-            tenant_id: tenant_id.clone(),
             page_size,
             page_token,
+            ..wanted.clone()
         };
         async move {
             let page = client.list_api_keys(request).await?.into_inner();
@@ -159,21 +193,34 @@ async fn list_keys(
         }
     })
     .await?;
-    let head = ["ID", "NAME", "ROLE", "POOL", "SECRET", "CREATED", "REVOKED"];
+    let head = [
+        "ID", "NAME", "ROLE", "POOL", "USER", "SECRET", "CREATED", "EXPIRES", "REVOKED",
+    ];
     list(output, &keys, key_json, &head, |key| {
         vec![
             key.id.clone(),
             key.name.clone(),
             role(key),
             key.pool.clone(),
+            key.user_id.clone(),
             match key.prefix.as_str() {
                 "" => String::new(),
                 prefix => format!("{prefix}…"),
             },
             moment(key.created_at.as_ref()),
+            moment(key.expires_at.as_ref()),
             moment(key.revoked_at.as_ref()),
         ]
     })
+}
+
+/// The moment so long from now, by this machine's clock.
+fn from_now(span: prost_types::Duration) -> Result<prost_types::Timestamp, Failure> {
+    let end = Duration::try_from(span)
+        .ok()
+        .and_then(|span| SystemTime::now().checked_add(span));
+    let end = end.ok_or_else(|| Failure::new("--expires-in: that is too far away"))?;
+    Ok(end.into())
 }
 
 fn role(key: &v1::ApiKey) -> String {
@@ -187,6 +234,8 @@ fn key_json(key: &v1::ApiKey) -> Value {
         "name": key.name,
         "role": role(key),
         "pool": some(key.pool.clone()),
+        "user_id": some(key.user_id.clone()),
+        "expires_at": some(moment(key.expires_at.as_ref())),
         "prefix": some(key.prefix.clone()),
         "created_at": some(moment(key.created_at.as_ref())),
         "revoked_at": some(moment(key.revoked_at.as_ref())),

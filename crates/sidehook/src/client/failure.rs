@@ -134,13 +134,14 @@ fn advice(status: &Status) -> Option<String> {
     };
     let about = |key: &str| info.metadata.get(key).map(String::as_str);
     match info.reason.as_str() {
-        "NO_CREDENTIAL" | "INVALID_CREDENTIAL" => Some(KEY.to_owned()),
+        "NO_CREDENTIAL" | "INVALID_CREDENTIAL" | "EXPIRED_CREDENTIAL" => Some(KEY.to_owned()),
         "RIGHT_MISSING" => roles(about(ABOUT_RPC)?),
         "NOT_FOUND" => {
             let kind = about(ABOUT_KIND)?;
             let thing = THINGS.iter().find(|thing| thing.name == kind);
             thing.map(Thing::advice)
         }
+        "NOT_OWNER" => Some("an admin makes it yours with --owner".to_owned()),
         "ETAG_MISMATCH" => Some("read it again and repeat with the new --etag".to_owned()),
         "UNAVAILABLE" => Some(AGAIN.to_owned()),
         "PENDING_BUDGET_EXHAUSTED" | "LOG_BUDGET_EXHAUSTED" => Some(BEHIND.to_owned()),
@@ -187,6 +188,11 @@ const THINGS: &[Thing] = &[
         prefix: "`key_`",
         list: "sidehook admin key list --tenant TENANT",
     },
+    Thing {
+        name: "user",
+        prefix: "`usr_`",
+        list: "sidehook admin user list --tenant TENANT",
+    },
 ];
 
 impl Thing {
@@ -215,6 +221,11 @@ fn flag(field: &str) -> Option<&'static str> {
         "subscription_id" => "--subscription",
         "event_id" => "--event",
         "tenant_id" => "--tenant",
+        "user_id" => "--user",
+        "expires_at" => "--expires-in",
+        "role" | "user.role" => "--role",
+        "email" | "user.email" => "--email",
+        "user.name" => "--name",
         "signing.local_key" => "--local-key",
         "signing.standard_webhooks.algorithm" => "--algorithm",
         "signing.hmac_header.header" => "--hmac-header",
@@ -262,6 +273,7 @@ fn roles(rpc: &str) -> Option<String> {
     };
     let roles = [
         ("admin", Role::Admin),
+        ("member", Role::Member),
         ("publisher", Role::Publisher),
         ("viewer", Role::Viewer),
         ("operator", Role::Operator),
@@ -388,7 +400,7 @@ mod tests {
             )
         };
         let told = denied("WebhookService/CreateSubscription");
-        assert!(told.contains("keys of the role admin may"), "{told}");
+        assert!(told.contains("may: admin, member;"), "{told}");
         let told = denied("EventService/PublishEvent");
         assert!(told.contains("admin, publisher"), "{told}");
         let told = denied("AdminService/CreateTenant");

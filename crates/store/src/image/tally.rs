@@ -45,7 +45,9 @@ impl Tally {
             Image::Key { .. } => self.keys += 1,
             Image::Registry { kind, .. } => match kind {
                 Kind::Tenant => self.tenants += 1,
-                Kind::ApiKey | Kind::Agent | Kind::Tombstone | Kind::Agreement => self.others += 1,
+                Kind::ApiKey | Kind::Agent | Kind::Tombstone | Kind::Agreement | Kind::User => {
+                    self.others += 1
+                }
             },
         }
     }
