@@ -49,7 +49,7 @@ async fn the_41st_is_refused_and_there_are_still_40() {
 }
 
 #[tokio::test]
-async fn answers_tell_what_is_left_of_the_limit() {
+async fn each_answer_tells_what_is_left_of_the_limit() {
     let tenancy = Tenancy::quiet().await;
     let limits = v1::TenantLimits {
         requests_per_second: 1,
@@ -63,8 +63,14 @@ async fn answers_tell_what_is_left_of_the_limit() {
         http.post(ALL, &body(URL)).await,
         http.get(NOBODY).await,
         http.get(ALL).await,
+        http.post(ALL, &json!({})).await,
+        http.get("/api/v1/webhook/nonsense/").await,
+        http.get("/api/v1/webhook/?_limit=x").await,
     ] {
-        let told = reply.header("ratelimit").expect("it is told").to_owned();
+        let told = reply
+            .header("ratelimit")
+            .expect("on every answer")
+            .to_owned();
         let words: Vec<_> = told.split(", ").collect();
         assert_eq!(words.len(), 3, "{told}");
         assert!(words[0].starts_with("limit="), "{told}");

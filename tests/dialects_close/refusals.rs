@@ -36,6 +36,8 @@ async fn without_a_valid_credential_it_is_401() {
         assert!(refused.expect(401)["error"].is_string());
         assert!(refused.header("www-authenticate").is_some());
         http.post(ALL, &body(URL)).await.expect(401);
+        http.post(ALL, &json!({})).await.expect(401);
+        http.get("/api/v1/webhook/nonsense/").await.expect(401);
     }
     assert_eq!(count(&tenancy.close()).await, 0);
 }

@@ -14,6 +14,7 @@ use axum::{
 use http::{HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::json;
+use sidehook_api::v1::{self, webhook_service_client::WebhookServiceClient};
 
 use crate::{
     answer::{self, Response},
@@ -148,13 +149,47 @@ async fn answered(
     parameters: Parameters,
     request: Request,
 ) -> Result<Response, Problem> {
+    let bearer = bearer(dialect.credentials, request.headers())?;
+    let backend = |rpcs| Backend::new(base.service.clone(), bearer.clone(), rpcs, notes.clone());
+    let (looking, backend) = (backend(LOOKING), backend(row.rpcs));
+    let handled = handled(dialect, row, backend, base.settings, parameters, request).await;
+    match handled {
+        Err(problem) if !notes.has_begun() => Err(looked_at(looking, problem).await),
+        handled => handled,
+    }
+}
+
+/// The RPC that [`looked_at`] makes. With nothing in it, it is refused as such, whatever
+/// else there is.
+const LOOKING: &[&str] = &["/sidehook.v1.WebhookService/TestFilter"];
+
+/// What a request comes to that was refused before it made any RPC. Its caller's key has to
+/// be looked at like any other's, and the request counts like any other.
+async fn looked_at(looking: Backend, problem: Problem) -> Problem {
+    let nothing = v1::TestFilterRequest::default();
+    let answer = WebhookServiceClient::new(looking)
+        .test_filter(nothing)
+        .await;
+    match answer.err().map(Problem::from) {
+        Some(refused) if refused.kind != Kind::Invalid => refused,
+        _ => problem,
+    }
+}
+
+async fn handled(
+    dialect: &'static Dialect,
+    row: &'static Route,
+    backend: Backend,
+    settings: Arc<DialectSettings>,
+    parameters: Parameters,
+    request: Request,
+) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let bearer = bearer(dialect.credentials, &parts.headers)?;
     // No id is like what is not even text.
     let parameters = parameters.map_err(|_| Problem::not_found("thing"))?;
     let call = Call {
-        backend: Backend::new(base.service, bearer, row.rpcs, notes.clone()),
-        settings: base.settings,
+        backend,
+        settings,
         parameters: parameters
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -101,6 +101,11 @@ impl Notes {
         self.0.lock().tenant.clone()
     }
 
+    /// Whether an RPC was made.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.0.lock().has_begun
+    }
+
     fn begin(&self) -> bool {
         !core::mem::replace(&mut self.0.lock().has_begun, true)
     }
