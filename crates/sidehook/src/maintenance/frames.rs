@@ -54,15 +54,8 @@ pub(super) fn frame(image: Image) -> ImageFrame {
             queue,
             health,
         } => Frame::Subscription(ImageSubscription {
-            tenant_id: id(tenant),
-            number: row.number.0,
-            version: packed(row.version),
-            record: row.record,
-            pool_owner_id: id(queue.pool.owner),
-            pool: queue.pool.name,
-            window: queue.window,
-            paused: queue.paused,
             health: health::frame(*health),
+            ..subscription_frame(tenant, row, queue)
         }),
         Image::Deleted {
             tenant,
@@ -115,6 +108,20 @@ pub(super) fn frame(image: Image) -> ImageFrame {
         }),
     };
     ImageFrame { frame: Some(frame) }
+}
+
+fn subscription_frame(tenant: TenantId, row: Row, queue: QueueSettings) -> ImageSubscription {
+    ImageSubscription {
+        tenant_id: id(tenant),
+        number: row.number.0,
+        version: packed(row.version),
+        record: row.record,
+        pool_owner_id: id(queue.pool.owner),
+        pool: queue.pool.name,
+        window: queue.window,
+        paused: queue.paused,
+        health: None,
+    }
 }
 
 fn run_frame(run: Run, due: Option<Timestamp>) -> ImageDeliveries {
