@@ -11,7 +11,6 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret as _;
 use sidehook_api::{
     record::{StoredSubscription, change_subscription, encode_subscription},
@@ -19,7 +18,7 @@ use sidehook_api::{
     v1,
 };
 use sidehook_core::{
-    id::{SubscriptionId, SubscriptionNumber, TenantId},
+    id::{SubscriptionId, TenantId},
     limits::IN_FLIGHT_MAX,
     matching::filter_bytes,
     principal::Principal,
@@ -35,15 +34,16 @@ use sidehook_store::{
 use crate::{
     allowances::Allowances,
     catalog::{self, Catalogs, Compiled, CompiledSubscription},
-    engine::{OnPause, Pause},
     errors::OperationError,
     sealing::Sealer,
     signing_keys::{self, ManagedKey},
     tombstones,
 };
 
+mod automatic;
 mod health;
 pub(crate) mod owning;
+mod reading;
 mod room;
 mod view;
 
@@ -156,88 +156,6 @@ impl Subscriptions {
             added,
             active_limit,
         )
-    }
-
-    /// Reads one.
-    ///
-    /// # Errors
-    /// It is not there, or the store's.
-    pub async fn get(
-        &self,
-        tenant: TenantId,
-        id: SubscriptionId,
-    ) -> Result<Arc<CompiledSubscription>, OperationError> {
-        find(&*self.catalogs.fresh(tenant).await?, id)
-    }
-
-    /// Reads one with the keys that are in force.
-    ///
-    /// # Errors
-    /// As [`Self::get`].
-    pub async fn get_keyed(
-        &self,
-        tenant: TenantId,
-        id: SubscriptionId,
-    ) -> Result<Keyed, OperationError> {
-        let mut keyed = Keyed::from(&*self.get(tenant, id).await?);
-        if keyed.keys.iter().any(|key| key.expires_at.is_some()) {
-            let now = self.store.now().await?;
-            keyed.keys.retain(|key| key.in_force(now));
-        }
-        Ok(keyed)
-    }
-
-    /// The version of one, which may be unreadable.
-    ///
-    /// # Errors
-    /// It is not there, or the store's.
-    pub async fn version_of(
-        &self,
-        tenant: TenantId,
-        id: SubscriptionId,
-    ) -> Result<Version, OperationError> {
-        Ok(self.version_and_owner(tenant, id).await?.0)
-    }
-
-    /// The same, and whose it is; of an unreadable one nobody knows.
-    async fn version_and_owner(
-        &self,
-        tenant: TenantId,
-        id: SubscriptionId,
-    ) -> Result<(Version, Option<String>), OperationError> {
-        let catalog = self.catalogs.fresh(tenant).await?;
-        match catalog.unreadable.get(&id.number()) {
-            Some(unreadable) if unreadable.is(id) => Ok((unreadable.version, None)),
-            _ => {
-                let found = find(&catalog, id)?;
-                let owner = found.subscription.owner.clone();
-                Ok((found.subscription.version, Some(owner)))
-            }
-        }
-    }
-
-    /// The time by which keys are in force or over.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn now(&self) -> Result<Timestamp, OperationError> {
-        Ok(self.store.now().await?)
-    }
-
-    /// All of a tenant's, oldest first; before them those that cannot be read.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn all(&self, tenant: TenantId) -> Result<Vec<Listed>, OperationError> {
-        let catalog = self.catalogs.fresh(tenant).await?;
-        let unreadable = catalog.unreadable.values().cloned();
-        let readable = catalog.subscriptions.values().cloned();
-        let mut all: Vec<_> = unreadable
-            .map(Listed::Unreadable)
-            .chain(readable.map(Listed::Readable))
-            .collect();
-        all.sort_unstable_by_key(Listed::place);
-        Ok(all)
     }
 
     /// Lays the fields of `patch` that `mask` names over a subscription. When its kind
@@ -471,57 +389,6 @@ impl Subscriptions {
         let field = "subscription.timeouts.total";
         Err(OperationError::field(field, description))
     }
-}
-
-impl OnPause for Subscriptions {
-    /// Many deliveries ask for it at one time, and the first of them pauses: for the
-    /// others what is in memory is enough. If that is behind, the next one pauses.
-    fn pause(&self, wanted: Pause) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            let (tenant, number) = (wanted.tenant, wanted.subscription);
-            let reason = wanted.reason.as_str();
-            let known = self.catalogs.cached(tenant);
-            if known.is_some_and(|known| active(&known, number).is_none()) {
-                return;
-            }
-            match self.pause_for(wanted).await {
-                Ok(Some(id)) => {
-                    tracing::info!(%tenant, subscription = %id, reason, "paused: a delivery ended so");
-                }
-                Ok(None) | Err(OperationError::NotFound { .. }) => {}
-                Err(error) => {
-                    let number = number.0;
-                    tracing::warn!(%tenant, number, reason, %error, "a subscription was not paused");
-                }
-            }
-        })
-    }
-}
-
-impl Subscriptions {
-    /// The subscription, if this paused it.
-    async fn pause_for(&self, wanted: Pause) -> Result<Option<SubscriptionId>, OperationError> {
-        let tenant = wanted.tenant;
-        let catalog = self.catalogs.fresh(tenant).await?;
-        let Some(id) = active(&catalog, wanted.subscription) else {
-            return Ok(None);
-        };
-        let paused = Status::Paused {
-            reason: wanted.reason,
-        };
-        let change = |current: &Keyed, _| {
-            let active = current.subscription.status.is_active();
-            Ok(active.then(|| current.with_status(paused)))
-        };
-        let (_, anew) = self.change(tenant, None, id, None.into(), change).await?;
-        Ok(anew.then_some(id))
-    }
-}
-
-/// The subscription with this number, if it is active.
-fn active(catalog: &Compiled, number: SubscriptionNumber) -> Option<SubscriptionId> {
-    let subscription = &catalog.subscriptions.get(&number)?.subscription;
-    subscription.status.is_active().then_some(subscription.id)
 }
 
 /// The subscription with this id. Its number alone is not enough: ids of others share

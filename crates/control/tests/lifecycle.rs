@@ -110,7 +110,7 @@ struct Lines(Arc<AtomicUsize>);
 
 impl tracing::Subscriber for Lines {
     fn enabled(&self, of: &tracing::Metadata<'_>) -> bool {
-        of.is_event() && of.target() == "sidehook_control::subscriptions"
+        of.is_event() && of.target().starts_with("sidehook_control::subscriptions")
     }
 
     fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
