@@ -8,7 +8,7 @@ use core::str::FromStr;
 
 use sidehook_core::{
     address::DeliveryId,
-    id::{KeyId, SubscriptionId, TenantId},
+    id::{KeyId, SubscriptionId, TenantId, UserId},
 };
 
 /// Bytes of a UUID's text.
@@ -69,6 +69,7 @@ pub(crate) fn shown(text: &str) -> String {
         text.parse().ok().map(SubscriptionId::bits),
         text.parse().ok().map(TenantId::bits),
         text.parse().ok().map(KeyId::bits),
+        text.parse().ok().map(UserId::bits),
     ];
     let mut found = bits.into_iter().flatten();
     found.next().map_or_else(|| text.to_owned(), uuid)
