@@ -59,8 +59,15 @@ async fn a_receiver_gets_the_format_of_its_subscription() {
     let (request, made, id) = receive(&client, DeliveryFormat::Envelope).await;
     verify(&request, &made).expect("signed");
     let body: Value = serde_json::from_slice(&request.body).expect("JSON");
-    assert_eq!((&body["event"]["id"], &body["subscription_id"]), (&json!(id), &json!(made.id)));
-    assert_eq!(body["event"].get("campaign_id"), None, "Close's envelope has none");
+    assert_eq!(
+        (&body["event"]["id"], &body["subscription_id"]),
+        (&json!(id), &json!(made.id))
+    );
+    assert_eq!(
+        body["event"].get("campaign_id"),
+        None,
+        "Close's envelope has none"
+    );
 
     let (request, made, _) = receive(&client, DeliveryFormat::Raw).await;
     verify(&request, &made).expect("signed");
@@ -118,7 +125,11 @@ async fn a_subscription_of_a_campaign_gets_its_events_alone() {
         let results = client.publish(vec![of(campaign)]).await.expect("published");
         results[0].matched
     };
-    let found = [matched("spring").await, matched("autumn").await, matched("").await];
+    let found = [
+        matched("spring").await,
+        matched("autumn").await,
+        matched("").await,
+    ];
     assert_eq!(found, [1, 0, 0]);
     let everything = v1::UpdateSubscriptionRequest {
         subscription: Some(v1::Subscription {
@@ -132,7 +143,11 @@ async fn a_subscription_of_a_campaign_gets_its_events_alone() {
     };
     let changed = client.webhooks().update_subscription(everything).await;
     changed.expect("its scope is taken away");
-    let found = [matched("spring").await, matched("autumn").await, matched("").await];
+    let found = [
+        matched("spring").await,
+        matched("autumn").await,
+        matched("").await,
+    ];
     assert_eq!(found, [1, 1, 1]);
     let listed = v1::ListEventsRequest::default();
     let listed = client.events().list_events(listed).await.expect("a page");

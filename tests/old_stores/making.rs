@@ -222,7 +222,7 @@ async fn fill(system: &System) -> Value {
         receivers.push(Receiver::start(behaviour).await);
     }
     let receivers: [Receiver; 4] = receivers.try_into().ok().expect("four");
-    let wanted = subscribe(&client, &receivers).await;
+    let wanted = Box::pin(subscribe(&client, &receivers)).await;
     let agent = Agent::start(system, &agent_settings());
 
     publish(&client, (0..3).map(full).collect()).await;

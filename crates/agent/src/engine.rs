@@ -7,7 +7,7 @@
 //!
 //! Made for cost: per POST there is no spawn, no channel message, no span, no timer and no task hand-over. What can be
 //! made once per version of a subscription is in [`settings`]; what can be made once per event is in
-//! [`crate::envelope`].
+//! [`crate::rendering`].
 
 mod body;
 mod connect;

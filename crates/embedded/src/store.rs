@@ -21,8 +21,8 @@ use sidehook_store::{
     image::{Cursor, Image, Page as ImagePage},
     inspect::Inspection,
     port::Durability,
-    read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     rates::{Buckets, Taken, Want},
+    read::{Lease, LogCursor, LogPage, Redeliver, Segment, Whereabouts},
     registry::{Kind, Page},
     turn::{Holder, LeaseId, Stamp, Turn, TurnReply},
 };

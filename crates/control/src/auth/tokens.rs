@@ -2,7 +2,7 @@
 //!
 //! The issuer publishes its keys as a set, and replaces them now and then. The set is read
 //! at the start, every `refresh`, and when a token names a key that is not in it; for such
-//! tokens at most once every [`AGAIN`], since anybody can name a key that nobody has. While
+//! tokens at most once every `AGAIN`, since anybody can name a key that nobody has. While
 //! one is read on its account a token waits, at most as long as a fetch may take. A set
 //! that cannot be read, or is of no use, leaves the present one in force: an issuer that is
 //! away makes no new tokens, and those that it made are not worse for it.

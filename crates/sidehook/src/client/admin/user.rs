@@ -151,9 +151,8 @@ fn update(
         ("email", email.is_some()),
         ("role", role.is_some()),
     ];
-    let paths = given
-        .into_iter()
-        .filter_map(|(path, given)| given.then(|| path.to_owned()));
+    let given = given.into_iter().filter(|(_, is_given)| *is_given);
+    let paths = given.map(|(path, _)| path.to_owned());
     v1::UpdateUserRequest {
         update_mask: Some(prost_types::FieldMask {
             paths: paths.collect(),
