@@ -16,7 +16,7 @@
 //! then to be paused (`exhausted`): what comes next would be given up as well.
 //!
 //! The back-off before retry `n` (from 0) is the policy's: by default drawn from
-//! [b/2, b] with b = min(initial · 2^n, max), else by the curve of its [`preset`]. The
+//! [b/2, b] with b = min(initial · 2^n, max), else by the curve of its preset. The
 //! receiver's failures count in `n` only themselves; an agent's count everything, so
 //! that a missing key is not hammered either.
 //! Retry-After never makes a retry earlier than planned, and reaches no further than
