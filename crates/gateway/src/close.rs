@@ -5,7 +5,8 @@
 //! `signature_key` if it is signed in another way.
 //!
 //! What the public text leaves open is ours: `_limit` of 1 to 500, webhooks oldest first,
-//! `status` at creation too, and a member that only the server sets is refused.
+//! `status` at creation too. A member that only the server sets is refused at creation, and
+//! passed over in a change, so that what was read can be sent back with one thing changed.
 
 mod events;
 mod problem;

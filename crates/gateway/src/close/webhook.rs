@@ -219,6 +219,12 @@ impl Said {
                 Err(()) => wrong.add("status", "must be `active` or `paused`"),
             }
         }
+        if purpose == Purpose::Change {
+            // What was read may be sent back with one thing changed.
+            for name in SERVER {
+                body.raw(name, wrong);
+            }
+        }
         body.finish(SERVER, wrong);
         said
     }

@@ -39,6 +39,12 @@ fn a_body_says_what_it_sets_and_null_is_nothing() {
     assert_eq!(said.mask, ["status"]);
     assert_eq!(said.patch.status(), v1::SubscriptionStatus::Paused);
     assert_eq!(read("{}", Purpose::Change).expect("sound").mask, [""; 0]);
+    let back = shown(subscription(), Shown::Alone).to_string();
+    let said = read(&back, Purpose::Change).expect("sound");
+    assert_eq!(said.mask, ["url", "events", "verify_ssl", "status"]);
+    let refused = read(&back, Purpose::Create).expect_err("it is no new one");
+    let told = "id: is set by the server: leave it out".to_owned();
+    assert!(refused.contains(&told), "{refused:?}");
 }
 
 #[test]
@@ -50,7 +56,7 @@ fn everything_wrong_with_a_body_is_told() {
             "events: This field is required."
         ]
     );
-    let body = r#"{"url": "x", "status": "off", "id": "whsub_1", "colour": 1, "events": [
+    let body = r#"{"url": "x", "status": "off", "colour": 1, "events": [
         {"object_type": "lead"}, 7, {"object_type": 1, "action": "a", "filter": {}}
     ]}"#;
     assert_eq!(
@@ -61,7 +67,6 @@ fn everything_wrong_with_a_body_is_told() {
             "events[2].object_type: must be a string",
             "events[2].filter: is not a field that this takes",
             "status: must be `active` or `paused`",
-            "id: is set by the server: leave it out",
             "colour: is not a field that this takes",
         ]
     );
