@@ -30,8 +30,10 @@
 //!
 //! # When the clock jumps
 //! A bucket is over once the clock is in another stretch, later or earlier. Where it has
-//! gone back a stretch may have two buckets; [`Health::row`] adds them up. Nothing waits for
-//! a time, so nothing can be stuck.
+//! gone back a stretch may have two buckets; [`Health::row`] adds them up, and passes over
+//! those that are later than the one that is counted in: they tell of a time that is yet to
+//! come, and would be taken for the newest until then. Nothing waits for a time, so nothing
+//! can be stuck.
 //!
 //! # What is decided
 //! See [`State`]. It is a function of the buckets alone, without a clock: a receiver to
@@ -313,13 +315,14 @@ impl Health {
     }
 
     /// The buckets of a row ([`MINUTES`] or [`HOURS`]) in which there were attempts, by
-    /// time, each stretch once.
+    /// time, each stretch once; none that is later than the one that was counted in last.
     #[must_use]
     pub fn row(&self, row: usize) -> Vec<Bucket> {
         let over = self.over.get(row).into_iter().flatten();
         let current = self.recent.current.get(row);
+        let last = current.map_or(0, |bucket| bucket.number);
         let mut all: Vec<Bucket> = over.chain(current).copied().collect();
-        all.retain(|bucket| !bucket.is_empty());
+        all.retain(|bucket| !bucket.is_empty() && bucket.number <= last);
         all.sort_by_key(|bucket| bucket.number);
         let mut merged: Vec<Bucket> = Vec::with_capacity(all.len());
         for bucket in all {
