@@ -186,12 +186,21 @@ fn a_single_failure_in_a_new_bucket_is_not_failing() {
 fn what_a_clock_that_was_ahead_counted_judges_nobody_until_then() {
     let mut health = Health::default();
     health.count(at(600), &vec![mark(true, false); 5]);
-    assert_eq!((health.state(), health.failing_hours()), (State::Failing, 1));
+    assert_eq!(
+        (health.state(), health.failing_hours()),
+        (State::Failing, 1)
+    );
     // The clock is back: what comes now is the newest there is.
     health.count(at(0), [&mark(true, true)]);
-    assert_eq!((health.state(), health.failing_hours()), (State::Healthy, 0));
+    assert_eq!(
+        (health.state(), health.failing_hours()),
+        (State::Healthy, 0)
+    );
     health.count(at(60), &vec![mark(true, false); 3]);
-    assert_eq!((health.state(), health.failing_hours()), (State::Failing, 1));
+    assert_eq!(
+        (health.state(), health.failing_hours()),
+        (State::Failing, 1)
+    );
     // Once that time has come it has happened.
     health.count(at(600), [&mark(false, false)]);
     assert_eq!(health.row(HOURS).last().map(Bucket::failures), Some(6));
