@@ -127,12 +127,16 @@ pub const BACKOFF_MAX_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 pub const LEASE_CONFIGURED_MAX: Duration = Duration::from_secs(3_600);
 /// Longest lease that a store lends: what seems longer was lent by a clock that was
 /// ahead. The minute above what can be configured is for clocks that differ a little.
+/// Raising it concerns servers of earlier versions that share a store: they take longer
+/// leases for those of a clock that was ahead, and end them at once.
 pub const LEASE_MAX: Duration = Duration::from_secs(3_660);
 /// How far a receiver's Retry-After can put a retry off.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(24 * 3600);
 /// How long a delivery can wait for its next attempt: what seems to wait longer was
 /// told by a clock that was ahead. The hour above what can be asked for is for clocks
-/// that differ: the time comes from one node's, and is compared with another's.
+/// that differ: the time comes from one node's, and is compared with another's. Raising
+/// it concerns servers of earlier versions that share a store: they take longer waits for
+/// those of a clock that was ahead, and end them at once.
 pub const RETRY_WAIT_MAX: Duration = Duration::from_secs(5 * 24 * 3600 + 3600);
 const _: () = assert!(BACKOFF_MAX_MAX.as_secs() < RETRY_WAIT_MAX.as_secs());
 const _: () = assert!(RETRY_AFTER_MAX.as_secs() < RETRY_WAIT_MAX.as_secs());
