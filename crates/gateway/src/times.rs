@@ -1,5 +1,7 @@
 //! Times as each dialect writes them. All are in UTC.
 
+use std::borrow::Cow;
+
 use jiff::{
     Timestamp,
     civil::{Date, DateTime},
@@ -25,11 +27,19 @@ pub(crate) fn hookshot(at: &prost_types::Timestamp) -> String {
     written(at, "%Y-%m-%dT%H:%M:%S%.3fZ")
 }
 
+/// The text with the `+` of its offset, which comes as a blank if it was not escaped. The
+/// other blank, between date and time, follows what has no time yet.
+fn with_sign(text: &str) -> Cow<'_, str> {
+    match text.rsplit_once(' ') {
+        Some((time, offset)) if time.contains(':') => Cow::Owned(format!("{time}+{offset}")),
+        _ => Cow::Borrowed(text),
+    }
+}
+
 /// A time in UTC without its zone, a date, or a time with its offset; `None` for anything
 /// else.
 pub(crate) fn read(text: &str) -> Option<prost_types::Timestamp> {
-    // A `+` that was not escaped has come as a blank.
-    let text = text.trim();
+    let text = &*with_sign(text.trim());
     let utc = |civil: DateTime| civil.to_zoned(TimeZone::UTC).ok().map(|at| at.timestamp());
     let at = if let Ok(at) = text.parse::<Timestamp>() {
         at
@@ -78,6 +88,10 @@ mod tests {
         assert!(utc.is_some());
         for same in [
             "2018-12-06T20:15:09+01:00",
+            "2018-12-06T20:15:09 01:00",
+            "2018-12-06 20:15:09 01:00",
+            "2018-12-06T19:15:09 00:00",
+            "2018-12-06T16:15:09-03:00",
             "2018-12-06T19:15:09Z",
             "2018-12-06 19:15:09",
         ] {
@@ -88,7 +102,15 @@ mod tests {
             read("1969-12-31T23:59:59.25").map(|at| (at.seconds, at.nanos)),
             Some((-1, 250_000_000))
         );
-        for wrong in ["", "now", "2018-13-06", "1544123709", "2018-12-06T25:00:00"] {
+        for wrong in [
+            "",
+            "now",
+            "2018-13-06",
+            "1544123709",
+            "2018-12-06T25:00:00",
+            "2018-12-06T19:15:09  01:00",
+            "2018-12-06T19:15:09 soon",
+        ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }
