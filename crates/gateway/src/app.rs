@@ -120,14 +120,18 @@ async fn dispatch(
     } else {
         &method
     };
-    let Some(row) = rows.iter().find(|row| row.method == *wanted) else {
+    let row = rows.into_iter().find(|row| row.method == *wanted);
+    let row = row.ok_or_else(|| {
         let message = format!("this path has only {allow}");
-        let refused = told(dialect, &Problem::new(Kind::MethodNotAllowed, message));
-        return with_header(refused, header::ALLOW, &allow);
-    };
+        Problem::new(Kind::MethodNotAllowed, message)
+    });
+    let route = row.as_ref().map_or("none", |row| row.doc.id);
     let notes = Notes::default();
     let answered = answered(dialect, row, base, &notes, parameters, request).await;
     let mut response = answered.unwrap_or_else(|problem| told(dialect, &problem));
+    if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response = with_header(response, header::ALLOW, &allow);
+    }
     if let Some(limit) = notes.limit() {
         response.headers_mut().insert(RATE_LIMIT, limit);
     }
@@ -137,13 +141,13 @@ async fn dispatch(
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = response.status().as_str().to_owned();
-    metrics::counter!(REQUESTS, "route" => row.doc.id, "status" => status).increment(1);
+    metrics::counter!(REQUESTS, "route" => route, "status" => status).increment(1);
     response
 }
 
 async fn answered(
     dialect: &'static Dialect,
-    row: &'static Route,
+    row: Result<&'static Route, Problem>,
     base: Base,
     notes: &Notes,
     parameters: Parameters,
@@ -151,8 +155,14 @@ async fn answered(
 ) -> Result<Response, Problem> {
     let bearer = bearer(dialect.credentials, request.headers())?;
     let backend = |rpcs| Backend::new(base.service.clone(), bearer.clone(), rpcs, notes.clone());
-    let (looking, backend) = (backend(LOOKING), backend(row.rpcs));
-    let handled = handled(dialect, row, backend, base.settings, parameters, request).await;
+    let looking = backend(LOOKING);
+    let handled = match row {
+        Ok(row) => {
+            let backend = backend(row.rpcs);
+            handled(dialect, row, backend, base.settings, parameters, request).await
+        }
+        Err(problem) => Err(problem),
+    };
     match handled {
         Err(problem) if !notes.has_begun() => Err(looked_at(looking, problem).await),
         handled => handled,

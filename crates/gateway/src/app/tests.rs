@@ -121,6 +121,15 @@ fn close(method: &str, path: &str) -> http::request::Builder {
     request.header(header::AUTHORIZATION, "Bearer k1")
 }
 
+/// A key in a form that the dialect takes.
+fn key_of(dialect: &Dialect) -> &'static str {
+    match dialect.credentials {
+        [Form::BasicPassword] => "Basic OmsxMg==",
+        _ => "Bearer k12",
+    }
+}
+
+const LEFT: &str = "limit=100, remaining=50, reset=5";
 const SUBSCRIPTION: &str = "/api/v1/webhook/whsub_0000000000000000000000";
 
 #[tokio::test]
@@ -181,17 +190,20 @@ async fn without_a_key_nothing_gets_through() {
 
 #[tokio::test]
 async fn a_path_tells_its_methods() {
-    let (router, calls) = gateway(|_| empty_message(&[]));
-    for (_, route, path) in all_paths() {
+    let (router, calls) = gateway(|_| empty_message(&[("ratelimit", LEFT)]));
+    for (dialect, route, path) in all_paths() {
         let asked = ask(&router, close("OPTIONS", &path), "").await;
         assert_eq!(asked.status, 204, "{path}");
         let allow = asked.header("allow").to_owned();
         let has = |method: &str| allow.split(", ").any(|one| one == method);
         assert!(has(route.method.as_str()), "{path}: {allow}");
         assert_eq!(has("HEAD"), has("GET"), "{path}: {allow}");
-        let refused = ask(&router, close("TRACE", &path), "").await;
+        let trace = http::Request::builder().method("TRACE").uri(&path);
+        let trace = trace.header(header::AUTHORIZATION, key_of(dialect));
+        let refused = ask(&router, trace, "").await;
         assert_eq!(refused.status, 405, "{path}");
         assert_eq!(refused.header("allow"), allow, "{path}");
+        assert_eq!(refused.header("ratelimit"), LEFT, "{path}");
     }
     let no_dialects = ask(&router, close("GET", "/nope"), "").await;
     assert_eq!(no_dialects.status, 404);
@@ -206,14 +218,10 @@ async fn a_path_tells_its_methods() {
 async fn a_query_has_what_the_row_names_and_no_more() {
     let (router, calls) = gateway(|_| empty_message(&[]));
     for (dialect, route, path) in all_paths() {
-        let key = match dialect.credentials {
-            [Form::BasicPassword] => "Basic OmsxMg==",
-            _ => "Bearer k12",
-        };
         let request = http::Request::builder().method(&route.method);
         let request = request
             .uri(format!("{path}?no-such-parameter=1"))
-            .header(header::AUTHORIZATION, key);
+            .header(header::AUTHORIZATION, key_of(dialect));
         let refused = ask(&router, request, "{}").await;
         assert!(matches!(refused.status, 400 | 422), "{path}");
         let body = &refused.body;
@@ -252,6 +260,8 @@ async fn a_strangers_request_is_a_strangers_whatever_else_is_wrong() {
     assert_eq!(malformed.status, 401, "{}", malformed.body);
     let query = ask(&router, close("GET", "/api/v1/webhook/?a=b"), "").await;
     assert_eq!(query.status, 401);
+    let method = ask(&router, close("TRACE", "/api/v1/webhook/"), "").await;
+    assert_eq!((method.status, method.header("allow")), (401, ""));
     assert_eq!(calls.load(Ordering::Relaxed), 0);
 }
 
