@@ -1,7 +1,8 @@
 //! Subscriptions' health: one small row that every settle of a subscription rewrites, and
 //! the buckets that are over in rows of their own (formats: `layout`).
 //!
-//! Settling never fails on health: a row that cannot be read is begun anew.
+//! Neither settling nor an export fails on health: a row that cannot be read is begun anew,
+//! and where it is the small one, all of that subscription's are.
 
 use std::collections::BTreeMap;
 
@@ -109,14 +110,13 @@ fn parse_over(value: Bytes) -> Result<Vec<Bucket>, Fault> {
 }
 
 /// What is there, or nothing if it cannot be read.
-fn or_anew<T: Default>(read: Result<Option<T>, Fault>) -> Result<T, Fault> {
+fn readable<T>(read: Result<Option<T>, Fault>) -> Result<Option<T>, Fault> {
     match read {
-        Ok(found) => Ok(found.unwrap_or_default()),
-        Err(fault @ Fault::Io(..)) => Err(fault),
         Err(Fault::Corrupt(detail, _)) => {
             tracing::error!(%detail, "a subscription's health cannot be read: it begins anew");
-            Ok(T::default())
+            Ok(None)
         }
+        other => other,
     }
 }
 
@@ -132,7 +132,14 @@ impl Batch<'_> {
                 continue;
             }
             let at = layout::queue(*key);
-            let mut recent = or_anew(self.tables.health.read(&at, parse_recent))?;
+            let mut recent = match readable(self.tables.health.read(&at, parse_recent))? {
+                Some(recent) => recent,
+                None => {
+                    // What is over of it would be more than is counted.
+                    self.forget_health(*key)?;
+                    Recent::default()
+                }
+            };
             let over = recent.count(now, marks.iter().copied());
             self.tables.health.put(&at, &pack_recent(&recent))?;
             for ((place, bucket), span) in (0..).zip(over).zip(SPANS) {
@@ -140,7 +147,8 @@ impl Batch<'_> {
                     continue;
                 };
                 let at = layout::over(*key, place);
-                let mut row = or_anew(self.tables.health_over.read(&at, parse_over))?;
+                let row = readable(self.tables.health_over.read(&at, parse_over))?;
+                let mut row = row.unwrap_or_default();
                 keep_newest(&mut row, bucket, span.kept);
                 self.tables.health_over.put(&at, &pack_over(&row))?;
             }
@@ -191,6 +199,13 @@ fn of_tables(recent: &impl Look, over: &impl Look, key: QueueKey) -> Result<Heal
 }
 
 impl View {
+    /// The health of one subscription, empty if it cannot be read.
+    pub(crate) fn readable_health(&self, (tenant, number): QueueKey) -> Result<Health, Fault> {
+        let found = self.health(tenant, &[number]);
+        let found = readable(found.map(|mut all| all.pop()))?;
+        Ok(found.unwrap_or_default())
+    }
+
     /// The health of some of a tenant's subscriptions.
     pub(crate) fn health(
         &self,

@@ -140,7 +140,7 @@ impl View {
             version: from.version()?,
             record: from.rest(),
         };
-        let health = self.health(tenant, &[number])?.pop().unwrap_or_default();
+        let health = self.readable_health((tenant, number))?;
         Ok(Image::Subscription {
             tenant,
             row,
