@@ -121,3 +121,28 @@ async fn the_log_is_filtered_by_time() {
     let wrong = "/api/v1/event/?date_updated__gt=yesterday";
     tenancy.close().get(wrong).await.expect(400);
 }
+
+#[tokio::test]
+async fn who_asks_for_what_is_after_the_last_gets_each_event_once() {
+    let tenancy = Tenancy::quiet().await;
+    let mut after = "2018-12-06T19:15:09".to_owned();
+    // Whatever they say of when they happened: long ago, never, or only tomorrow.
+    let moments = [Some(1_544_123_709), None, Some(4_102_444_800), Some(0)];
+    for (n, seconds) in moments.into_iter().enumerate() {
+        let event = v1::Event {
+            occurred_at: seconds.map(|seconds| prost_types::Timestamp { seconds, nanos: 1 }),
+            ..event_of("lead", "updated", &format!(r#"{{"n":{n}}}"#))
+        };
+        tenancy.publish(vec![event]).await;
+        let path = format!("/api/v1/event/?date_updated__gt={after}");
+        let page = tenancy.close().get(&path).await.expect(200);
+        let found = page["data"].as_array().expect("a list");
+        assert_eq!(found.len(), 1, "{page}");
+        assert_eq!(found[0]["data"]["n"], n);
+        let updated = found[0]["date_updated"].as_str().expect("a time");
+        updated.clone_into(&mut after);
+        let path = format!("/api/v1/event/?date_updated__gt={after}");
+        let page = tenancy.close().get(&path).await.expect(200);
+        assert_eq!(page["data"], json!([]), "seen already");
+    }
+}

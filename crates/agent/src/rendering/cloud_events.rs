@@ -19,7 +19,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use sidehook_api::v1;
 
-use super::date::of_event;
+use super::date::occurred;
 use super::json::string;
 use super::visible::{Spare, visible};
 
@@ -95,7 +95,7 @@ fn attributes(
     tell("source", "ce-source", &format!("/sidehook/{tenant_id}"));
     let kind = format!("{}.{}", event.object_type, event.action);
     tell("type", "ce-type", &kind);
-    tell("time", "ce-time", &format!("{}Z", of_event(event)));
+    tell("time", "ce-time", &format!("{}Z", occurred(event)));
     for (name, header, value) in [
         ("subject", "ce-subject", &event.object_id),
         (

@@ -1,4 +1,4 @@
-//! When an event happened, as text.
+//! When an event happened and when it was accepted, as text.
 
 use std::fmt::Write as _;
 
@@ -9,16 +9,29 @@ use sidehook_core::address::EventId;
 const DAY_S: i64 = 86_400;
 
 /// When it happened, or was accepted: `2018-12-06T19:15:09.590432`, UTC without zone.
-pub(super) fn of_event(event: &v1::Event) -> String {
-    match event.occurred_at.or(event.accepted_at) {
+pub(super) fn occurred(event: &v1::Event) -> String {
+    match event.occurred_at {
         Some(at) => date(at.seconds, at.nanos),
-        None => date(accepted_s(&event.id), 0),
+        None => accepted(event),
     }
 }
 
-/// When the event was accepted, which its id says too.
-fn accepted_s(id: &str) -> i64 {
-    id.parse::<EventId>().map_or(0, |id| id.time().as_seconds())
+/// When it was accepted, which its id says too: as [`occurred`].
+pub(super) fn accepted(event: &v1::Event) -> String {
+    match event.accepted_at {
+        Some(at) => date(at.seconds, at.nanos),
+        None => named(&event.id),
+    }
+}
+
+/// The time that is in an event's id; the first second if the text is none.
+fn named(id: &str) -> String {
+    let ms = id.parse::<EventId>().map_or(0, |id| id.time().as_millis());
+    let nanos = ms.rem_euclid(1_000) * 1_000_000;
+    date(
+        ms.div_euclid(1_000),
+        i32::try_from(nanos).unwrap_or_default(),
+    )
 }
 
 /// `2018-12-06T19:15:09.590432`: UTC without zone, microseconds. Years outside 1 to 9999 do not pass validation.

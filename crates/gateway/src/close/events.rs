@@ -53,10 +53,22 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     text("user_id", "Only of this user."),
     text("lead_id", "Only about this lead."),
     text("request_id", "Only caused by this request."),
-    time("date_updated__gt", "Only after this time."),
-    time("date_updated__gte", "Only at this time or later."),
-    time("date_updated__lt", "Only before this time."),
-    time("date_updated__lte", "Only at this time or before."),
+    time(
+        "date_updated__gt",
+        "Only what was accepted after this time.",
+    ),
+    time(
+        "date_updated__gte",
+        "Only what was accepted at this time or later.",
+    ),
+    time(
+        "date_updated__lt",
+        "Only what was accepted before this time.",
+    ),
+    time(
+        "date_updated__lte",
+        "Only what was accepted at this time or before.",
+    ),
 ];
 
 const fn text(name: &'static str, about: &'static str) -> Parameter {
@@ -128,13 +140,14 @@ fn json(bytes: &[u8]) -> Option<Box<RawValue>> {
 
 impl Event {
     fn new(from: v1::Event, tenant: &str) -> Self {
-        let date = from.occurred_at.or(from.accepted_at);
-        let date = date.as_ref().map(times::close);
+        // The log goes by this one: whoever asks for what is after it gets nothing twice.
+        let accepted = from.accepted_at;
+        let occurred = from.occurred_at.or(accepted);
         let organization_id = nullable(from.organization_id);
         Self {
             id: from.id,
-            date_created: date.clone(),
-            date_updated: date,
+            date_created: occurred.as_ref().map(times::close),
+            date_updated: accepted.as_ref().map(times::close),
             organization_id: organization_id.unwrap_or_else(|| tenant.to_owned()),
             user_id: nullable(from.user_id),
             request_id: nullable(from.request_id),
@@ -344,6 +357,10 @@ mod tests {
                 seconds: 1_544_123_709,
                 nanos: 590_432_000,
             }),
+            accepted_at: Some(prost_types::Timestamp {
+                seconds: 1_544_123_711,
+                nanos: 17_000_000,
+            }),
             ..v1::Event::default()
         };
         let text = serde_json::to_string(&Event::new(event, "ten_1")).expect("JSON");
@@ -351,7 +368,7 @@ mod tests {
             text,
             concat!(
                 r#"{"id":"ev_1","date_created":"2018-12-06T19:15:09.590432","#,
-                r#""date_updated":"2018-12-06T19:15:09.590432","organization_id":"ten_1","#,
+                r#""date_updated":"2018-12-06T19:15:11.017000","organization_id":"ten_1","#,
                 r#""user_id":null,"request_id":null,"api_key_id":null,"object_type":"lead","#,
                 r#""object_id":null,"lead_id":null,"action":"updated","changed_fields":["b"],"#,
                 r#""data":{"b": 1.10, "a": 1e400},"previous_data":{},"meta":{}}"#,
