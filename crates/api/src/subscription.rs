@@ -18,9 +18,10 @@ mod tests;
 use sidehook_core::{
     filter::Filter,
     id::SubscriptionId,
+    limits::{HEADERS, PATTERNS},
     retry::{ExhaustionAction, RetryPolicy, RetryPreset},
     signing::{Algorithm, Digest, Scheme, Signing},
-    subscription::{Format, HeaderName, Identity, Status, Subscription},
+    subscription::{Draft, Format, HeaderName, Identity, Status, Subscription},
     time::Timestamp,
     version::Version,
     violation::Violations,
@@ -67,6 +68,9 @@ pub fn create(
     for (field, given) in output_only {
         violations.require(!given, field, "output only: leave it empty");
     }
+    if !is_countable(proto.events.len(), proto.headers.len(), &mut violations) {
+        return Err(violations.under(FIELD));
+    }
     let identity = Identity {
         id,
         created_at: now,
@@ -91,6 +95,23 @@ pub fn apply_update(
     patch: &v1::Subscription,
     mask: &[String],
 ) -> Result<Subscription, Violations> {
+    let mut violations = Violations::new();
+    if !crate::mask::is_short(mask, &mut violations) {
+        return Err(violations);
+    }
+    // What is there already may be sent back, however much it is.
+    let counted = |path: &str, given: usize, there: usize| {
+        if mask::names(mask, path) && given > there {
+            given
+        } else {
+            0
+        }
+    };
+    let events = counted("events", patch.events.len(), current.events.len());
+    let headers = counted("headers", patch.headers.len(), current.headers.len());
+    if !is_countable(events, headers, &mut violations) {
+        return Err(violations.under(FIELD));
+    }
     let mut merged = to_proto(current);
     leave_preset(&mut merged, patch, mask);
     let mut violations = mask::merge(&mut merged, patch, mask);
@@ -114,6 +135,15 @@ pub fn apply_update(
         changed.format = Format::Unknown;
     }
     violations.into_result(changed)
+}
+
+/// Whether lists have lengths that are looked at; if not, that is noted. It comes before
+/// all work that is done for an entry, which for a whole message of them would be long.
+fn is_countable(events: usize, headers: usize, violations: &mut Violations) -> bool {
+    let (few_events, few_headers) = (events <= PATTERNS, headers <= HEADERS);
+    violations.require(few_events, "events", Draft::EVENTS);
+    violations.require(few_headers, "headers", Draft::HEADERS);
+    few_events && few_headers
 }
 
 /// Those violations of a changed subscription that the change is to blame for: without

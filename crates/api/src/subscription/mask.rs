@@ -2,7 +2,10 @@
 
 use sidehook_core::violation::Violations;
 
-use crate::v1::{self, signing::Scheme};
+use crate::{
+    mask::is_short,
+    v1::{self, signing::Scheme},
+};
 
 /// How a path is treated.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -202,6 +205,10 @@ pub(super) fn merge(
             .for_each(|field| (field.copy)(target, patch));
         return violations;
     }
+    if !is_short(mask, &mut violations) {
+        return violations;
+    }
+    let mut copied = Vec::new();
     for path in mask {
         let Some(field) = FIELDS.iter().find(|field| field.path == path) else {
             let what = if OUTPUT_ONLY.contains(&path.as_str()) {
@@ -223,9 +230,18 @@ pub(super) fn merge(
             violations.add("subscription.status", "required: the mask names it");
             continue;
         }
-        (field.copy)(target, patch);
+        // The patch may be large, and is the client's: it is copied once.
+        if !copied.contains(&field.path) {
+            (field.copy)(target, patch);
+            copied.push(field.path);
+        }
     }
     violations
+}
+
+/// Whether a mask takes a field of its own from the patch, if that has it.
+pub(super) fn names(mask: &[String], path: &str) -> bool {
+    mask.is_empty() || mask.iter().any(|one| one == path)
 }
 
 /// Whether the field that a violation names by its path is the same in both.

@@ -149,13 +149,19 @@ impl Draft {
         })
     }
 
+    /// What is said of too many or too few events.
+    pub const EVENTS: &'static str =
+        "between 1 and 100 entries are needed, or none as long as it is paused";
+    /// What is said of too many headers.
+    pub const HEADERS: &'static str = "at most 20 headers are allowed";
+
     fn check(&self, violations: &mut Violations) {
         // A paused one may wait for its first entry: a receiver that is not ready yet.
         let active = self.status.is_some_and(Status::is_active);
         violations.require(
             !(self.events.is_empty() && active) && self.events.len() <= limits::PATTERNS,
             "events",
-            "between 1 and 100 entries are needed, or none as long as it is paused",
+            Self::EVENTS,
         );
         let bytes = filter_bytes(self.events.iter().flatten());
         if bytes > limits::SUBSCRIPTION_FILTER_BYTES {
@@ -167,7 +173,7 @@ impl Draft {
         violations.require(
             self.headers.len() <= limits::HEADERS,
             "headers",
-            "at most 20 headers are allowed",
+            Self::HEADERS,
         );
         violations.require(
             (1..=limits::IN_FLIGHT_MAX).contains(&self.max_in_flight),

@@ -146,3 +146,32 @@ fn wrong_paths_are_named() {
     }
     assert_eq!(violations.as_slice().len(), 5);
 }
+
+#[test]
+fn a_path_counts_once_and_a_mask_has_an_end() {
+    let current = new(&minimal()).unwrap();
+    let patch = v1::Subscription {
+        events: vec![pattern("lead", "*"); 100],
+        ..v1::Subscription::default()
+    };
+    let repeated = |count| vec!["events"; count];
+    assert_eq!(update(&current, &patch, &repeated(100)).events.len(), 100);
+    let refused = apply_update(&current, &patch, &paths(&repeated(101)));
+    assert_eq!(fields(refused), ["update_mask"]);
+}
+
+#[test]
+fn lists_that_are_too_long_are_refused_by_their_length_alone() {
+    let long = v1::Subscription {
+        events: vec![pattern("", ""); 101],
+        headers: vec![header("", ""); 21],
+        ..minimal()
+    };
+    let both = ["subscription.events", "subscription.headers"];
+    assert_eq!(fields(new(&long)), both);
+    let current = new(&minimal()).unwrap();
+    assert_eq!(fields(apply_update(&current, &long, &[])), both);
+    let named = apply_update(&current, &long, &paths(&["headers"]));
+    assert_eq!(fields(named), ["subscription.headers"]);
+    update(&current, &long, &["url"]);
+}
