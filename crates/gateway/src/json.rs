@@ -9,10 +9,10 @@ use core::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeOwned, MapAccess, Visitor},
+    de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
-use sidehook_core::violation::Violations;
+use sidehook_core::{limits::PATTERNS, violation::Violations};
 
 use crate::problem::{Kind, Problem};
 
@@ -119,13 +119,20 @@ impl<'a> Object<'a> {
         self.typed(name, "must be true or false", wrong)
     }
 
-    /// A member that is a list, of anything.
+    /// A member that is a list, of anything. Every list of these APIs becomes entries of a
+    /// subscription: what is longer than one can have is refused by its length alone, for
+    /// it may be anybody's.
     pub(crate) fn list(&mut self, name: &str, wrong: &mut Violations) -> Given<Vec<&'a RawValue>> {
         let path = self.path(name);
         self.raw(name, wrong).map(|value| {
-            let list = serde_json::from_str(value.get()).ok();
-            wrong.require(list.is_some(), &path, "must be a list");
-            list
+            match serde_json::from_str(value.get()) {
+                Ok(Elements::All(list)) => return Some(list),
+                Ok(Elements::TooMany) => {
+                    wrong.add(path, format!("at most {PATTERNS} entries are allowed"));
+                }
+                Err(_) => wrong.add(path, "must be a list"),
+            }
+            None
         })
     }
 
@@ -202,6 +209,38 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
+/// The elements of a list, unless there are more than [`PATTERNS`].
+enum Elements<'a> {
+    All(Vec<&'a RawValue>),
+    TooMany,
+}
+
+impl<'de> Deserialize<'de> for Elements<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Few;
+        impl<'de> Visitor<'de> for Few {
+            type Value = Elements<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    if elements.len() == PATTERNS {
+                        while seq.next_element::<IgnoredAny>()?.is_some() {}
+                        return Ok(Elements::TooMany);
+                    }
+                    elements.push(element);
+                }
+                Ok(Elements::All(elements))
+            }
+        }
+        deserializer.deserialize_seq(Few)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -248,6 +287,18 @@ mod tests {
             ["url: must be a string"],
             "half a character"
         );
+    }
+
+    #[test]
+    fn a_list_that_no_subscription_can_have_is_one_mistake() {
+        let types = |count: usize| format!("{{\"types\": [{}]}}", vec!["{}"; count].join(","));
+        assert_eq!(wrong_in(&types(PATTERNS))[0], "types[0]: must be a string");
+        for count in [PATTERNS + 1, 50_000] {
+            assert_eq!(
+                wrong_in(&types(count)),
+                ["types: at most 100 entries are allowed"]
+            );
+        }
     }
 
     #[test]

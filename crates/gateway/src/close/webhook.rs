@@ -195,7 +195,8 @@ impl Said {
     pub(super) fn read(mut body: Object<'_>, purpose: Purpose, wrong: &mut Violations) -> Self {
         let mut said = Self::default();
         let missing = |wrong: &mut Violations, name: &str, is_absent: bool| {
-            if is_absent && purpose == Purpose::Create {
+            let is_noted = wrong.as_slice().iter().any(|one| one.field == name);
+            if is_absent && !is_noted && purpose == Purpose::Create {
                 wrong.add(name, REQUIRED);
             }
         };

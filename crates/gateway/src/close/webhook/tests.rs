@@ -48,6 +48,16 @@ fn a_body_says_what_it_sets_and_null_is_nothing() {
 }
 
 #[test]
+fn more_entries_than_there_can_be_are_one_mistake() {
+    let events = vec!["7"; 101].join(",");
+    let body = format!(r#"{{"url": "https://example.com", "events": [{events}]}}"#);
+    assert_eq!(
+        read(&body, Purpose::Create).expect_err("too many"),
+        ["events: at most 100 entries are allowed"]
+    );
+}
+
+#[test]
 fn everything_wrong_with_a_body_is_told() {
     assert_eq!(
         read("{}", Purpose::Create).expect_err("two are missing"),
