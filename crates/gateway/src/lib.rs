@@ -41,6 +41,7 @@ mod hookshot;
 mod ids;
 mod json;
 mod openapi;
+mod patience;
 mod problem;
 mod query;
 mod serve;

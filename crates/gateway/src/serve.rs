@@ -2,11 +2,11 @@
 //!
 //! It speaks HTTP/1.1, which every client of these dialects does. What a peer can hold
 //! without a key is bounded: connections by the port's configuration, the time for a
-//! request's head (and between two of them) and its body here; and a connection ends
-//! with the first answer that no known caller gets, so that nobody can take all the
-//! places of the port for good. On a drain the port
-//! closes, each connection ends with the answer that is under way, and what has not
-//! ended within the grace is cut off.
+//! request's head (and between two of them), its body, and its answer to be taken here;
+//! and a connection ends with the first answer that no known caller gets, so that nobody
+//! can take all the places of the port for good. On a drain the port closes, each
+//! connection ends with the answer that is under way, and what has not ended within the
+//! grace is cut off.
 
 use core::{convert::Infallible, time::Duration};
 use std::{io, net::SocketAddr};
@@ -28,6 +28,7 @@ use crate::{
     answer::Response,
     app::{self, OfKnown},
     backend::InProcess,
+    patience::Impatient,
     settings::DialectSettings,
 };
 
@@ -39,6 +40,8 @@ const CONNECTION: TaskKind = TaskKind::new("gateway_connection", OnPanic::Log);
 /// How long the head of a request may take to come, from when the connection is free for
 /// it.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
+/// How long a peer may take nothing of its answer.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 64 * 1024;
 
@@ -90,6 +93,7 @@ pub enum StartError {
 pub struct Gateway {
     listener: Listener,
     dialects: DialectSettings,
+    taken_within: Duration,
 }
 
 impl Gateway {
@@ -99,8 +103,11 @@ impl Gateway {
     /// It cannot be had.
     pub async fn bind(config: GatewayConfig) -> Result<Self, StartError> {
         let listener = Listener::bind("gateway", config.listen, Protocol::HTTP1).await?;
-        let dialects = config.dialects;
-        Ok(Self { listener, dialects })
+        Ok(Self {
+            listener,
+            dialects: config.dialects,
+            taken_within: TAKEN_WITHIN,
+        })
     }
 
     /// Where it listens.
@@ -124,8 +131,13 @@ impl Gateway {
         // What is left of the grace is for closing connections.
         let (router, patience) = (app::router(service, self.dialects), grace * 5 / 6);
         let (each, drain) = (tasks.clone(), tasks.drain());
+        let taken_within = self.taken_within;
         tasks.spawn(PORT, async move {
             while let Some(Ok(connection)) = incoming.next().await {
+                let connection = (
+                    connection.peer_addr(),
+                    Impatient::new(connection, taken_within),
+                );
                 let serving = serve(connection, router.clone(), drain.clone(), patience);
                 each.spawn(CONNECTION, serving);
             }
@@ -144,8 +156,12 @@ async fn answer(mut router: Router, request: Request<Incoming>) -> Result<Respon
     Ok(response)
 }
 
-async fn serve(connection: Connection, router: Router, drain: Drain, patience: Duration) {
-    let peer = connection.peer_addr();
+async fn serve(
+    (peer, connection): (SocketAddr, Impatient<Connection>),
+    router: Router,
+    drain: Drain,
+    patience: Duration,
+) {
     let answer = service_fn(move |request| answer(router.clone(), request));
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -179,15 +195,23 @@ mod tests {
     use super::*;
 
     async fn served(tasks: &Tasks) -> SocketAddr {
-        let played = tower::service_fn(|_: Request<tonic::body::Body>| async {
+        served_within(tasks, TAKEN_WITHIN).await
+    }
+
+    async fn served_within(tasks: &Tasks, taken_within: Duration) -> SocketAddr {
+        let played = tower::service_fn(move |_: Request<tonic::body::Body>| async move {
             let mut answer = Status::not_found("played").into_http();
             let tenant = HeaderValue::from_static("ten_0000000000000000000000");
             answer.headers_mut().insert("sidehook-tenant", tenant);
+            // An answer of which not many fit the buffers on its way.
+            let long = HeaderValue::try_from("x".repeat(LONG)).expect("a header");
+            answer.headers_mut().insert("ratelimit", long);
             Ok(answer)
         });
         let listen = ListenConfig::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         let gateway = Gateway::bind(GatewayConfig::new(listen)).await;
-        let gateway = gateway.expect("a free port");
+        let mut gateway = gateway.expect("a free port");
+        gateway.taken_within = taken_within;
         let addr = gateway.local_addr();
         let grace = Duration::from_secs(60);
         let serving = gateway.serve(&InProcess::new(played), grace, tasks);
@@ -210,6 +234,7 @@ mod tests {
         String::from_utf8(answer).expect("text")
     }
 
+    const LONG: usize = 16 * 1024;
     const KEY: &str = "authorization: Bearer k1\r\n";
 
     #[tokio::test]
@@ -223,6 +248,23 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
         let read = connection.read(&mut [0; 1]).await;
         assert_eq!(read.expect("its end"), 0);
+        tasks.trigger().end();
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_no_answers_loses_its_place() {
+        let tasks = Tasks::new(drain::channel().0);
+        let addr = served_within(&tasks, Duration::from_millis(10)).await;
+        let mut greedy = TcpStream::connect(addr).await.expect("it listens");
+        let asking = async {
+            let path = "/api/v1/webhook/whsub_0000000000000000000000";
+            let request = format!("GET {path} HTTP/1.1\r\nhost: sidehook\r\n{KEY}\r\n");
+            let requests = request.repeat(100);
+            while greedy.write_all(requests.as_bytes()).await.is_ok() {}
+        };
+        // Sooner than anything else would end it.
+        let ended = tokio::time::timeout(HEAD_WITHIN / 2, asking).await;
+        ended.expect("the gateway ends it");
         tasks.trigger().end();
     }
 
