@@ -142,7 +142,13 @@ pub(crate) fn step(number: usize, past: &Past) -> Step {
     };
     match number {
         0 => Step::Write(put(1, 100)),
-        1 => Step::Write(put(2, 100)),
+        1 => Step::Write(Write {
+            bounds: Bounds {
+                catalog: Some(past.catalog),
+                ..Bounds::default()
+            },
+            ..put(2, 100)
+        }),
         2 => turn(1, &|one| one.publish = Some(publishing(past, 1))),
         3 => turn(2, &|one| one.claim = Some(claiming(1, 5))),
         4 => turn(3, &|one| one.settle = Some((stamp(1, 1), settling(past)))),
