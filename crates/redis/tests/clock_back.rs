@@ -6,10 +6,11 @@ mod support;
 use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
-use sidehook_core::time::Timestamp;
+use sidehook_core::{limits::CALL_RECORDS, time::Timestamp};
 use sidehook_redis::RedisStore;
 use sidehook_store::{
     Store as _,
+    rates::{FULL_AFTER_MAX, Rate, Want},
     turn::{Disposition, Idempotency, LeaseSettle, Settle, SettleItem},
 };
 use support::{Line, START, Server, calls, claim, events, execute, subscribe};
@@ -118,4 +119,44 @@ async fn what_was_written_ahead_does_not_stay_until_then() {
         "{words:?}"
     );
     assert_eq!(lanes, 0);
+}
+
+/// The names of the buckets of tokens.
+async fn buckets(client: &mut redis::aio::MultiplexedConnection) -> usize {
+    let key = redis::cmd("KEYS").arg("*:rates").query_async(client).await;
+    let keys: Vec<Vec<u8>> = key.expect("it answers");
+    let mut count = 0;
+    for key in keys {
+        let found = redis::cmd("ZCARD").arg(key).query_async(client).await;
+        count += found.unwrap_or(0);
+    }
+    count
+}
+
+#[tokio::test]
+async fn buckets_from_ahead_leave_although_others_are_full() {
+    let server = Server::start();
+    let (store, mut client) = (server.store().await, server.client().await);
+    let want = |bucket| Want {
+        tenant: support::tenant(),
+        bucket: [bucket; 16],
+        rate: Rate {
+            per_second: 1,
+            burst: 1,
+        },
+        tokens: 1,
+    };
+    let ahead = START + FULL_AFTER_MAX * 2;
+    let wants: Vec<Want> = (0..100).map(want).collect();
+    let taken = store.take(Some(ahead), &wants).await.expect("it answers");
+    assert!(taken.iter().all(Option::is_some), "{taken:?}");
+    let wants: Vec<Want> = (100..150).map(want).collect();
+    store.take(Some(START), &wants).await.expect("it answers");
+    assert_eq!(buckets(&mut client).await, 150);
+    let mut one = calls();
+    one.tick = true;
+    let told = execute(&store, START + Duration::from_secs(2), one).await;
+    assert!(matches!(told.tick, Some(Ok(_))), "{told:?}");
+    // As many as a tick may remove: all that are full, and of those from ahead.
+    assert_eq!(buckets(&mut client).await, 150 - CALL_RECORDS);
 }

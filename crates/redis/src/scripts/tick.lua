@@ -113,7 +113,9 @@ end
 local function sweep_rates()
   local at, ahead = string.format('%.0f', now * 1000), string.format('(%.0f', (now + tonumber(ARGV[9])) * 1000)
   local gone = call('ZRANGEBYSCORE', P .. 'rates', '-inf', at, 'LIMIT', 0, bound)
-  if #gone == 0 then gone = call('ZRANGEBYSCORE', P .. 'rates', ahead, '+inf', 'LIMIT', 0, bound) end
+  if #gone < bound then
+    for _, name in ipairs(call('ZRANGEBYSCORE', P .. 'rates', ahead, '+inf', 'LIMIT', 0, bound - #gone)) do gone[#gone + 1] = name end
+  end
   if #gone > 0 then call('ZREM', P .. 'rates', unpack(gone)) end
 end
 
