@@ -135,7 +135,7 @@ impl Link {
 
     /// Sends a pipeline and answers a value for each of its commands; errors of the
     /// server are among them. A connection that broke, perhaps long ago and unseen,
-    /// is replaced and the pipeline sent once more: all that we send is safe to
+    /// is replaced and the pipeline sent once more: all that comes this way is safe to
     /// repeat.
     pub(crate) async fn send(&self, pipe: &Pipeline) -> Result<Vec<Value>, StoreError> {
         if pipe.is_empty() {
@@ -151,6 +151,12 @@ impl Link {
         }
     }
 
+    /// Sends a pipeline at most once: a connection that breaks is its end.
+    pub(crate) async fn send_once(&self, pipe: &Pipeline) -> Result<Vec<Value>, StoreError> {
+        let answer = self.try_send(pipe).await?;
+        answer.map_err(|broken| error::exchange_error(&broken))
+    }
+
     /// Sends a pipeline once; teaches the server its scripts if it forgot them. The
     /// inner error is that of the exchange, the outer one that of connecting.
     async fn try_send(&self, pipe: &Pipeline) -> Result<RedisResult<Vec<Value>>, StoreError> {
@@ -161,7 +167,7 @@ impl Link {
                     .iter()
                     .any(|value| error::has_code(value, &["NOSCRIPT"])) =>
             {
-                // What did run is safe to repeat.
+                // What did run is safe to repeat; where one script alone is called, none did.
                 match exchange(&mut connection, &scripts::load()).await {
                     Ok(_) => exchange(&mut connection, pipe).await,
                     failed => failed,

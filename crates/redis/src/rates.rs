@@ -2,6 +2,7 @@
 //!
 //! Those of a partition are one sorted set, by the moment at which each is full. Nothing
 //! is promised about them that a replica would have to have, so nobody waits for any.
+//! To take twice would take twice as much, so that a call is sent once.
 
 use redis::Pipeline;
 use sidehook_core::{address::Partition, time::Timestamp};
@@ -39,7 +40,7 @@ pub(crate) async fn take(
         pipe.add_command(script);
     }
     let mut taken = vec![None; wants.len()];
-    for (wants, reply) in sorted.values().zip(route.send(pipe).await?) {
+    for (wants, reply) in sorted.values().zip(route.send_once(pipe).await?) {
         let mut reader = Reader::new("the reply to a take", bytes(reply));
         for (place, want) in wants {
             // An error of its node has no bytes.

@@ -9,7 +9,8 @@
 //! `WAIT` covers what its own connection has written: each worker has a connection to
 //! each node, writes over it and waits over it, and nobody else's writes are between.
 //! And a client for everyone must follow redirections with care, since it cannot know
-//! what may be repeated; of us every mutating call carries its stamp or is idempotent,
+//! what may be repeated; of us every mutating call carries its stamp or is idempotent
+//! (one that takes tokens is not, and is sent once: [`Route::send_once`]),
 //! so that `MOVED`, `ASK`, `TRYAGAIN`, `CLUSTERDOWN`, `READONLY` and a broken connection
 //! have one answer: look at the map again, and repeat the call as it is. We never send
 //! `ASKING`.
@@ -69,10 +70,13 @@ const MOVED: Duration = Duration::from_millis(200);
 /// other partitions is held up as long.
 const STRAGGLER: Duration = Duration::from_secs(1);
 
-/// Whether a pipeline's answers promise that something is kept.
+/// What is promised of a pipeline.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Promise {
     Nothing,
+    /// Nothing of it is done twice.
+    Once,
+    /// What its answers say is kept.
     Kept,
 }
 
@@ -137,6 +141,15 @@ impl Route {
         self.exchange(pipe, Promise::Nothing).await
     }
 
+    /// Sends a pipeline at most once, for what would do more if it were repeated: where a
+    /// node does not know itself to be the right one, its answers say so.
+    ///
+    /// # Errors
+    /// As [`Self::send`], and where a connection broke, when some of it may be done.
+    pub(crate) async fn send_once(&self, pipe: Pipeline) -> Result<Vec<Value>, StoreError> {
+        self.exchange(pipe, Promise::Once).await
+    }
+
     /// Sends a pipeline whose answers promise that something is kept.
     ///
     /// # Errors
@@ -192,9 +205,10 @@ impl Route {
         }
         let values = self.to_many(&map, &pipe, promise).await?;
         // The new map is one question away: nobody need hear of it.
-        if values
-            .iter()
-            .any(|value| error::has_code(value, &["MOVED"]))
+        if promise != Promise::Once
+            && values
+                .iter()
+                .any(|value| error::has_code(value, &["MOVED"]))
             && let Some(newer) = self.system.newer(&map, MOVED).await
         {
             return self.to_many(&newer, &pipe, promise).await;
@@ -315,12 +329,15 @@ impl Route {
         promise: Promise,
     ) -> Result<Vec<Value>, StoreError> {
         let required = match promise {
-            Promise::Nothing => 0,
+            Promise::Nothing | Promise::Once => 0,
             Promise::Kept => self.system.required(),
         };
         let link = self.link(map, node, required > 0);
         if required == 0 {
-            let mut values = link.send(&pipe).await?;
+            let mut values = match promise {
+                Promise::Once => link.send_once(&pipe).await?,
+                Promise::Nothing | Promise::Kept => link.send(&pipe).await?,
+            };
             // The connection that this was sent over may have found the first replicas.
             let required = self.system.required();
             if promise == Promise::Kept && required > 0 {

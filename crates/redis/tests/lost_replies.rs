@@ -12,9 +12,12 @@ use std::time::Duration;
 
 use proxy::Proxy;
 use sidehook_core::address::Partition;
-use sidehook_store::{Store as _, StoreError};
+use sidehook_store::{
+    Store as _, StoreError,
+    rates::{Rate, Want},
+};
 use story::{Past, STEPS, act, step};
-use support::{Server, open, tenant};
+use support::{START, Server, open, tenant};
 
 /// One run of the story with answers lost at one step; after each step, what it
 /// answered and what Redis holds.
@@ -78,4 +81,31 @@ async fn a_lost_answer_changes_nothing() {
             assert_eq!(lossy, smooth, "{losses} answers lost at step {number}");
         }
     }
+}
+
+#[tokio::test]
+async fn tokens_whose_answer_is_lost_are_taken_once() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port).await;
+    let (store, direct) = (open(&proxy.url()).await, server.store().await);
+    let want = Want {
+        tenant: tenant(),
+        bucket: [1; 16],
+        rate: Rate {
+            per_second: 1,
+            burst: 10,
+        },
+        tokens: 3,
+    };
+    let first = store.take(Some(START), &[want]).await.expect("it answers");
+    assert_eq!(first[0].expect("it answers").left, 7);
+    proxy.lose(1);
+    let lost = store.take(Some(START), &[want]).await;
+    assert!(
+        !matches!(&lost, Ok(taken) if taken[0].is_some()),
+        "the answer was lost: {lost:?}"
+    );
+    assert_eq!(proxy.losses(), 0);
+    let last = direct.take(Some(START), &[want]).await.expect("it answers");
+    assert_eq!(last[0].expect("it answers").left, 1);
 }
