@@ -139,13 +139,52 @@ fn take(health: &mut Health, kind: u8, row: Bytes) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Reads the health of a tenant's subscriptions: one round trip, in commands that do not
-/// hold others up.
+/// The health that these rows of one subscription, as [`pack`] tells them, are.
+fn unpack(rows: [Bytes; KINDS.len()]) -> Result<Health, StoreError> {
+    let mut health = Health::default();
+    for (kind, row) in KINDS.into_iter().zip(rows) {
+        take(&mut health, kind, row)?;
+    }
+    Ok(health)
+}
+
+/// Reads the health of a tenant's subscriptions, all of which must be readable.
 pub(crate) async fn read(
     route: &Route,
     tenant: TenantId,
     numbers: &[SubscriptionNumber],
 ) -> Result<Vec<Health>, StoreError> {
+    read_each(route, tenant, numbers)
+        .await?
+        .into_iter()
+        .collect()
+}
+
+/// What can be read of the health of a tenant's subscriptions; the others' is empty, so
+/// that they are exported nevertheless.
+pub(crate) async fn read_readable(
+    route: &Route,
+    tenant: TenantId,
+    numbers: &[SubscriptionNumber],
+) -> Result<Vec<Health>, StoreError> {
+    let each = read_each(route, tenant, numbers).await?.into_iter();
+    let each = each.zip(numbers).map(|(found, number)| {
+        found.unwrap_or_else(|error| {
+            let number = number.0;
+            tracing::error!(%tenant, number, %error, "a subscription's health cannot be read: it begins anew");
+            Health::default()
+        })
+    });
+    Ok(each.collect())
+}
+
+/// Reads in one round trip, in commands that do not hold others up; for each whether it
+/// can be read.
+async fn read_each(
+    route: &Route,
+    tenant: TenantId,
+    numbers: &[SubscriptionNumber],
+) -> Result<Vec<Result<Health, StoreError>>, StoreError> {
     if numbers.is_empty() {
         return Ok(Vec::new());
     }
@@ -165,11 +204,8 @@ pub(crate) async fn read(
     let mut rows = answers.into_iter().flat_map(list).map(bytes);
     let mut found = Vec::with_capacity(numbers.len());
     for _ in numbers {
-        let mut health = Health::default();
-        for kind in KINDS {
-            take(&mut health, kind, rows.next().unwrap_or_default())?;
-        }
-        found.push(health);
+        let own: [Bytes; KINDS.len()] = KINDS.map(|_| rows.next().unwrap_or_default());
+        found.push(unpack(own));
     }
     Ok(found)
 }

@@ -28,7 +28,7 @@ impl Export<'_> {
         let keys = catalog.rows.iter().map(|row| (tenant, row.number));
         let mut live = self.live(keys.collect()).await?;
         let numbers: Vec<_> = catalog.rows.iter().map(|row| row.number).collect();
-        let healths = health::read(self.route, tenant, &numbers).await?;
+        let healths = health::read_readable(self.route, tenant, &numbers).await?;
         for (row, health) in catalog.rows.into_iter().zip(healths) {
             let queue = live.remove(&(tenant, row.number));
             let queue = queue.ok_or_else(|| corrupt("the queue of a subscription"))?;

@@ -44,11 +44,15 @@ local function write_health(stamp, now, terms, notes)
     if #marked[id].bad > 0 then fields[#fields + 1] = 'e' .. id end
   end
   for i, row in ipairs(hmget(key, fields)) do found[fields[i]] = row end
-  local changes, ended, over = {}, {}, {}
+  local changes, gone, ended, over = {}, {}, {}, {}
   local function change(field, value) changes[#changes + 1], changes[#changes + 2] = field, value end
   for _, id in ipairs(marked_ids) do
     local sum, raw = marked[id], found['h' .. id] or NONE
-    if #raw < 164 then raw = NONE end
+    if #raw < 164 then
+      -- What cannot be read begins anew, and all that belongs to it.
+      raw, found['e' .. id] = NONE, nil
+      for _, kind in ipairs({ 'e', '0', '1' }) do gone[#gone + 1] = kind .. id end
+    end
     if sub(raw, 1, 12) ~= stamp then
       local n = { unpack_(HEAD, raw, 13) }
       n[#n] = nil
@@ -74,5 +78,6 @@ local function write_health(stamp, now, terms, notes)
     local most = unpack_('>I4', terms, 9 + 8 * byte(ended[i]) - 8 * 48)
     change(ended[i], sub((row or '') .. over[i], -60 * most))
   end
+  if #gone > 0 then call('HDEL', key, unpack(gone)) end
   if #changes > 0 then call('HSET', key, unpack(changes)) end
 end
