@@ -15,7 +15,10 @@ use issuer::{Issuer, set};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use sidehook_api::v1;
-use sidehook_control::auth::{JwtConfig, tokens::KeySource};
+use sidehook_control::auth::{
+    ClientIdentity, JwtConfig, certificates::CertificateName, tokens::KeySource,
+};
+use sidehook_core::principal::Role;
 use support::{Api, OPERATOR, assert_reason, start_with, subscription, with};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -265,4 +268,45 @@ async fn a_token_of_one_of_our_users_does_no_more_than_they_may() {
         Code::Unauthenticated,
         "INVALID_CREDENTIAL",
     );
+}
+
+#[tokio::test]
+async fn a_token_is_not_called_as_a_key_or_a_certificate_is() {
+    let issuer = Issuer::rs256("one");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), set(&[&issuer]).to_string()).unwrap();
+    let keys = KeySource::File(file.path().to_owned());
+    // The tenant must be there before its identities are: two planes over one store.
+    let first = support::start().await;
+    let identity = ClientIdentity {
+        name: CertificateName::alternative("Billing.internal"),
+        tenant: first.tenant.parse().unwrap(),
+        role: Role::Member,
+    };
+    let mut api = support::over(first.store.clone(), |plane| {
+        plane.identities = vec![identity];
+        plane.jwt = Some(config(keys));
+    })
+    .await;
+    api.tenant.clone_from(&first.tenant);
+    api.admin.clone_from(&first.admin);
+    let owner = api.create(subscription()).await.unwrap().owner;
+    assert!(owner.starts_with("key_"), "{owner}");
+    for (name, is_free) in [
+        (&*owner, false),
+        ("billing.internal", false),
+        ("billing.internal.example", true),
+    ] {
+        let token = issuer.token(&claims(&api, name, "member"));
+        let read = reads(&api, &token).await;
+        assert_eq!(read.is_ok(), is_free, "{name}");
+        if !is_free {
+            assert_reason(read, Code::Unauthenticated, "INVALID_CREDENTIAL");
+        }
+    }
+    let other = api.new_tenant("Other").await;
+    let mut claims = claims(&api, "billing.internal", "member");
+    claims["tenant"] = json!(other);
+    let read = reads(&api, &issuer.token(&claims)).await;
+    read.expect("it is another tenant's certificate");
 }

@@ -22,7 +22,7 @@ use x509_parser::{
     prelude::X509Certificate,
 };
 
-use super::{key::KeyDigest, tokens::tenant_role};
+use super::{key::KeyDigest, subject::is_id, tokens::tenant_role};
 
 /// Bytes of the longest name that is taken: it is a subject in records.
 const NAME_BYTES: usize = sidehook_core::limits::SUBJECT_BYTES;
@@ -143,6 +143,11 @@ impl ClientIdentity {
         })
     }
 
+    /// Whether a caller of this tenant who is called so would pass for the bearer.
+    pub(super) fn is_called(&self, tenant: TenantId, subject: &str) -> bool {
+        self.tenant == tenant && self.name.to_string() == subject
+    }
+
     /// Who bears this certificate.
     pub(super) fn among(all: &[Self], certificate: &PeerCertificate) -> Option<Principal> {
         let one = all.iter().find(|one| certificate.is_called(&one.name))?;
@@ -178,6 +183,11 @@ fn read_name(r: &mut Reader<'_>) -> Option<CertificateName> {
         return None;
     }
     match name {
+        Ok(name) if is_id(&name.to_string()) => {
+            let right = "give a name that is none of Sidehook's ids: those are keys' and users'";
+            r.problem(key, "is an id", right);
+            None
+        }
         Ok(name) => Some(name),
         Err(error) => {
             r.problem(key, "is no subject", error.to_string());

@@ -32,6 +32,7 @@ mod key;
 mod memory;
 mod refusal;
 pub mod rights;
+mod subject;
 pub mod tokens;
 
 use core::time::Duration;
@@ -312,6 +313,11 @@ impl Authenticator {
             role = limit.and_then(|limit| token.role.clone().within(&limit));
         }
         let Some(role) = role else {
+        let is_certificates = |one: &ClientIdentity| one.is_called(token.tenant, &token.subject);
+        if self.identities.iter().any(is_certificates) {
+            let refusal = Refusal::invalid("the token's user is called as a certificate here is");
+            return Ok(Err(refusal));
+        }
             let refusal = Refusal::invalid("the token's user is no more, or may not do this");
             return Ok(Err(refusal));
         };

@@ -4,6 +4,8 @@ use sidehook_runtime::config::Layers;
 
 use super::*;
 
+const ZEROS: &str = "0000000000000000000000";
+
 fn read(toml: &str) -> Result<Vec<ClientIdentity>, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("a.toml");
@@ -74,6 +76,14 @@ fn what_is_wrong_is_told() {
             "tenant",
         ),
         ("san = 'a'\nrole = 'viewer'".to_owned(), "tenant"),
+        (
+            format!("san = 'key_{ZEROS}'\ntenant = '{tenant}'\nrole = 'viewer'"),
+            "is an id",
+        ),
+        (
+            format!("san = 'USR_{ZEROS}'\ntenant = '{tenant}'\nrole = 'viewer'"),
+            "is an id",
+        ),
         (
             "san = 'a'\ntenant = 'acme'\nrole = 'viewer'".to_owned(),
             "tenant",

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use sidehook_core::{id::TenantId, limits::SUBJECT_BYTES, principal::Role, text::is_plain};
 
 use super::keys::{KeySet, TrustedKey};
-use crate::auth::refusal::Refusal;
+use crate::auth::{refusal::Refusal, subject::is_id_of_no_user};
 
 /// A moment of a token lies before this: in the year 5138.
 const SECONDS_MAX: f64 = 1e11;
@@ -101,7 +101,7 @@ pub(super) fn believe(
     let tenant = tenant.filter(|tenant| *tenant != TenantId::PLATFORM);
     let subject = text_of(&claims, &rules.claims.user);
     let subject = subject.filter(|name| (1..=SUBJECT_BYTES).contains(&name.len()));
-    let subject = subject.filter(|name| is_plain(name));
+    let subject = subject.filter(|name| is_plain(name) && !is_id_of_no_user(name));
     Ok(Believed {
         tenant: tenant.ok_or(Refusal::invalid("the token names no tenant of ours"))?,
         subject: subject

@@ -137,6 +137,8 @@ fn what_is_missing_or_anothers_is_refused() {
         with("tenant", json!(platform)),
         with("tenant", json!(7)),
         with("sub", json!("")),
+        with("sub", json!("key_0000000000000000000000")),
+        with("sub", json!(TENANT.to_string())),
         with("sub", json!("a\nb")),
         with("sub", json!(long)),
         with("sub", json!(7)),
