@@ -21,12 +21,8 @@ use sidehook_core::{
     subscription::Subscription,
     time::Timestamp,
 };
-use tokio::sync::Semaphore;
 
 use crate::{filters::verdict, subscriptions::Listed};
-
-/// Explanations at one time: filters may take long, and others need the processor.
-pub(crate) static AT_ONCE: Semaphore = Semaphore::const_new(2);
 
 /// What is to be explained.
 #[derive(Debug)]

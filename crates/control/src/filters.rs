@@ -2,6 +2,7 @@
 
 use sidehook_api::{event::from_proto, v1};
 use sidehook_core::{
+    event::Event,
     filter::{Filter, NodeVerdict, TooCostly, Unexplained},
     id::TenantId,
     limits::FILTER_SHOWN_BYTES,
@@ -10,16 +11,21 @@ use sidehook_core::{
 
 use crate::errors::OperationError;
 
-/// Evaluates a filter on an event as if `tenant` published it; payloads have at most `payload_max` bytes. It may take
-/// some tens of milliseconds, so not on a thread that others wait for.
+/// A filter, and the event on which it is to be tried out.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    filter: Filter,
+    event: Event,
+}
+
+/// Reads what is to be tried out; payloads have at most `payload_max` bytes.
 ///
 /// # Errors
-/// Everything that is wrong with either, or that the filter takes too many steps.
-pub(crate) fn test(
-    tenant: TenantId,
+/// Everything that is wrong with either.
+pub(crate) fn read(
     payload_max: usize,
     request: v1::TestFilterRequest,
-) -> Result<v1::TestFilterResponse, OperationError> {
+) -> Result<Trial, OperationError> {
     let mut violations = Violations::new();
     let filter = Filter::parse(&request.extra_filter, "extra_filter");
     let filter = filter.map_err(|wrong| violations.extend(wrong));
@@ -35,15 +41,29 @@ pub(crate) fn test(
     let (Ok(filter), Ok(event)) = (filter, event) else {
         return Err(violations.into());
     };
-    let event = event.to_json(tenant);
-    let verdicts = filter.explain(&event).map_err(|error| match error {
-        Unexplained::Malformed(error) => OperationError::field("event", error.to_string()),
-        Unexplained::TooCostly(error) => too_costly(error),
-    })?;
-    Ok(v1::TestFilterResponse {
-        holds: verdicts.first().and_then(|root| root.holds) == Some(true),
-        verdicts: verdicts.into_iter().map(verdict).collect(),
-    })
+    Ok(Trial { filter, event })
+}
+
+impl Trial {
+    /// Evaluates the filter on the event as if `tenant` published it. It may take some tens
+    /// of milliseconds, so not on a thread that others wait for.
+    ///
+    /// # Errors
+    /// The filter takes too many steps.
+    pub(crate) fn evaluate(
+        &self,
+        tenant: TenantId,
+    ) -> Result<v1::TestFilterResponse, OperationError> {
+        let event = self.event.to_json(tenant);
+        let verdicts = self.filter.explain(&event).map_err(|error| match error {
+            Unexplained::Malformed(error) => OperationError::field("event", error.to_string()),
+            Unexplained::TooCostly(error) => too_costly(error),
+        })?;
+        Ok(v1::TestFilterResponse {
+            holds: verdicts.first().and_then(|root| root.holds) == Some(true),
+            verdicts: verdicts.into_iter().map(verdict).collect(),
+        })
+    }
 }
 
 /// The same where events are published and where filters are tried out.

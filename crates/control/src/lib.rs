@@ -40,5 +40,6 @@ pub mod signing_keys;
 pub mod subscriptions;
 pub mod tenants;
 mod tombstones;
+mod turns;
 pub mod users;
 pub mod watch;

@@ -8,6 +8,7 @@ use support::{
     Api, assert_field, assert_reason, event, pattern, start, start_with, subscription, with,
 };
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 /// Holds for events of this user.
 fn of_user(user: &str) -> String {
@@ -261,4 +262,21 @@ async fn the_filters_of_a_tenant_have_a_bound_together() {
     let deleted = webhooks.delete_subscription(with(&api.admin, request));
     deleted.await.unwrap();
     api.update(grown, &["events"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_flood_of_trials_is_refused_and_told_to_come_again() {
+    let api = start().await;
+    let filter = hostile(10);
+    let flood = futures_util::future::join_all(
+        (0..60).map(|_| test_filter(&api, &filter, Some(of_zeros(50_000)))),
+    );
+    let (tried, refused): (Vec<_>, Vec<_>) = flood.await.into_iter().partition(Result::is_ok);
+    assert!(!tried.is_empty());
+    let refused = refused.into_iter().map(Result::unwrap_err);
+    let mut busy = refused.filter(|status| status.get_error_details().retry_info().is_some());
+    let status = busy.next().expect("not all have room");
+    assert_reason::<()>(Err(status), Code::ResourceExhausted, "EVALUATIONS_BUSY");
+    let next = test_filter(&api, &hostile(10), Some(of_zeros(10))).await;
+    assert!(!next.expect("none is left behind").holds);
 }

@@ -17,9 +17,10 @@ use super::{
 };
 use crate::{
     errors::OperationError,
-    explain::{AT_ONCE, Logged, Subject},
+    explain::{Logged, Subject},
     paging::{List, page_size},
     subscriptions::Listed,
+    turns::TURNS,
 };
 
 /// Subscriptions on a page, unless asked otherwise and at most.
@@ -65,7 +66,7 @@ impl Webhooks {
         let start = all.partition_point(|one| after.is_some_and(|after| one.place() <= after));
         let rest = all.len() - start;
         let page: Vec<Listed> = all.into_iter().skip(start).take(size).collect();
-        let explanations = explained(subject, page.clone()).await?;
+        let explanations = explained(tenant, subject, page.clone()).await?;
         let last = page.get(explanations.len().wrapping_sub(1));
         let last = last.filter(|_| explanations.len() < rest);
         Ok(v1::ExplainEventResponse {
@@ -90,16 +91,13 @@ impl Webhooks {
 
 /// Explanations of the first of these, as many as an answer has room and time for.
 async fn explained(
+    tenant: TenantId,
     subject: Subject,
     page: Vec<Listed>,
 ) -> Result<Vec<v1::EventExplanation>, OperationError> {
-    let given_up = |detail: String| {
-        OperationError::Internal(format!("an event could not be explained: {detail}"))
-    };
-    let permit = AT_ONCE.acquire().await;
-    let permit = permit.map_err(|error| given_up(error.to_string()))?;
+    let turn = TURNS.take(tenant).await?;
     let explaining = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+        let _turn = turn;
         let begun = Instant::now();
         let (mut explanations, mut bytes) = (Vec::new(), 0);
         for one in &page {
@@ -115,7 +113,7 @@ async fn explained(
         }
         explanations
     });
-    explaining
-        .await
-        .map_err(|error| given_up(error.to_string()))
+    explaining.await.map_err(|error| {
+        OperationError::Internal(format!("an event could not be explained: {error}"))
+    })
 }

@@ -30,6 +30,7 @@ use crate::{
     filters,
     paging::{List, page_size},
     subscriptions::{Condition, Subscriptions, owning, unusable},
+    turns::TURNS,
 };
 
 /// Subscriptions on a page, unless asked otherwise and at most.
@@ -247,9 +248,12 @@ impl WebhookService for Webhooks {
     ) -> Result<Response<v1::TestFilterResponse>, Status> {
         let tenant = principal(&request)?.tenant;
         let payload_max = self.publishing.payload_max(tenant).await;
-        let request = request.into_inner();
-        let testing =
-            tokio::task::spawn_blocking(move || filters::test(tenant, payload_max, request));
+        let trial = filters::read(payload_max, request.into_inner())?;
+        let turn = TURNS.take(tenant).await?;
+        let testing = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            trial.evaluate(tenant)
+        });
         let tested = testing.await.map_err(|error| {
             OperationError::Internal(format!("a filter could not be tried out: {error}"))
         })?;
