@@ -305,6 +305,11 @@ impl Authenticator {
             let refusal = Refusal::invalid("the token names no tenant of ours");
             return Ok(Err(refusal));
         }
+        let is_certificates = |one: &ClientIdentity| one.is_called(token.tenant, &token.subject);
+        if self.identities.iter().any(is_certificates) {
+            let refusal = Refusal::invalid("the token's user is called as a certificate here is");
+            return Ok(Err(refusal));
+        }
         let mut role = Some(token.role.clone());
         if let Ok(id) = token.subject.parse::<UserId>() {
             // One of our own users: then they are there, and no token does more than they may.
@@ -313,11 +318,6 @@ impl Authenticator {
             role = limit.and_then(|limit| token.role.clone().within(&limit));
         }
         let Some(role) = role else {
-        let is_certificates = |one: &ClientIdentity| one.is_called(token.tenant, &token.subject);
-        if self.identities.iter().any(is_certificates) {
-            let refusal = Refusal::invalid("the token's user is called as a certificate here is");
-            return Ok(Err(refusal));
-        }
             let refusal = Refusal::invalid("the token's user is no more, or may not do this");
             return Ok(Err(refusal));
         };
