@@ -64,6 +64,8 @@ async fn a_request_is_delivered_again() {
         .collect();
     assert_eq!(redelivered.len(), 1, "{listed}");
     assert_eq!(redelivered[0]["response_status"], 200);
+    assert_eq!(listed[0]["redelivery"], true, "the newest first");
+    assert_eq!(listed[1]["delivery_id"], first["delivery_id"]);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@
 //! | `response_status`, `response_duration_ms` | of the latest attempt; null before it, and without an answer |
 //! | `created_at`, `updated_at` | of a redelivery the latest attempt's beginning, else as `enqueued_at`; the latest attempt's end |
 
-use core::time::Duration;
+use core::{cmp::Reverse, time::Duration};
 
 use serde::Serialize;
 use sidehook_api::v1;
@@ -26,8 +26,8 @@ use crate::{
 
 /// How many requests are shown.
 const SHOWN: usize = 100;
-/// Pages of the log that are looked at for them: among the events of busy neighbours a
-/// page may be short.
+/// Pages of the log that are looked at for them, of at most `LIST_EXAMINED` deliveries
+/// each: among those of busy neighbours a page may be short.
 const PAGES: usize = 10;
 
 /// A delivery.
@@ -53,9 +53,8 @@ impl Sent {
         let first = id.and_then(first_of);
         let last = delivery.last_attempt.as_ref();
         let began = last.and_then(|attempt| attempt.started_at);
-        let enqueued = delivery.event_id.parse().ok().map(accepted_at);
-        let redelivery = delivery.generation > 0;
-        let created = began.filter(|_| redelivery).or(enqueued);
+        let enqueued = enqueued_at(delivery);
+        let created = created_at(delivery);
         let took = last.and_then(took);
         let ended = began.zip(took).map(|(began, took)| later(began, took));
         let status = last.map(|attempt| attempt.response_status);
@@ -68,7 +67,7 @@ impl Sent {
             delivery_id: uuid(id),
             event: format!("{}:{}", delivery.object_type, delivery.action),
             enqueued_at: enqueued.as_ref().map(times::hookshot),
-            redelivery,
+            redelivery: delivery.generation > 0,
             hook_id: ids::shown(&delivery.subscription_id),
             created_at: created.as_ref().map(times::hookshot),
             updated_at: ended.or(created).as_ref().map(times::hookshot),
@@ -82,6 +81,36 @@ impl Sent {
 fn first_of(id: DeliveryId) -> Option<DeliveryId> {
     let segment = id.segment()?;
     Some(DeliveryId::new(segment, id.index(), id.subscription(), 0))
+}
+
+fn enqueued_at(delivery: &v1::Delivery) -> Option<prost_types::Timestamp> {
+    delivery.event_id.parse().ok().map(accepted_at)
+}
+
+fn created_at(delivery: &v1::Delivery) -> Option<prost_types::Timestamp> {
+    let last = delivery.last_attempt.as_ref();
+    let last = last.filter(|_| delivery.generation > 0);
+    let began = last.and_then(|attempt| attempt.started_at);
+    began.or_else(|| enqueued_at(delivery))
+}
+
+/// The newest first. The log has all deliveries of an event where the event stands, the
+/// first one first; here each stands where it was made. A redelivery that was not
+/// attempted yet has no time of its own: it stands before the one that it repeats.
+fn newest_first(found: Vec<v1::Delivery>) -> Vec<v1::Delivery> {
+    let mut dated = Vec::with_capacity(found.len());
+    let mut before = (None, None);
+    for delivery in found {
+        let pair = delivery.id.parse().ok().and_then(first_of);
+        let mut created = created_at(&delivery).map(|at| (at.seconds, at.nanos));
+        if before.0 == pair {
+            created = created.max(before.1);
+        }
+        before = (pair, created);
+        dated.push((created, delivery));
+    }
+    dated.sort_by_key(|(created, delivery)| Reverse((*created, delivery.generation)));
+    dated.into_iter().map(|(_, delivery)| delivery).collect()
 }
 
 fn accepted_at(event: EventId) -> prost_types::Timestamp {
@@ -104,7 +133,8 @@ fn later(mut at: prost_types::Timestamp, by: Duration) -> prost_types::Timestamp
     at
 }
 
-/// The newest deliveries of a hook.
+/// The newest deliveries of a hook: of those that the walk through the log finds, the
+/// newest first. A redelivery is found where its event stands.
 ///
 /// # Errors
 /// There is no such hook, or the service's.
@@ -128,6 +158,9 @@ pub(super) async fn newest(call: &Call, hook: SubscriptionId) -> Result<Vec<Sent
         }
     }
     let tenant = call.tenant();
+    let mut found = newest_first(found);
+    // All redeliveries of an event stand on one page, which may be longer for them.
+    found.truncate(SHOWN);
     Ok(found.iter().map(|one| Sent::of(one, &tenant)).collect())
 }
 
@@ -234,5 +267,51 @@ mod tests {
         );
         assert_eq!(shown.updated_at, shown.enqueued_at);
         assert!(!shown.redelivery);
+    }
+    fn sent(event: u8, generation: u32, began: Option<i64>) -> v1::Delivery {
+        let accepted = Timestamp::from_millis(1_000 * i64::from(event));
+        let mut id = DeliveryId::new(segment(), event, SubscriptionNumber(7), 0);
+        for _ in 0..generation {
+            id = id.next_generation().expect("few so far");
+        }
+        let at = |seconds| prost_types::Timestamp { seconds, nanos: 0 };
+        v1::Delivery {
+            id: id.to_string(),
+            event_id: EventId::new(accepted, segment(), event).to_string(),
+            generation,
+            last_attempt: began.map(|began| v1::Attempt {
+                started_at: Some(at(began)),
+                ..v1::Attempt::default()
+            }),
+            ..v1::Delivery::default()
+        }
+    }
+
+    #[test]
+    fn a_redelivery_stands_where_it_was_made_and_before_what_it_repeats() {
+        let log = vec![
+            sent(40, 0, Some(90)),
+            sent(40, 1, None),
+            sent(20, 0, Some(20)),
+            sent(20, 1, Some(50)),
+            sent(20, 2, None),
+            sent(10, 0, Some(10)),
+            sent(10, 1, Some(30)),
+        ];
+        let sorted = newest_first(log);
+        let shown = sorted.iter().map(|one| {
+            let event: EventId = one.event_id.parse().expect("an id");
+            (event.time().as_seconds(), one.generation)
+        });
+        let expected = [
+            (20, 2),
+            (20, 1),
+            (40, 1),
+            (40, 0),
+            (10, 1),
+            (20, 0),
+            (10, 0),
+        ];
+        assert_eq!(shown.collect::<Vec<_>>(), expected);
     }
 }
