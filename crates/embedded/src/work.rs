@@ -303,6 +303,7 @@ fn weigh(calls: &Calls) -> usize {
     if let Some((_, settle)) = &calls.settle {
         for item in settle.leases.iter().flat_map(|lease| &lease.items) {
             bytes += size_of::<SettleItem>();
+            bytes += item.mark.as_ref().map_or(0, |mark| mark.note.len());
             bytes += match &item.disposition {
                 Disposition::End { record } => record.len(),
                 Disposition::Retry { retry, record, .. } => retry.len() + record.len(),
@@ -320,4 +321,56 @@ fn weigh(calls: &Calls) -> usize {
         bytes += size_of_val(&claim.demands[..]);
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use sidehook_core::{
+        address::{Lane, Partition, Sequence},
+        health::{Kind as Outcome, Latency, Mark},
+        id::{SubscriptionNumber, TenantId},
+    };
+    use sidehook_store::{
+        Stamp, rules,
+        turn::{LeaseId, LeaseSettle, Settle},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_settle_weighs_what_its_notes_do() {
+        let tenant = TenantId::from_bits(1);
+        let partition = Partition::of(tenant);
+        let stamp = Stamp {
+            lane: Lane::from_random(1),
+            sequence: Sequence::new(1).expect("not the zeroth"),
+        };
+        let segment = rules::address(partition, stamp, 0).expect("the first");
+        let of = |note: Option<usize>| {
+            let item = SettleItem {
+                position: 0,
+                tenant,
+                subscription: SubscriptionNumber(1),
+                segment,
+                index: 0,
+                generation: 1,
+                disposition: Disposition::Release,
+                mark: note.map(|length| Mark {
+                    kind: Outcome::FirstFail,
+                    latency: Latency::of(core::time::Duration::ZERO),
+                    note: Bytes::from(vec![1; length]),
+                }),
+            };
+            let leases = vec![LeaseSettle {
+                lease: LeaseId(segment),
+                token: 1,
+                items: vec![item; 3],
+            }];
+            let mut calls = Calls::new(partition);
+            calls.settle = Some((stamp, Settle { leases }));
+            weigh(&calls)
+        };
+        assert_eq!(of(Some(200)) - of(None), 600);
+    }
 }
