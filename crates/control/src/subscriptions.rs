@@ -4,7 +4,7 @@
 //! ([`change_subscription`]). It is read, changed in memory, and written on the condition that nobody
 //! was faster. With the caller's etag a faster change ends the operation; without one
 //! it is repeated on what is there now, which for a field mask is what the caller
-//! meant. A write whose answer was lost is repeated as it was: the store knows its
+//! meant (`race`). A write whose answer was lost is repeated as it was: the store knows its
 //! nonce. Reading always asks the store, so a client sees its own writes on whichever
 //! replica it comes to.
 
@@ -43,15 +43,17 @@ use crate::{
 mod automatic;
 mod health;
 pub(crate) mod owning;
+mod race;
 mod reading;
 mod room;
 mod view;
 
+use race::Race;
 pub use room::Condition;
 pub use view::{Keyed, Listed};
 
-/// How often a change is tried again because somebody was faster.
-const TRIES: usize = 64;
+/// How many numbers are tried for a new subscription.
+const NUMBERS: usize = 64;
 /// How long to wait before a write that may have been lost is repeated.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
 
@@ -111,7 +113,8 @@ impl Subscriptions {
     ) -> Result<Keyed, OperationError> {
         let now = self.store.now().await?;
         let most = self.allowances.fresh(who.tenant).await?.subscriptions;
-        for _ in 0..TRIES {
+        let (mut race, mut taken) = (Race::default(), 0);
+        while taken < NUMBERS {
             // The number in it must be new: another id if it is not.
             let id = SubscriptionId::from_bits(rand::random());
             let mut subscription = create(proto, id, &who.subject, now)?;
@@ -132,7 +135,8 @@ impl Subscriptions {
             bounds.most = most;
             match self.put(who.tenant, &keyed, Expect::Absent, bounds).await? {
                 Written::Done(version) => return Ok(keyed.at(version)),
-                Written::Conflict { .. } | Written::Overtaken => {}
+                Written::Conflict { .. } => taken += 1,
+                Written::Overtaken => race.lost().await?,
                 Written::TooMany => return Err(room::full(most)),
             }
         }
@@ -269,8 +273,8 @@ impl Subscriptions {
         id: SubscriptionId,
         etag: Option<Version>,
     ) -> Result<(), OperationError> {
-        let tenant = who.tenant;
-        for _ in 0..TRIES {
+        let (tenant, mut race) = (who.tenant, Race::default());
+        loop {
             let (current, owner) = self.version_and_owner(tenant, id).await?;
             owning::check(who, id, owner.as_deref())?;
             check_etag(etag, current)?;
@@ -286,8 +290,8 @@ impl Subscriptions {
             if let Written::Done(_) = self.write(&write).await? {
                 return Ok(());
             }
+            race.lost().await?;
         }
-        Err(OperationError::EtagMismatch)
     }
 
     /// `change` answers the new state, or `None` if there is nothing to change; this
@@ -301,7 +305,8 @@ impl Subscriptions {
         condition: Condition,
         change: impl Fn(&Keyed, Timestamp) -> Result<Option<Keyed>, OperationError>,
     ) -> Result<(Keyed, bool), OperationError> {
-        for _ in 0..TRIES {
+        let mut race = Race::default();
+        loop {
             let catalog = self.catalogs.fresh(tenant).await?;
             let mut current = Keyed::from(&*find(&catalog, id)?);
             let version = current.subscription.version;
@@ -329,8 +334,8 @@ impl Subscriptions {
             if let Written::Done(version) = put.await? {
                 return Ok((changed.at(version), true));
             }
+            race.lost().await?;
         }
-        Err(OperationError::EtagMismatch)
     }
 
     async fn put(

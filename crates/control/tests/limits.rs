@@ -189,6 +189,52 @@ async fn no_more_become_active_than_a_request_allows() {
     resumed.expect("there is room for eleven");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_who_create_at_one_moment_all_succeed_or_come_again() {
+    let limits = v1::TenantLimits {
+        max_subscriptions: 500,
+        requests_per_second: 1_000,
+        request_burst: 1_000,
+        ..v1::TenantLimits::default()
+    };
+    let (api, _) = limited(limits, false).await;
+    let created = join_all((0..100).map(|_| create(&api, 400))).await;
+    let mut done = 0;
+    for answer in created {
+        match answer {
+            Ok(_) => done += 1,
+            Err(status) => {
+                assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+                let details = status.get_error_details();
+                let wait = details.retry_info().and_then(|info| info.retry_delay);
+                assert!(wait.is_some_and(|wait| !wait.is_zero()), "{status:?}");
+            }
+        }
+    }
+    assert!(done > 0);
+    assert_eq!(api.list().await.len(), done);
+    // Nor do changes without an etag end as those with a wrong one.
+    let id = &api.list().await[0].id;
+    let change = |number| {
+        let request = v1::UpdateSubscriptionRequest {
+            subscription: Some(v1::Subscription {
+                id: id.clone(),
+                url: format!("https://example.com/{number}"),
+                ..v1::Subscription::default()
+            }),
+            ..Default::default()
+        };
+        let mut webhooks = api.webhooks();
+        let request = with(&api.admin, request);
+        async move { webhooks.update_subscription(request).await }
+    };
+    for answer in join_all((0..100).map(change)).await {
+        if let Err(status) = answer {
+            assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        }
+    }
+}
+
 fn told(text: &str) -> Vec<(String, u64)> {
     let parts = text.split(", ").map(|part| part.split_once('=').unwrap());
     parts
@@ -235,6 +281,38 @@ async fn a_key_that_asks_too_often_is_told_when_to_come_again() {
             .await
             .expect("publishing is not counted");
     }
+}
+
+#[tokio::test]
+async fn who_may_not_call_is_counted_and_told_all_the_same() {
+    let limits = v1::TenantLimits {
+        requests_per_second: 1,
+        request_burst: 3,
+        ..v1::TenantLimits::default()
+    };
+    let (api, tenant) = limited(limits, false).await;
+    let viewer = api.key(&tenant.id, v1::Role::Viewer).await.1;
+    let mut webhooks = api.webhooks();
+    let mut create = async || {
+        let request = v1::CreateSubscriptionRequest::default();
+        let answer = webhooks.create_subscription(with(&viewer, request)).await;
+        answer.unwrap_err()
+    };
+    let denied = create().await;
+    let metadata = denied.metadata();
+    let text = |name: &str| metadata.get(name).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(text("sidehook-tenant"), tenant.id);
+    assert_eq!(told(&text("ratelimit"))[1], ("remaining".to_owned(), 2));
+    assert_reason::<()>(Err(denied), Code::PermissionDenied, "RIGHT_MISSING");
+    let refused = loop {
+        let status = create().await;
+        if status.code() != Code::PermissionDenied {
+            break status;
+        }
+    };
+    let known = refused.metadata().get("sidehook-tenant").unwrap();
+    assert_eq!(known, tenant.id.as_str());
+    assert_reason::<()>(Err(refused), Code::ResourceExhausted, "RATE_LIMITED");
 }
 
 #[tokio::test]
