@@ -1,10 +1,11 @@
 //! A subscription's health in a file.
 //!
 //! A later version may keep more, or in finer classes: what this one has no room for is
-//! left out, the oldest first.
+//! left out, the oldest first. Classes beyond the last one of this version divide that one,
+//! which has no end: what they count is counted there.
 
 use sidehook_api::record_v1::{ImageHealth, ImageHealthBucket};
-use sidehook_core::health::{Bucket, Health, NOTES, ROWS, Recent, SPANS};
+use sidehook_core::health::{Bucket, CLASSES, Health, NOTES, ROWS, Recent, SPANS};
 
 use super::Malformed;
 
@@ -75,8 +76,16 @@ fn bucket(one: ImageHealthBucket) -> Result<Bucket, Malformed> {
     Ok(Bucket {
         number: one.number,
         counts: one.counts.try_into().map_err(|_| MALFORMED)?,
-        latencies: one.latencies.try_into().map_err(|_| MALFORMED)?,
+        latencies: classes(one.latencies)?,
     })
+}
+
+fn classes(mut all: Vec<u32>) -> Result<[u32; CLASSES], Malformed> {
+    let finer = all.split_off(CLASSES.min(all.len()));
+    if let Some(last) = all.last_mut() {
+        *last = finer.into_iter().fold(*last, u32::saturating_add);
+    }
+    all.try_into().map_err(|_| MALFORMED)
 }
 
 #[cfg(test)]
@@ -125,6 +134,17 @@ mod tests {
         let health = image(message.clone()).expect("it is one");
         assert_eq!(health.fault(), None);
         assert_eq!(health.row(0).len(), SPANS[0].kept + 1);
+        let mut finer = message.clone();
+        for bucket in finer.minutes.iter_mut().chain(&mut finer.hours) {
+            bucket.counts = vec![4, 0, 0, 0];
+            bucket.latencies.extend([1, 2]);
+        }
+        finer.counters = vec![1_200, 0, 0, 0];
+        let health = image(finer.clone()).expect("it is one");
+        assert_eq!(health.fault(), None);
+        assert_eq!(health.row(0)[0].latencies, [1, 0, 0, 0, 0, 0, 0, 0, 0, 3]);
+        finer.hours[0].latencies.truncate(CLASSES - 1);
+        assert_eq!(image(finer), Err(MALFORMED));
         let short = ImageHealth {
             counters: vec![1],
             ..message
