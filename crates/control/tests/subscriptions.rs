@@ -31,7 +31,10 @@ async fn what_was_created_is_read_with_its_key_and_listed_without() {
     let keys = &created.signing.as_ref().unwrap().keys;
     assert_eq!(keys.len(), 1);
     assert!(keys[0].secret.starts_with("whsec_"));
-    assert_eq!(api.get(&api.admin, &created.id).await.unwrap(), created);
+    let mut read = api.get(&api.admin, &created.id).await.unwrap();
+    let health = read.health.take().expect("it is read with its health");
+    assert_eq!(health, v1::SubscriptionHealth::default());
+    assert_eq!(read, created);
     let listed = api.list().await;
     assert_eq!(listed.len(), 1);
     assert!(listed[0].signing.as_ref().unwrap().keys.is_empty());
