@@ -10,20 +10,19 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
 use sidehook_core::{
     address::Partition,
-    health::{HOURS, Health, Kind, Latency, Mark},
     id::{SubscriptionNumber, TenantId},
 };
 use sidehook_embedded::Embedded;
 use sidehook_store::{
     Store as _, StoreError, Turn,
     catalog::{Expect, Written},
-    image::Image,
     port::Durability,
-    turn::{Calls, Disposition, Settle},
+    turn::Calls,
 };
 use support::{
     Disk,
-    story::{claim, claims, pool, publish, stamp, tick, turn, write},
+    rows::{cut_first, first, put},
+    story::{claim, claims, pool, publish, tick, write},
 };
 
 const SPOILT: TenantId = TenantId::from_bits(1);
@@ -33,16 +32,6 @@ type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 const QUEUES: Table = TableDefinition::new("queues");
 const DAMAGED: Table = TableDefinition::new("damaged");
-
-/// Puts a row into a table.
-fn put(database: &Database, table: &str, key: &[u8], value: &[u8]) {
-    let writing = database.begin_write().expect("it begins");
-    let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
-    let mut table = writing.open_table(definition).expect("a table");
-    table.insert(key, value).expect("it inserts");
-    drop(table);
-    writing.commit().expect("it commits");
-}
 
 /// Cuts the row of the first queue in `tenant`'s partition short.
 fn cut_queue(database: &Database, tenant: TenantId) {
@@ -55,22 +44,6 @@ fn cut_queue(database: &Database, tenant: TenantId) {
         (key.value().to_vec(), value.value().to_vec())
     };
     put(database, "queues", &key, &value[..value.len() - 1]);
-}
-
-/// The first row of a table.
-fn first(database: &Database, table: &str) -> (Vec<u8>, Vec<u8>) {
-    let reading = database.begin_read().expect("it begins");
-    let definition: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new(table);
-    let table = reading.open_table(definition).expect("a table");
-    let row = table.range::<&[u8]>(..).expect("a range").next();
-    let (key, value) = row.expect("a row").expect("readable");
-    (key.value().to_vec(), value.value().to_vec())
-}
-
-/// Cuts the first row of a table short.
-fn cut_first(database: &Database, table: &str) {
-    let (key, value) = first(database, table);
-    put(database, table, &key, &value[..value.len() - 1]);
 }
 
 /// A store with so many subscriptions of one tenant, and so many events for each.
@@ -393,76 +366,4 @@ async fn a_lease_goes_back_without_the_queue_that_cannot_be_read() {
     assert_eq!(lent(&store, 2).await, [(2, 2)]);
     drop(store);
     assert_eq!(damaged(&disk.database()), 1, "the rest is kept");
-}
-
-/// Delivers an event `later` than now; the attempt counts.
-async fn deliver(store: &Embedded, sequence: u32, later: Duration) {
-    publish(store, SPOILT, sequence, 1)
-        .await
-        .expect("it publishes");
-    let grant = claim(store, SPOILT, sequence, 1).await.grants[0].clone();
-    let grant = grant.expect("one was queued");
-    let ended = |_| Disposition::End {
-        record: Bytes::from_static(b"ended"),
-    };
-    let mut settled = grant.settle(1, ended);
-    settled.items[0].mark = Some(Mark {
-        kind: Kind::FirstFail,
-        latency: Latency::of(Duration::ZERO),
-        note: Bytes::from_static(b"note"),
-    });
-    let mut calls = Calls::new(Partition::of(SPOILT));
-    let leases = vec![settled];
-    calls.settle = Some((stamp(sequence), Settle { leases }));
-    let now = store.now().await.expect("it answers") + later;
-    let replies = turn(store, Some(now), calls).await.expect("it answers");
-    let settled = replies.settle.expect("asked").expect("it settles");
-    assert_eq!(settled.stale.concat(), Vec::<u16>::new());
-}
-
-async fn health(store: &Embedded) -> Health {
-    let numbers = [SubscriptionNumber(1)];
-    let told = store.health(SPOILT, &numbers).await;
-    told.expect("it can be read").remove(0)
-}
-
-#[tokio::test]
-async fn a_health_that_cannot_be_read_begins_anew_and_stops_no_export() {
-    let hour = Duration::from_secs(3_600);
-    for table in ["health", "health_over"] {
-        let disk = Disk::default();
-        let store = with_events(&disk, 1, 0).await;
-        for sequence in 1..=3 {
-            deliver(&store, sequence, hour * sequence).await;
-        }
-        assert_eq!(health(&store).await.over[HOURS].len(), 2);
-        drop(store);
-        cut_first(&disk.database(), table);
-
-        let store = disk.store(Durability::Strict);
-        let told = store.health(SPOILT, &[SubscriptionNumber(1)]).await;
-        assert!(matches!(told, Err(StoreError::Corrupt { .. })), "{told:?}");
-        let partition = Partition::of(SPOILT);
-        let (mut from, mut exported) = (None, Vec::new());
-        loop {
-            let page = store.export(None, partition, from.as_ref()).await;
-            let page = page.expect("it goes on without it");
-            exported.extend(page.records);
-            from = page.next;
-            if from.is_none() {
-                break;
-            }
-        }
-        let healths = exported.iter().filter_map(|record| match record {
-            Image::Subscription { health, .. } => Some(health.is_empty()),
-            _ => None,
-        });
-        assert_eq!(healths.collect::<Vec<_>>(), [true]);
-        deliver(&store, 4, hour * 4).await;
-        if table == "health" {
-            let told = health(&store).await;
-            assert_eq!(told.recent.counters.first_fail, 1);
-            assert_eq!(told.fault(), None, "what is over of the old one is gone");
-        }
-    }
 }
