@@ -382,7 +382,7 @@ impl<'a> Decider<'a> {
             subscription: lent.subscription,
             reason,
         };
-        if self.shared.pauses.try_send(pause).is_err() {
+        if !self.shared.pauses.ask(pause) {
             // The next such delivery asks again.
             self.shared.metrics.pauses_dropped.increment(1);
         }

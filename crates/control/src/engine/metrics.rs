@@ -67,7 +67,7 @@ const COUNTERS: [(&str, &str); 16] = [
     ),
     (
         "sidehook_pauses_dropped_total",
-        "Pauses after 410 or the last attempt not made because too many waited; the next \
+        "Pauses after 410 or the last attempt not made because too many subscriptions waited for theirs; the next \
          such delivery asks again",
     ),
 ];

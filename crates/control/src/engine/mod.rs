@@ -22,13 +22,13 @@ mod held;
 mod inbox;
 mod lane;
 mod metrics;
+mod pauses;
 mod piece;
 mod publish;
 mod worker;
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sidehook_core::{
     address::{EventId, Partition},
@@ -36,7 +36,6 @@ use sidehook_core::{
     filter::TooCostly,
     id::{SubscriptionNumber, TenantId},
     limits::{PARTITIONS, TENANT_LOG_BYTES_DEFAULT, TENANT_PENDING_BYTES_DEFAULT},
-    subscription::PauseReason,
     time::Timestamp,
 };
 use sidehook_runtime::{
@@ -47,9 +46,11 @@ use sidehook_store::{
     Store, StoreError,
     budget::{Budget as TenantBudget, Exhausted, Which},
 };
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 
-use self::{clock::StoreClock, inbox::Inbox, metrics::DispatchMetrics, piece::Budget};
+use self::{
+    clock::StoreClock, inbox::Inbox, metrics::DispatchMetrics, pauses::Pauses, piece::Budget,
+};
 use crate::{
     agents::{AgentGate, Sessions},
     allowances::Allowances,
@@ -60,6 +61,7 @@ use crate::{
     watch::{self, Feed, WatchItem},
 };
 
+pub use pauses::{OnPause, Pause, PauseAnswer};
 pub(crate) use piece::SettlePiece;
 
 /// How the engine is sized and timed.
@@ -196,25 +198,6 @@ fn over_budget(
     }
 }
 
-/// What is to happen when the end of a delivery says that no more are wanted
-/// ([`retry::Disposition::Dead`](sidehook_core::retry::Disposition)).
-pub trait OnPause: Send + Sync + 'static {
-    /// Pauses the subscription. It may be paused, changed or deleted already, and is
-    /// asked for once per such end.
-    fn pause(&self, wanted: Pause) -> BoxFuture<'_, ()>;
-}
-
-/// A subscription that is to be paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pause {
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// Which of theirs.
-    pub subscription: SubscriptionNumber,
-    /// Why.
-    pub reason: PauseReason,
-}
-
 /// The engine of one replica. Clones are the same engine.
 #[derive(Clone)]
 pub struct Engine(Arc<Shared>);
@@ -253,7 +236,7 @@ pub(crate) struct Shared {
     pub(crate) segments: Mutex<SegmentCache>,
     pub(crate) sessions: Sessions,
     pub(crate) feed: Feed,
-    pub(crate) pauses: mpsc::Sender<Pause>,
+    pub(crate) pauses: Arc<Pauses>,
     pub(crate) metrics: DispatchMetrics,
     inboxes: Vec<Inbox>,
     budget: Arc<Budget>,
@@ -326,9 +309,6 @@ const PAUSES: TaskKind = TaskKind::new("pauses", OnPanic::Abort).background();
 /// Without it agents look absent.
 const PRESENCE: TaskKind = TaskKind::new("presence", OnPanic::Log).background();
 
-/// Pauses that may wait to be made; more deliveries will ask for them.
-const PAUSES_WAITING: usize = 1_024;
-
 impl Engine {
     /// Starts the workers. They serve until the drain of `tasks` is over, so that what
     /// is accepted or reported meanwhile still reaches the store.
@@ -344,14 +324,14 @@ impl Engine {
         tasks: &Tasks,
     ) -> Result<Self, StoreError> {
         let clock = StoreClock::new(store.now().await?);
-        let (pauses, mut wanted) = mpsc::channel(PAUSES_WAITING);
+        let pauses = Arc::<Pauses>::default();
         let shared = Arc::new(Shared {
             clock,
             board: Mutex::new(Board::new()),
             segments: Mutex::new(SegmentCache::new(config.segment_cache_bytes)),
             sessions: Sessions::default(),
             feed: Feed::default(),
-            pauses,
+            pauses: Arc::clone(&pauses),
             metrics: DispatchMetrics::new(),
             inboxes: (0..config.workers.clamp(1, usize::from(PARTITIONS)))
                 .map(|_| Inbox::new())
@@ -371,11 +351,7 @@ impl Engine {
         tasks.spawn(HINTS, watch::wake_on_hints(Arc::clone(&shared)));
         tasks.spawn(FEED, watch::feed_on_hints(Arc::clone(&shared)));
         tasks.spawn(PRESENCE, presence::keep(Arc::clone(&shared)));
-        tasks.spawn(PAUSES, async move {
-            while let Some(pause) = wanted.recv().await {
-                on_pause.pause(pause).await;
-            }
-        });
+        tasks.spawn(PAUSES, pauses.make(on_pause));
         Ok(Self(shared))
     }
 

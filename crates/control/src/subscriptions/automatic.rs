@@ -10,31 +10,34 @@ use sidehook_core::{
 use super::{Keyed, Subscriptions};
 use crate::{
     catalog::Compiled,
-    engine::{OnPause, Pause},
+    engine::{OnPause, Pause, PauseAnswer},
     errors::OperationError,
 };
 
 impl OnPause for Subscriptions {
-    /// Many deliveries ask for it at one time, and the first of them pauses: for the
-    /// others what is in memory is enough. If that is behind, the next one pauses.
-    fn pause(&self, wanted: Pause) -> BoxFuture<'_, ()> {
+    /// What the store has decides, never what is in memory: that may be behind, and nobody
+    /// asks again.
+    fn pause(&self, wanted: Pause) -> BoxFuture<'_, PauseAnswer> {
         Box::pin(async move {
-            let (tenant, number) = (wanted.tenant, wanted.subscription);
+            let (tenant, number) = (wanted.tenant, wanted.subscription.0);
             let reason = wanted.reason.as_str();
-            let known = self.catalogs.cached(tenant);
-            if known.is_some_and(|known| active(&known, number).is_none()) {
-                return;
-            }
             match self.pause_for(wanted).await {
                 Ok(Some(id)) => {
                     tracing::info!(%tenant, subscription = %id, reason, "paused: a delivery ended so");
                 }
                 Ok(None) | Err(OperationError::NotFound { .. }) => {}
+                // Away, or somebody was always faster.
+                Err(
+                    error @ (OperationError::Unavailable { .. } | OperationError::EtagMismatch),
+                ) => {
+                    tracing::debug!(%tenant, number, reason, %error, "a subscription is paused later");
+                    return PauseAnswer::Later;
+                }
                 Err(error) => {
-                    let number = number.0;
                     tracing::warn!(%tenant, number, reason, %error, "a subscription was not paused");
                 }
             }
+            PauseAnswer::Done
         })
     }
 }

@@ -61,6 +61,8 @@ impl Count {
 pub(crate) struct Faults {
     /// Turns with outcomes that were not answered.
     pub(crate) unsettled: Count,
+    /// Changes of subscriptions that were not answered.
+    pub(crate) unwritten: Count,
     /// Partitions, one bit each, that answer nothing.
     pub(crate) missing: AtomicU64,
     /// Those of them that were asked in vain.

@@ -1,6 +1,6 @@
 //! Ends of deliveries that pause their subscription.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sidehook_api::v1;
 use sidehook_control::subscriptions::Keyed;
@@ -9,6 +9,7 @@ use sidehook_core::subscription::{PauseReason, Status};
 use crate::{
     harness::{Agent, Replica, TENANT, config, hello, patient},
     model,
+    shaky::Shaky,
 };
 
 /// Waits until the subscription is not active any more; answers what it is.
@@ -47,6 +48,24 @@ async fn a_failure_is_tried_again_and_410_pauses() {
     assert_eq!(paused(&replica, &keyed).await, Status::Paused { reason });
     let published = replica.publish(1).await;
     assert_eq!(published[0].clone().expect("accepted").matched, 0);
+}
+
+#[tokio::test]
+async fn a_pause_that_is_asked_for_while_the_store_is_away_is_made_after_it() {
+    let shaky = Shaky::new(0);
+    let replica = Replica::start(Arc::new(shaky.clone()), config()).await;
+    let keyed = replica.subscribe().await;
+    let (mut agent, _) = Agent::connect(&replica, hello(1, 100)).await;
+    replica.publish(1).await;
+    let work = agent.work().await;
+    shaky.set_away(true);
+    agent.answer(&work, 410).await;
+    // Each try writes twice.
+    patient("another try", shaky.faults.unwritten.reaches(4)).await;
+    shaky.set_away(false);
+    let reason = PauseReason::Gone;
+    assert_eq!(paused(&replica, &keyed).await, Status::Paused { reason });
+    replica.settled().await;
 }
 
 #[tokio::test]

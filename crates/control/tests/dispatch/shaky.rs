@@ -215,6 +215,10 @@ impl Store for Shaky {
     }
 
     async fn write(&self, write: &Write) -> Result<Written, StoreError> {
+        if self.away.load(Ordering::SeqCst) {
+            self.faults.unwritten.add();
+            return Err(self.fail());
+        }
         self.model.write(write).await
     }
 
