@@ -284,6 +284,38 @@ async fn a_key_that_asks_too_often_is_told_when_to_come_again() {
 }
 
 #[tokio::test]
+async fn who_may_not_call_is_counted_and_told_all_the_same() {
+    let limits = v1::TenantLimits {
+        requests_per_second: 1,
+        request_burst: 3,
+        ..v1::TenantLimits::default()
+    };
+    let (api, tenant) = limited(limits, false).await;
+    let viewer = api.key(&tenant.id, v1::Role::Viewer).await.1;
+    let mut webhooks = api.webhooks();
+    let mut create = async || {
+        let request = v1::CreateSubscriptionRequest::default();
+        let answer = webhooks.create_subscription(with(&viewer, request)).await;
+        answer.unwrap_err()
+    };
+    let denied = create().await;
+    let metadata = denied.metadata();
+    let text = |name: &str| metadata.get(name).unwrap().to_str().unwrap().to_owned();
+    assert_eq!(text("sidehook-tenant"), tenant.id);
+    assert_eq!(told(&text("ratelimit"))[1], ("remaining".to_owned(), 2));
+    assert_reason::<()>(Err(denied), Code::PermissionDenied, "RIGHT_MISSING");
+    let refused = loop {
+        let status = create().await;
+        if status.code() != Code::PermissionDenied {
+            break status;
+        }
+    };
+    let known = refused.metadata().get("sidehook-tenant").unwrap();
+    assert_eq!(known, tenant.id.as_str());
+    assert_reason::<()>(Err(refused), Code::ResourceExhausted, "RATE_LIMITED");
+}
+
+#[tokio::test]
 async fn publishing_is_counted_where_the_operator_says_so() {
     let limits = v1::TenantLimits {
         publish_requests_per_second: 1,

@@ -18,16 +18,14 @@ use std::sync::{
 
 use http_body_util::{BodyExt as _, Limited};
 use sidehook_api::continued::Continued;
-use sidehook_core::{
-    limits::FRAME_BYTES,
-    principal::{Principal, Right},
-};
+use sidehook_core::{limits::FRAME_BYTES, principal::Principal};
 use tokio::time::timeout;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 use tonic::{
     Request, Status,
     body::Body,
     codegen::{Service, http},
+    metadata::MetadataMap,
 };
 
 use super::{
@@ -172,6 +170,11 @@ where
                     Ok(answer.map(|body| holding(under_way, body)))
                 }
                 Err(status) => {
+                    if let Some(connection) = connection
+                        && status.metadata().contains_key(TENANT)
+                    {
+                        connection.set_known();
+                    }
                     let _ = timeout(HEARD_OUT_FOR, heard_out(request.into_body())).await;
                     Ok(status.into_http())
                 }
@@ -226,23 +229,33 @@ async fn admit(
             return Err(Status::unimplemented(message));
         }
     };
-    let headers = request.headers();
-    let known = match identify(authenticator, certificate, headers, right, path).await {
+    let known = match identify(authenticator, certificate, request.headers()).await {
         Ok(known) => known,
         Err(error) => {
             metrics::counter!(RPCS_REFUSED, "rpc" => path).increment(1);
             return Err(error.into());
         }
     };
-    metrics::counter!(RPCS, "rpc" => path).increment(1);
+    let tenant = http::HeaderValue::try_from(known.principal.tenant.to_string())
+        .map_err(|_| OperationError::Internal("an id is no text".to_owned()))?;
     let is_continued = request.extensions().get::<Continued>().is_some();
     let quota = match rates {
         // The first RPC of a request stands for those that it takes.
-        Some(rates) if !is_continued => rates.admit(&known.principal, right).await?,
+        Some(rates) if !is_continued => {
+            let admitted = rates
+                .admit(&known.principal, right)
+                .await;
+            admitted.map_err(|status| of_tenant(status, tenant.clone(), None))?
+        }
         _ => None,
     };
-    let tenant = http::HeaderValue::try_from(known.principal.tenant.to_string())
-        .map_err(|_| OperationError::Internal("an id is no text".to_owned()))?;
+    // After the rates: who asks for what is not theirs asks no more often for it.
+    if !known.principal.may(right) {
+        metrics::counter!(RPCS_REFUSED, "rpc" => path).increment(1);
+        let status = denied(&known.principal, path).into();
+        return Err(of_tenant(status, tenant, quota));
+    }
+    metrics::counter!(RPCS, "rpc" => path).increment(1);
     let authenticator = Arc::clone(authenticator);
     request.headers_mut().remove(http::header::AUTHORIZATION);
     let extensions = request.extensions_mut();
@@ -256,20 +269,26 @@ async fn admit(
     Ok(Admitted::Known(tenant, quota))
 }
 
+/// The refusal of a caller that is known, who is told what an answer tells.
+fn of_tenant(status: Status, tenant: http::HeaderValue, quota: Option<Quota>) -> Status {
+    let mut status = status;
+    let mut headers = mem::take(status.metadata_mut()).into_headers();
+    headers.insert(TENANT, tenant);
+    if let Some(quota) = quota {
+        quota.tell(&mut headers);
+    }
+    *status.metadata_mut() = MetadataMap::from_headers(headers);
+    status
+}
+
 async fn identify(
     authenticator: &Authenticator,
     certificate: Option<&Arc<PeerCertificate>>,
     headers: &http::HeaderMap,
-    right: Right,
-    path: &str,
 ) -> Result<Known, OperationError> {
-    let credential = credential(headers, certificate)?;
-    let known = authenticator.authenticate(credential).await?;
-    if known.principal.may(right) {
-        Ok(known)
-    } else {
-        Err(denied(&known.principal, path))
-    }
+    authenticator
+        .authenticate(credential(headers, certificate)?)
+        .await
 }
 
 /// What the caller shows: the bearer credential, if there is one, else the certificate.
@@ -359,6 +378,9 @@ mod tests {
         let tenants = "/sidehook.v1.AdminService/ListTenants";
         assert!(is_known_after(tenants, "a key of the operator").await);
         assert!(!is_known_after(tenants, "another").await);
+        // Of somebody known it is, whatever they ask for.
+        let subscriptions = "/sidehook.v1.WebhookService/ListSubscriptions";
+        assert!(is_known_after(subscriptions, "a key of the operator").await);
         let health = "/grpc.health.v1.Health/Check";
         assert!(!is_known_after(health, "a key of the operator").await);
     }
