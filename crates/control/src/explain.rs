@@ -17,7 +17,7 @@ use sidehook_core::{
     event::{Event, TEST_OBJECT_TYPE},
     filter::Unexplained,
     id::{SubscriptionNumber, TenantId},
-    matching::is_in_scope,
+    matching::{Pattern, is_in_scope},
     subscription::Subscription,
     time::Timestamp,
 };
@@ -85,13 +85,27 @@ impl Subject {
         } else if !is_in_scope(&subscription.campaign_id, &event.campaign_id) {
             MatchVerdict::OtherCampaign
         } else {
+            // Publishing does not evaluate a filter beside an entry that wants all of the same.
+            let wants_all = |one: &Pattern| {
+                let mut unfiltered = fitting.iter().map(|(_, other)| other);
+                unfiltered.any(|other| {
+                    let is_same =
+                        (&other.object_type, &other.action) == (&one.object_type, &one.action);
+                    other.extra_filter.is_none() && is_same
+                })
+            };
             let mut verdict = MatchVerdict::Filtered;
+            if fitting.iter().any(|(_, one)| one.extra_filter.is_none()) {
+                verdict = MatchVerdict::Matched;
+            }
             let mut patterns = Vec::new();
-            for (index, pattern) in fitting {
+            for (index, pattern) in &fitting {
                 let Some(filter) = &pattern.extra_filter else {
-                    verdict = MatchVerdict::Matched;
                     continue;
                 };
+                if wants_all(pattern) {
+                    continue;
+                }
                 let found = filter.explain(&self.json);
                 let is_costly = matches!(found, Err(Unexplained::TooCostly(_)));
                 let verdicts = found.unwrap_or_default();
@@ -104,7 +118,7 @@ impl Subject {
                     verdict = MatchVerdict::Matched;
                 }
                 patterns.push(v1::PatternExplanation {
-                    index,
+                    index: *index,
                     holds,
                     verdicts: verdicts.into_iter().map(self::verdict).collect(),
                 });

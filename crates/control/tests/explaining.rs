@@ -152,6 +152,37 @@ async fn each_subscription_says_what_is_in_the_way() {
 }
 
 #[tokio::test]
+async fn a_filter_beside_an_entry_that_wants_all_is_in_nobodys_way() {
+    let api = start().await;
+    let leaf = |value| format!(r#"{{"type":"contains","value":{value}}}"#);
+    let leaves: Vec<String> = (1..=100).map(leaf).collect();
+    let any = format!(r#"{{"type":"or","filters":[{}]}}"#, leaves.join(","));
+    let of_x = format!(r#"{{"type":"field_accessor","field":"x","filter":{any}}}"#);
+    let costly = format!(r#"{{"type":"field_accessor","field":"data","filter":{of_x}}}"#);
+    let wide = pattern("opportunity", "*");
+    for events in [
+        vec![wide.clone(), filtered(&costly)],
+        vec![filtered(&costly), wide],
+    ] {
+        create(&api, |one| one.events = events).await;
+    }
+    let event = v1::Event {
+        data: format!(r#"{{"x":[0{}]}}"#, ",0".repeat(100_000)).into(),
+        ..event()
+    };
+    let published = api.publish(event).await.unwrap();
+    assert_eq!(published.matched, 2, "no filter is evaluated");
+    let request = v1::ExplainEventRequest {
+        event_id: published.event_id,
+        ..Default::default()
+    };
+    for one in ask(&api, request).await.unwrap().explanations {
+        let found = (one.verdict(), one.was_matched, one.patterns.len());
+        assert_eq!(found, (MatchVerdict::Matched, true, 0));
+    }
+}
+
+#[tokio::test]
 async fn an_event_that_is_given_is_explained_as_if_it_came_now() {
     let scene = Scene::new().await;
     let given = v1::ExplainEventRequest {
