@@ -1,7 +1,8 @@
 //! How often each caller may call.
 //!
-//! Every key (or subject of a token) has a bucket of tokens in the store, the same on
-//! every replica ([`sidehook_store::rates`]), and each request takes one. A tenant's
+//! Every key (or subject of tokens or certificates) has a bucket of tokens in the store,
+//! the same on every replica ([`sidehook_store::rates`]), and each request takes one, also
+//! if the caller turns out not to have the right to it. A user's keys have one each. A tenant's
 //! limits say how fast it fills ([`Allowances`]).
 //!
 //! | who calls what | limited |
@@ -157,11 +158,17 @@ impl Rates {
     }
 
     /// Lets a request pass, if its caller has not made too many; what it has left, where
-    /// it is limited and that is known.
+    /// it is limited and that is known. `key` is the digest of the caller's key; who has
+    /// none is counted by the subject.
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED, with what the caller is to wait.
-    pub async fn admit(&self, who: &Principal, right: Right) -> Result<Option<Quota>, Status> {
+    pub async fn admit(
+        &self,
+        who: &Principal,
+        key: Option<&[u8; 32]>,
+        right: Right,
+    ) -> Result<Option<Quota>, Status> {
         if matches!(who.role, Role::Agent(_) | Role::Operator) {
             return Ok(None);
         }
@@ -175,7 +182,7 @@ impl Rates {
         };
         let want = Want {
             tenant: who.tenant,
-            bucket: bucket(who, right == Right::Publish),
+            bucket: bucket(who, key, right == Right::Publish),
             rate,
             tokens: 1,
         };
@@ -194,11 +201,11 @@ impl Rates {
 }
 
 /// The name of a caller's bucket.
-fn bucket(who: &Principal, publishes: bool) -> [u8; 16] {
+fn bucket(who: &Principal, key: Option<&[u8; 32]>, publishes: bool) -> [u8; 16] {
     let mut digest = Sha256::new();
-    digest.update([u8::from(publishes)]);
+    digest.update([u8::from(publishes), u8::from(key.is_some())]);
     digest.update(who.tenant.to_bytes());
-    digest.update(who.subject.as_bytes());
+    digest.update(key.map_or(who.subject.as_bytes(), <[u8; 32]>::as_slice));
     let digest: [u8; 32] = digest.finalize().into();
     let mut name = [0; 16];
     name.copy_from_slice(&digest[..16]);
@@ -342,7 +349,7 @@ mod tests {
     async fn of_many_at_one_moment_those_pass_that_have_tokens() {
         let rates = rates();
         let (one, other) = (who("key_1", Role::Admin), who("key_2", Role::Viewer));
-        let calls = (0..250).map(|_| rates.admit(&one, Right::Read));
+        let calls = (0..250).map(|_| rates.admit(&one, None, Right::Read));
         let answers = futures_util::future::join_all(calls).await;
         let (passed, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         // Burst, and what comes meanwhile.
@@ -361,8 +368,16 @@ mod tests {
         assert_eq!(told.expect("text"), "limit=200, remaining=0, reset=2");
         let first = passed[0].as_ref().expect("passed").expect("limited");
         assert_eq!((first.limit, first.remaining), (200, 199));
-        let quota = rates.admit(&other, Right::Manage).await.expect("its own");
+        let quota = rates
+            .admit(&other, None, Right::Manage)
+            .await
+            .expect("its own");
         assert_eq!(quota.expect("limited").remaining, 199);
+        for key in [[1; 32], [2; 32]] {
+            let quota = rates.admit(&one, Some(&key), Right::Read).await;
+            let quota = quota.expect("one for each key of a user").expect("limited");
+            assert_eq!(quota.remaining, 199);
+        }
     }
 
     #[tokio::test]
@@ -380,7 +395,7 @@ mod tests {
         ] {
             let who = who("somebody", role);
             for _ in 0..300 {
-                let passed = rates.admit(&who, right).await;
+                let passed = rates.admit(&who, None, right).await;
                 assert_eq!(passed.expect("not limited"), None);
             }
         }

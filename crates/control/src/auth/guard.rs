@@ -243,7 +243,7 @@ async fn admit(
         // The first RPC of a request stands for those that it takes.
         Some(rates) if !is_continued => {
             let admitted = rates
-                .admit(&known.principal, right)
+                .admit(&known.principal, known.proof.key(), right)
                 .await;
             admitted.map_err(|status| of_tenant(status, tenant.clone(), None))?
         }

@@ -85,6 +85,14 @@ enum Proof {
 }
 
 impl Proof {
+    /// Of a key its digest; tokens and certificates come and go while their bearer stays.
+    fn key(&self) -> Option<&[u8; 32]> {
+        match self {
+            Self::Fixed(digest) | Self::Key(digest) => Some(digest.as_bytes()),
+            Self::Token(..) | Self::Certificate(_) => None,
+        }
+    }
+
     fn digest(&self) -> KeyDigest {
         match self {
             Self::Fixed(digest) | Self::Key(digest) | Self::Token(digest, _) => *digest,
