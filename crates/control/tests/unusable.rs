@@ -157,6 +157,7 @@ async fn what_todays_rules_forbid_goes_on_and_can_be_changed() {
         updated_at: changed.updated_at,
         updated_by: changed.updated_by.clone(),
         signing: changed.signing.clone(),
+        health: None,
         ..shown
     };
     assert_eq!(changed.url, "https://example.com/new");
