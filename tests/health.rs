@@ -1,7 +1,10 @@
 //! What a subscription tells of its receiver: the same on every replica, and to people who
 //! use the command line.
 
-use std::{process::Command, time::Duration};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use sidehook_api::v1::{self, DeliveryState};
 use sidehook_testkit::{
@@ -15,18 +18,37 @@ use tonic::Code;
 const PATIENCE: Duration = Duration::from_secs(60);
 const FAILED: &str = "Exception name: HTTPError, Status code: 500";
 
-/// As GetSubscription shows it, which must be as ListSubscriptions does.
+/// As GetSubscription shows it, which must be as ListSubscriptions does: while nothing is
+/// counted between the two.
 async fn health(client: &Client, id: &str) -> v1::SubscriptionHealth {
+    let begun = Instant::now();
+    let mut before = got(client, id).await;
+    loop {
+        let listed = listed(client, id).await;
+        let after = got(client, id).await;
+        if before == after {
+            assert_eq!(listed, after);
+            return after;
+        }
+        assert!(begun.elapsed() < PATIENCE, "it never stands still");
+        before = after;
+    }
+}
+
+async fn got(client: &Client, id: &str) -> v1::SubscriptionHealth {
     let request = v1::GetSubscriptionRequest { id: id.to_owned() };
     let shown = client.webhooks().get_subscription(request).await;
     let shown = shown.expect("it is there").into_inner().subscription;
-    let shown = shown.expect("it is shown").health.expect("with its health");
+    shown.expect("it is shown").health.expect("with its health")
+}
+
+async fn listed(client: &Client, id: &str) -> v1::SubscriptionHealth {
     let request = v1::ListSubscriptionsRequest::default();
     let listed = client.webhooks().list_subscriptions(request).await;
     let listed = listed.expect("a list").into_inner().subscriptions;
     let listed = listed.into_iter().find(|one| one.id == id);
-    assert_eq!(listed.expect("it is listed").health.as_ref(), Some(&shown));
-    shown
+    let listed = listed.expect("it is listed");
+    listed.health.expect("with its health")
 }
 
 /// Publishes `n` and waits for the end of its delivery, which the watch tells once it is
