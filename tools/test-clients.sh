@@ -43,7 +43,7 @@ have_node() { command -v npm >/dev/null && at_least 20 "$(node --version 2>/dev/
 install[node]='sudo apt-get install -y nodejs npm   (from Debian 13 on; Node 20 or later is needed)'
 run_node() {
   { [ node_modules -nt package-lock.json ] || npm ci --silent; } &&
-    npm run --silent build && npm start --silent
+    PATH=$root/$venv/bin:$PATH npm run --silent build && npm start --silent
 }
 
 have_go() { command -v go >/dev/null; }
@@ -128,8 +128,8 @@ for language in "${wanted[@]}"; do
     skipped=$((skipped + 1))
     continue
   fi
-  # buf, which is of no language, and Node has as a package.
-  if [ "$language" = go ]; then tools/install-python-tools.sh; fi
+  # buf, which is of no language.
+  case $language in go | node) tools/install-python-tools.sh ;; esac
   since=$SECONDS
   if try "$language"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
   note "$language took $((SECONDS - since)) s"
