@@ -8,7 +8,11 @@ use sidehook_core::{
     pool::Pool,
     time::Timestamp,
 };
-use sidehook_store::{budget::Usage, inspect::Inspection, turn::LeaseId};
+use sidehook_store::{
+    budget::Usage,
+    inspect::{Inspection, difference},
+    turn::LeaseId,
+};
 
 use crate::{
     codec::Reader,
@@ -382,26 +386,15 @@ impl Sight {
 
     /// What tenants and queues are said to owe is what their deliveries do.
     fn usage(&mut self, view: &View) -> Result<(), Fault> {
-        let told = self.queues.iter().filter(|(_, queue)| queue.owed > 0);
-        let told: BTreeMap<_, _> = told.map(|(key, queue)| (*key, queue.owed)).collect();
-        self.owed.retain(|_, owed| *owed > 0);
-        if told != self.owed {
-            let owed = &self.owed;
-            let fault = format!("queues owe {owed:?} bytes, told are {told:?}");
-            self.seen.faults.push(fault);
-        }
+        let told = self.queues.iter().map(|(key, queue)| (*key, queue.owed));
+        let queues = difference("queues owe", &mut self.owed, &mut told.collect());
         let mut used = BTreeMap::new();
         for (key, value) in view.partition(layout::TENANTS, self.partition)? {
             let tenant = Reader::copy("a tenant's key", &key[1..]).tenant()?;
             used.insert(tenant, layout::TenantRow::parse(value)?.used);
         }
-        used.retain(|_, used| *used != Usage::default());
-        self.counted.retain(|_, used| *used != Usage::default());
-        if used != self.counted {
-            let counted = &self.counted;
-            let fault = format!("tenants have {counted:?} bytes, told are {used:?}");
-            self.seen.faults.push(fault);
-        }
+        let tenants = difference("tenants have", &mut self.counted, &mut used);
+        self.seen.faults.extend(queues.into_iter().chain(tenants));
         self.seen.used = used;
         Ok(())
     }

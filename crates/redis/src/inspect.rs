@@ -9,7 +9,12 @@ use sidehook_core::{
     pool::Pool,
     time::Timestamp,
 };
-use sidehook_store::{StoreError, budget::Usage, inspect::Inspection, turn::LeaseId};
+use sidehook_store::{
+    StoreError,
+    budget::Usage,
+    inspect::{Inspection, difference},
+    turn::LeaseId,
+};
 
 use crate::{
     health,
@@ -187,21 +192,10 @@ impl View {
 
     /// What tenants and queues are said to owe is what their deliveries do.
     fn usage(&mut self) {
-        let told = self.queues.iter().filter(|(_, queue)| queue.owed > 0);
-        let told: BTreeMap<_, _> = told.map(|(key, queue)| (*key, queue.owed)).collect();
-        self.owed.retain(|_, owed| *owed > 0);
-        if told != self.owed {
-            let owed = &self.owed;
-            let fault = format!("queues owe {owed:?} bytes, told are {told:?}");
-            self.seen.faults.push(fault);
-        }
-        self.told.retain(|_, used| *used != Usage::default());
-        self.counted.retain(|_, used| *used != Usage::default());
-        if self.told != self.counted {
-            let (counted, told) = (&self.counted, &self.told);
-            let fault = format!("tenants have {counted:?} bytes, told are {told:?}");
-            self.seen.faults.push(fault);
-        }
+        let told = self.queues.iter().map(|(key, queue)| (*key, queue.owed));
+        let queues = difference("queues owe", &mut self.owed, &mut told.collect());
+        let tenants = difference("tenants have", &mut self.counted, &mut self.told);
+        self.seen.faults.extend(queues.into_iter().chain(tenants));
         self.seen.used = core::mem::take(&mut self.told);
     }
 

@@ -1,5 +1,6 @@
 //! A partition laid open, for tests and for `store check`: may take long.
 
+use core::fmt::Debug;
 use std::collections::BTreeMap;
 
 use sidehook_core::{
@@ -44,6 +45,23 @@ pub struct Occupancy {
     pub lent: u64,
     /// Bytes that the tenant has, of its two budgets.
     pub used: Usage,
+}
+
+/// How what was counted differs from what is told, in words that begin with `whose`; `None`
+/// if it does not. What has nothing is taken out of both: it may be told or not.
+pub fn difference<K, V>(
+    whose: &str,
+    counted: &mut BTreeMap<K, V>,
+    told: &mut BTreeMap<K, V>,
+) -> Option<String>
+where
+    K: Ord + Debug,
+    V: Default + PartialEq + Debug,
+{
+    for map in [&mut *counted, &mut *told] {
+        map.retain(|_, value| *value != V::default());
+    }
+    (counted != told).then(|| format!("{whose} {counted:?} bytes, told are {told:?}"))
 }
 
 impl Inspection {
