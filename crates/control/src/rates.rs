@@ -22,7 +22,7 @@
 
 use core::time::Duration;
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{HashMap, hash_map::Entry},
     sync::Arc,
 };
 
@@ -258,16 +258,8 @@ impl Shared {
     /// What one call carries.
     fn next(&self) -> Option<Vec<Waiting>> {
         let mut gathered = self.gathered.lock();
-        let names: HashSet<_> = gathered
-            .waiting
-            .keys()
-            .copied()
-            .take(CALL_RECORDS)
-            .collect();
-        let batch = names
-            .iter()
-            .filter_map(|name| gathered.waiting.remove(name));
-        let batch: Vec<_> = batch.collect();
+        let some = gathered.waiting.extract_if(|_, _| true).take(CALL_RECORDS);
+        let batch: Vec<_> = some.map(|(_name, waiting)| waiting).collect();
         (!batch.is_empty()).then_some(batch)
     }
 
