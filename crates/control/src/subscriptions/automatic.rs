@@ -27,9 +27,7 @@ impl OnPause for Subscriptions {
                 }
                 Ok(None) | Err(OperationError::NotFound { .. }) => {}
                 // Away, or somebody was always faster.
-                Err(
-                    error @ (OperationError::Unavailable { .. } | OperationError::EtagMismatch),
-                ) => {
+                Err(error @ OperationError::Unavailable { .. }) => {
                     tracing::debug!(%tenant, number, reason, %error, "a subscription is paused later");
                     return PauseAnswer::Later;
                 }
