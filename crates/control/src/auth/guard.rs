@@ -25,7 +25,6 @@ use tonic::{
     Request, Status,
     body::Body,
     codegen::{Service, http},
-    metadata::MetadataMap,
 };
 
 use super::{
@@ -158,37 +157,39 @@ where
                     drop(under_way);
                     inner.call(request).await
                 }
-                Ok(Admitted::Known(tenant, quota)) => {
+                Ok(Admitted::Known {
+                    tenant,
+                    quota,
+                    refusal,
+                }) => {
                     if let Some(connection) = connection {
                         connection.set_known();
                     }
-                    let mut answer = reworded(inner.call(request).await?);
+                    let mut answer = match refusal {
+                        None => reworded(inner.call(request).await?),
+                        Some(refusal) => refused(refusal, request).await,
+                    };
                     answer.headers_mut().insert(TENANT, tenant);
                     if let Some(quota) = quota {
                         quota.tell(answer.headers_mut());
                     }
                     Ok(answer.map(|body| holding(under_way, body)))
                 }
-                Err(status) => {
-                    if let Some(connection) = connection
-                        && status.metadata().contains_key(TENANT)
-                    {
-                        connection.set_known();
-                    }
-                    let _ = timeout(HEARD_OUT_FOR, heard_out(request.into_body())).await;
-                    Ok(status.into_http())
-                }
+                Err(refusal) => Ok(refused(refusal, request).await),
             }
         })
     }
 }
 
-/// Takes a refused request to its end, if that is near. To answer before it is to reset the
-/// stream, and what of it still arrives is counted: after a thousand such requests h2
-/// closes the connection, and fails with it whatever else is under way there.
-async fn heard_out(body: Body) {
-    let mut body = Limited::new(body, HEARD_OUT_BYTES);
-    while let Some(Ok(_)) = body.frame().await {}
+/// The answer to a request that is refused, which is taken to its end first, if that is
+/// near. To answer before it is to reset the stream, and what of it still arrives is
+/// counted: after a thousand such requests h2 closes the connection, and fails with it
+/// whatever else is under way there.
+async fn refused(refusal: Status, request: http::Request<Body>) -> http::Response<Body> {
+    let mut body = Limited::new(request.into_body(), HEARD_OUT_BYTES);
+    let heard_out = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = timeout(HEARD_OUT_FOR, heard_out).await;
+    refusal.into_http()
 }
 
 /// The body, under way until its end is sent or nobody wants it any more.
@@ -201,8 +202,15 @@ fn holding(under_way: Option<TaskTrackerToken>, body: Body) -> Body {
 
 enum Admitted {
     Anybody,
-    /// With the caller's tenant, as text, and what it has left of its requests.
-    Known(http::HeaderValue, Option<Quota>),
+    /// A caller that is known, and is told of its own in any case.
+    Known {
+        /// Its tenant, as text.
+        tenant: http::HeaderValue,
+        /// What it has left of its requests.
+        quota: Option<Quota>,
+        /// Why it may not make this one.
+        refusal: Option<Status>,
+    },
 }
 
 /// The answer, in our own words where tonic refused the message.
@@ -239,46 +247,40 @@ async fn admit(
     let tenant = http::HeaderValue::try_from(known.principal.tenant.to_string())
         .map_err(|_| OperationError::Internal("an id is no text".to_owned()))?;
     let is_continued = request.extensions().get::<Continued>().is_some();
-    let quota = match rates {
-        // The first RPC of a request stands for those that it takes.
+    // The first RPC of a request stands for those that it takes.
+    let admitted = match rates {
         Some(rates) if !is_continued => {
-            let admitted = rates
-                .admit(&known.principal, known.proof.key(), right)
-                .await;
-            admitted.map_err(|status| of_tenant(status, tenant.clone(), None))?
+            let key = known.proof.key();
+            rates.admit(&known.principal, key, right).await
         }
-        _ => None,
+        _ => Ok(None),
     };
     // After the rates: who asks for what is not theirs asks no more often for it.
-    if !known.principal.may(right) {
-        metrics::counter!(RPCS_REFUSED, "rpc" => path).increment(1);
-        let status = denied(&known.principal, path).into();
-        return Err(of_tenant(status, tenant, quota));
+    let (quota, refusal) = match admitted {
+        Err(too_many) => (None, Some(too_many)),
+        Ok(quota) if known.principal.may(right) => (quota, None),
+        Ok(quota) => {
+            metrics::counter!(RPCS_REFUSED, "rpc" => path).increment(1);
+            (quota, Some(denied(&known.principal, path).into()))
+        }
+    };
+    if refusal.is_none() {
+        metrics::counter!(RPCS, "rpc" => path).increment(1);
+        request.headers_mut().remove(http::header::AUTHORIZATION);
+        let extensions = request.extensions_mut();
+        extensions.insert(Arc::clone(&known.principal));
+        extensions.insert(Standing {
+            authenticator: Arc::clone(authenticator),
+            known,
+            right,
+            rpc: path,
+        });
     }
-    metrics::counter!(RPCS, "rpc" => path).increment(1);
-    let authenticator = Arc::clone(authenticator);
-    request.headers_mut().remove(http::header::AUTHORIZATION);
-    let extensions = request.extensions_mut();
-    extensions.insert(Arc::clone(&known.principal));
-    extensions.insert(Standing {
-        authenticator,
-        known,
-        right,
-        rpc: path,
-    });
-    Ok(Admitted::Known(tenant, quota))
-}
-
-/// The refusal of a caller that is known, who is told what an answer tells.
-fn of_tenant(status: Status, tenant: http::HeaderValue, quota: Option<Quota>) -> Status {
-    let mut status = status;
-    let mut headers = mem::take(status.metadata_mut()).into_headers();
-    headers.insert(TENANT, tenant);
-    if let Some(quota) = quota {
-        quota.tell(&mut headers);
-    }
-    *status.metadata_mut() = MetadataMap::from_headers(headers);
-    status
+    Ok(Admitted::Known {
+        tenant,
+        quota,
+        refusal,
+    })
 }
 
 async fn identify(
