@@ -16,6 +16,7 @@ pub mod health;
 #[cfg(feature = "later")]
 pub mod later;
 mod mask;
+pub mod metadata;
 pub mod record;
 pub mod record_error;
 pub mod registry;

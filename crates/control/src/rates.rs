@@ -28,6 +28,7 @@ use std::{
 
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
+use sidehook_api::metadata::RATE_LIMIT;
 use sidehook_core::{
     limits::CALL_RECORDS,
     principal::{Principal, Right, Role},
@@ -52,8 +53,6 @@ const RATES: TaskKind = TaskKind::new("request_rates", OnPanic::Log).background(
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How long nobody asks a store that did not answer.
 const AVOIDED: Duration = Duration::from_secs(1);
-/// Metadata of answers, after the header of that name.
-const RATELIMIT: &str = "ratelimit";
 /// Metadata of refusals: whole seconds.
 const RETRY_AFTER: &str = "retry-after";
 
@@ -74,7 +73,7 @@ impl Quota {
     /// Tells the caller.
     pub(crate) fn tell(self, headers: &mut HeaderMap) {
         if let Ok(text) = self.text().parse() {
-            headers.insert(RATELIMIT, text);
+            headers.insert(RATE_LIMIT, text);
         }
     }
 
@@ -225,7 +224,7 @@ fn refusal(quota: Quota, rate: Rate, wait: Duration) -> Status {
     let mut status = Status::from(error);
     let metadata = status.metadata_mut();
     if let Ok(text) = quota.text().parse() {
-        metadata.insert(RATELIMIT, text);
+        metadata.insert(RATE_LIMIT, text);
     }
     metadata.insert(RETRY_AFTER, MetadataValue::from(seconds(wait)));
     status
@@ -356,7 +355,7 @@ mod tests {
         assert!(wait.is_some_and(|wait| wait <= Duration::from_millis(10)));
         let metadata = status.metadata();
         assert_eq!(metadata.get(RETRY_AFTER).expect("told"), "1");
-        let told = metadata.get(RATELIMIT).expect("told").to_str();
+        let told = metadata.get(RATE_LIMIT).expect("told").to_str();
         assert_eq!(told.expect("text"), "limit=200, remaining=0, reset=2");
         let first = passed[0].as_ref().expect("passed").expect("limited");
         assert_eq!((first.limit, first.remaining), (200, 199));

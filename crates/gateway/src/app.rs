@@ -14,7 +14,10 @@ use axum::{
 use http::{HeaderValue, Method, StatusCode, header};
 use parking_lot::Mutex;
 use serde_json::json;
-use sidehook_api::v1::{self, webhook_service_client::WebhookServiceClient};
+use sidehook_api::{
+    metadata::RATE_LIMIT,
+    v1::{self, webhook_service_client::WebhookServiceClient},
+};
 
 use crate::{
     answer::{self, Response},
@@ -33,9 +36,6 @@ use crate::{
 
 /// The dialects that are spoken.
 pub(crate) static DIALECTS: &[&Dialect] = &[&CLOSE, &COLLECT, &HOOKSHOT];
-
-/// Header that says how much of the caller's limit is left.
-const RATE_LIMIT: &str = "ratelimit";
 
 /// The parameters of a path, unless they are not even text.
 type Parameters = Result<RawPathParams, RawPathParamsRejection>;

@@ -17,14 +17,12 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, header};
 use parking_lot::Mutex;
-use sidehook_api::continued::Continued;
+use sidehook_api::{
+    continued::Continued,
+    metadata::{RATE_LIMIT, TENANT},
+};
 use tonic::{Status, body::Body};
 use tower::{Service, util::BoxCloneSyncService};
-
-/// Header of the answers to callers that are known: their tenant's id.
-const TENANT: &str = "sidehook-tenant";
-/// Header of the answers of limited RPCs: `limit=100, remaining=50, reset=5`.
-const RATE_LIMIT: &str = "ratelimit";
 
 /// The guarded service that RPCs are made to. Cheap to clone.
 #[derive(Clone)]

@@ -17,7 +17,7 @@ use std::sync::{
 };
 
 use http_body_util::{BodyExt as _, Limited};
-use sidehook_api::continued::Continued;
+use sidehook_api::{continued::Continued, metadata::TENANT};
 use sidehook_core::{limits::FRAME_BYTES, principal::Principal};
 use tokio::time::timeout;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
@@ -42,9 +42,6 @@ use crate::{
 const HEARD_OUT_BYTES: usize = FRAME_BYTES + 5;
 /// How long the rest of a refused request may take to come.
 const HEARD_OUT_FOR: Duration = Duration::from_secs(1);
-
-/// Header of every answer to a caller that is known: the id of the caller's tenant.
-const TENANT: &str = "sidehook-tenant";
 
 const RPCS: &str = "sidehook_rpcs_total";
 const RPCS_REFUSED: &str = "sidehook_rpcs_refused_total";
